@@ -1,0 +1,161 @@
+"""What a training run writes after every epoch: validation figures, a picture, curves."""
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from srgan_data import SCALE, degrade_area, degrade_scanner
+
+VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
+PICTURE_CROP = 192
+
+
+def standard_callbacks(run_folder: Path, phase: str, batches, generator, validation_images) -> list:
+    """Return the callbacks of one phase in the order in which they have to act.
+
+    The backup comes before the swap to averaged weights (it has to hold the raw ones), validation
+    after it (it has to judge the averaged ones), the logs last (they hold validation's figures).
+    """
+    log_file = run_folder / f"{phase}_log.csv"
+    callbacks = [
+        keras.callbacks.BackupAndRestore(
+            run_folder / f"{phase}_backup", double_checkpoint=True, delete_checkpoint=False
+        ),
+        EpochOfBatches(batches),
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures"),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(log_file, append=True),
+        TrainingCurves(log_file, run_folder / f"{phase}_curves.png"),
+    ]
+    # TensorBoard's log format needs both; a machine that trains on JAX or PyTorch may have neither.
+    if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
+        callbacks.append(keras.callbacks.TensorBoard(run_folder / f"{phase}_tensorboard"))
+    return callbacks
+
+
+class EpochOfBatches(keras.callbacks.Callback):
+    """Tell the data which epoch it is, so that a resumed run draws what an unbroken one would."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch = epoch
+
+
+class ValidationReport(keras.callbacks.Callback):
+    """Add PSNR and SSIM on whole held-out images, beside bicubic's, to the logs; save a picture.
+
+    Args:
+        generator: the model that is judged.
+        images: uint8 RGB high-resolution images; their middle is used.
+        folder: where `epoch_NNN.png` (low resolution | bicubic | generator | high resolution) goes.
+    """
+
+    def __init__(self, generator, images, folder: Path):
+        super().__init__()
+        self.generator = generator
+        self.folder = folder
+        self.high = [centre_crop(image, VALIDATION_CROP) for image in images]
+        self.low = {
+            "area": [degrade_area(image) for image in self.high],
+            "scanner": [
+                degrade_scanner(image, np.random.default_rng(i))
+                for i, image in enumerate(self.high)
+            ],
+        }
+        self.baseline = {
+            f"bicubic_{metric}_{name}": value
+            for name, low in self.low.items()
+            for metric, value in self._judge([bicubic(image) for image in low]).items()
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        generated = {}
+        for name, low in self.low.items():
+            generated[name] = [super_resolve(self.generator, image) for image in low]
+            for metric, value in self._judge(generated[name]).items():
+                logs[f"val_{metric}_{name}"] = value
+        logs.update(self.baseline)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._picture(generated["area"]).savefig(self.folder / f"epoch_{epoch + 1:03d}.png")
+
+    def _judge(self, images):
+        return mean_fidelity(zip(self.high, images, strict=True))
+
+    def _picture(self, generated, rows=3):
+        chosen = np.linspace(0, len(self.high) - 1, min(rows, len(self.high))).astype(int)
+        figure = Figure(figsize=(12, 3 * len(chosen)), layout="constrained")
+        titles = ("low resolution", "bicubic", "generator", "high resolution")
+        axes = figure.subplots(len(chosen), 4, squeeze=False)
+        for row, index in zip(axes, chosen, strict=True):
+            low = self.low["area"][index]
+            nearest = np.kron(low, np.ones((SCALE, SCALE, 1), np.uint8))
+            panels = (nearest, bicubic(low), generated[index], self.high[index])
+            for axis, title, panel in zip(row, titles, panels, strict=True):
+                axis.imshow(centre_crop(panel, PICTURE_CROP))
+                axis.set_title(title)
+                axis.axis("off")
+        return figure
+
+
+class TrainingCurves(keras.callbacks.Callback):
+    """Redraw losses and validation figures from the CSV log after every epoch."""
+
+    def __init__(self, log_file: Path, picture: Path):
+        super().__init__()
+        self.log_file = log_file
+        self.picture = picture
+
+    def on_epoch_end(self, epoch, logs=None):
+        log = np.atleast_1d(np.genfromtxt(self.log_file, delimiter=",", names=True))
+        figure = Figure(figsize=(12, 3.5), layout="constrained")
+        loss_axis, *metric_axes = figure.subplots(1, 3)
+        for name in log.dtype.names:
+            if "loss" in name:
+                loss_axis.plot(log["epoch"] + 1, log[name], label=name)
+        loss_axis.set(title="loss", xlabel="epoch", yscale="log")
+        for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
+            for colour, name in zip(("tab:blue", "tab:orange"), ("area", "scanner"), strict=True):
+                axis.plot(log["epoch"] + 1, log[f"val_{metric}_{name}"], colour, label=name)
+                baseline = log[f"bicubic_{metric}_{name}"]
+                axis.plot(log["epoch"] + 1, baseline, colour, ls="--", label=f"{name}, bicubic")
+            axis.set(title=f"validation {metric.upper()}", xlabel="epoch")
+        for axis in (loss_axis, *metric_axes):
+            axis.legend(fontsize="small")
+        figure.savefig(self.picture)
+
+
+def super_resolve(generator, low: np.ndarray) -> np.ndarray:
+    """Run the generator on one uint8 RGB image; return uint8 RGB, four times larger per side."""
+    generated = generator.predict_on_batch(low[None].astype(np.float32))[0]
+    return np.clip(np.rint(generated), 0, 255).astype(np.uint8)
+
+
+def bicubic(low: np.ndarray) -> np.ndarray:
+    """Enlarge a uint8 image x4 by bicubic interpolation: the baseline of every figure."""
+    return cv2.resize(low, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+
+
+def mean_fidelity(pairs) -> dict[str, float]:
+    """Mean PSNR (dB, all RGB values, range 255) and SSIM over pairs of uint8 RGB images."""
+    pairs = list(pairs)
+    psnr = [peak_signal_noise_ratio(high, image, data_range=255) for high, image in pairs]
+    ssim = [
+        structural_similarity(high, image, channel_axis=-1, data_range=255) for high, image in pairs
+    ]
+    return {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut the middle of at most `size` pixels per side, rounded down to a multiple of 4."""
+    height, width = (min(size, extent) // SCALE * SCALE for extent in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

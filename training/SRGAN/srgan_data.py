@@ -1,0 +1,224 @@
+"""High-resolution images -> augmented, degraded (low resolution, high resolution) batches.
+
+Every image lies in memory as uint8. A crop is cut first and only then transformed, so the cost of
+a batch does not depend on the size of the images.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+SCALE = 4
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
+# Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
+STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
+DOWNSAMPLING_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Ranges from which `degrade` draws; sigmas in pixels (blur) and grey levels (noise).
+
+    Attributes:
+        blur_sigma: Gaussian blur before down-sampling, in high-resolution pixels.
+        noise_sigma: Gaussian noise of the low-resolution image.
+        shot_noise: signal-dependent noise, in standard deviations at white; its variance grows
+            linearly with intensity, as photon noise does.
+        jpeg_quality: JPEG quality.
+        area_share: share of crops that get the fixed degradation `area` instead.
+        scanner_share: share of crops that get the fixed degradation `scanner` instead.
+    """
+
+    blur_sigma: tuple[float, float] = (0.0, 2.5)
+    noise_sigma: tuple[float, float] = (0.0, 6.0)
+    shot_noise: tuple[float, float] = (0.0, 5.0)
+    jpeg_quality: tuple[int, int] = (50, 98)
+    area_share: float = 0.35
+    scanner_share: float = 0.2
+
+
+class SuperResolutionBatches(keras.utils.PyDataset):
+    """Random training batches that depend only on (seed, epoch, index), so that runs resume.
+
+    Args:
+        images: uint8 RGB arrays of any size of at least `crop` pixels per side.
+        weights: relative chance of each image to be drawn.
+        crop: side of the high-resolution crop in pixels, a multiple of 4.
+        batch_size: crops per batch.
+        batches: batches per epoch.
+        degradation: ranges of the degradation.
+        seed: seed of all draws.
+    """
+
+    def __init__(self, images, weights, crop, batch_size, batches, degradation, seed, workers=2):
+        super().__init__(workers=workers, max_queue_size=8)
+        self.images = images
+        self.chances = np.asarray(weights, float) / np.sum(weights)
+        self.crop = crop
+        self.batch_size = batch_size
+        self.batches = batches
+        self.degradation = degradation
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self):
+        return self.batches
+
+    def __getitem__(self, index):
+        """Return (low, high), float32 in 0..255.
+
+        Shapes (batch, crop/4, crop/4, 3) and (batch, crop, crop, 3).
+        """
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        low, high = [], []
+        for _ in range(self.batch_size):
+            image = self.images[rng.choice(len(self.images), p=self.chances)]
+            patch = recolour(flip(random_crop(image, self.crop, rng), rng), rng)
+            high.append(patch)
+            low.append(degrade(patch, rng, self.degradation))
+        return np.stack(low).astype(np.float32), np.stack(high).astype(np.float32)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """List the images below `folder`, recursively, sorted by path."""
+    return sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image of any format that OpenCV knows as uint8 RGB.
+
+    Raises:
+        ValueError: the file cannot be decoded.
+    """
+    encoded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths on Windows
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if image is None:
+        raise ValueError(f"{path}: not a readable image; remove it or convert it to PNG")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a random square and, in a third of cases, change its magnification by 0.5 to 3.
+
+    Enlarged crops hold no fine detail: they teach the generator to add none where there is none.
+    Reduced ones are sharper than any scanner and stand for lower magnifications.
+    """
+    zoom = 2 ** rng.uniform(-1, np.log2(3)) if rng.random() < 1 / 3 else 1.0
+    side = min(round(size / zoom), *image.shape[:2])
+    top, left = (int(rng.integers(0, extent - side + 1)) for extent in image.shape[:2])
+    patch = image[top : top + side, left : left + side]
+    if side == size:
+        return patch
+    kernel = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return cv2.resize(patch, (size, size), interpolation=kernel)
+
+
+def flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply one of the eight flips and quarter turns of a square."""
+    image = np.rot90(image, rng.integers(4))
+    image = image[:, ::-1] if rng.random() < 0.5 else image
+    return np.ascontiguousarray(image)  # OpenCV takes no negative strides
+
+
+def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary stain and light, so that no colour is taken for granted.
+
+    Three in five crops stay as they are. The others get other hematoxylin and eosin strengths in
+    optical density, a random gain for each channel, a gamma, and one in five of them permuted
+    channels (stains that the training set does not hold).
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+
+    Returns:
+        uint8 RGB of the same shape.
+    """
+    if rng.random() < 0.6:
+        return image
+    density = -np.log((image.astype(np.float32) + 1) / 256)
+    strength = np.diag(rng.uniform(0.5, 1.5, 3))
+    density = density @ (np.linalg.inv(STAINS) @ strength @ STAINS).astype(np.float32)
+    light = np.exp(-np.clip(density, 0, 6))
+    light = light ** rng.uniform(0.7, 1.4) * rng.uniform(0.5, 1.3, 3).astype(np.float32)
+    if rng.random() < 0.2:
+        light = np.ascontiguousarray(light[..., rng.permutation(3)])
+    return np.clip(light * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def degrade(
+    image: np.ndarray, rng: np.random.Generator, degradation: Degradation = Degradation()
+) -> np.ndarray:
+    """Turn a high-resolution image into what a worse microscope would have recorded.
+
+    Blur (isotropic or not, at any angle), x4 down-sampling with a random kernel, Gaussian and
+    signal-dependent noise, JPEG: the order in which optics, sensor and file format act. Some
+    crops get one of the two fixed degradations of the reported figures instead.
+
+    Args:
+        image: uint8 RGB (height, width, 3), height and width multiples of 4.
+        rng: source of all random draws.
+        degradation: ranges of the draws.
+
+    Returns:
+        uint8 RGB (height/4, width/4, 3).
+    """
+    kind = rng.random()
+    if kind < degradation.area_share:
+        return degrade_area(image)
+    if kind < degradation.area_share + degradation.scanner_share:
+        return degrade_scanner(image, rng)
+    image = _random_blur(image, rng, degradation.blur_sigma)
+    kernel = DOWNSAMPLING_KERNELS[rng.integers(len(DOWNSAMPLING_KERNELS))]
+    low = _down_sample(image, kernel).astype(np.float32)
+    noise = rng.uniform(*degradation.noise_sigma) * (rng.random() < 0.7)
+    shot = rng.uniform(*degradation.shot_noise) * (rng.random() < 0.5)
+    deviation = np.sqrt(noise**2 + shot**2 * low / 255)
+    low = _to_uint8(low + deviation * rng.standard_normal(low.shape, np.float32))
+    if rng.random() < 0.7:
+        low = _jpeg(low, int(rng.integers(*degradation.jpeg_quality, endpoint=True)))
+    return low
+
+
+def degrade_area(image: np.ndarray) -> np.ndarray:
+    """Fixed degradation `area`: the mean over each 4x4 block of a uint8 RGB image."""
+    return _down_sample(image, cv2.INTER_AREA)
+
+
+def degrade_scanner(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Fixed degradation `scanner`: blur (sigma 1.5), block means, noise (sigma 4), JPEG 80."""
+    low = _down_sample(cv2.GaussianBlur(image, (0, 0), 1.5), cv2.INTER_AREA)
+    noise = 4 * rng.standard_normal(low.shape, np.float32)
+    return _jpeg(_to_uint8(low + noise), 80)
+
+
+def _random_blur(image, rng, sigma_range):
+    sigma_x = rng.uniform(*sigma_range)
+    sigma_y = sigma_x if rng.random() < 0.5 else rng.uniform(*sigma_range)
+    if max(sigma_x, sigma_y) < 0.2:  # below that the kernel is a single pixel
+        return image
+    radius = int(np.ceil(3 * max(sigma_x, sigma_y)))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    angle = rng.uniform(0, np.pi)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((along / max(sigma_x, 0.2)) ** 2 + (across / max(sigma_y, 0.2)) ** 2))
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+
+
+def _down_sample(image, kernel):
+    height, width = image.shape[:2]
+    if height % SCALE or width % SCALE:
+        raise ValueError(f"expected sides that are multiples of {SCALE}, found {width}x{height}")
+    return cv2.resize(image, (width // SCALE, height // SCALE), interpolation=kernel)
+
+
+def _to_uint8(image):
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _jpeg(image, quality):
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -1,0 +1,251 @@
+"""Networks of the SRGAN and the model that trains them adversarially.
+
+Everything is pure Keras 3 and built from built-in layers only, so a saved generator loads with
+`keras.models.load_model` alone, on any backend.
+
+Sources: Ledig et al. 2017 (SRGAN), Lim et al. 2017 (EDSR: residual blocks without batch
+normalization), Odena et al. 2016 (nearest-neighbour up-sampling followed by convolutions, which
+cannot produce the checkerboards of transposed convolutions).
+"""
+
+import h5py
+import keras
+import numpy as np
+from keras import layers, ops
+
+SCALE = 4  # linear enlargement; two doublings in the tail
+BICUBIC_A = -0.75  # Keys' parameter as OpenCV's INTER_CUBIC has it
+VGG19_CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
+
+
+def build_generator(filters: int = 96, residual_blocks: int = 8) -> keras.Model:
+    """Build the x4 generator: bicubic enlargement plus a learned residual.
+
+    The last convolution starts at zero, so an untrained generator *is* bicubic interpolation and
+    training can only add to it: smooth or unfamiliar tissue keeps the colours of its input.
+
+    Args:
+        filters: width of the residual trunk, which works at low resolution.
+        residual_blocks: number of blocks of two 3x3 convolutions.
+
+    Returns:
+        Model from (batch, height, width, 3) RGB in 0..255 to (batch, 4*height, 4*width, 3) RGB in
+        0..255, float32, for any height and width.
+    """
+    inputs = keras.Input((None, None, 3), name="low_resolution")
+    image = layers.Rescaling(1 / 255, name="to_unit_range")(inputs)
+
+    head = layers.Conv2D(filters, 3, padding="same", name="head")(image)
+    x = head
+    for block in range(1, residual_blocks + 1):
+        x = _residual_block(x, filters, f"block{block}")
+    x = layers.Conv2D(filters, 3, padding="same", name="trunk_end")(x)
+    x = layers.Add(name="trunk_skip")([head, x])
+
+    for factor, width in ((2, 32), (4, 16)):
+        x = layers.UpSampling2D(2, interpolation="nearest", name=f"enlarge_x{factor}")(x)
+        x = layers.Conv2D(width, 3, padding="same", name=f"tail_x{factor}")(x)
+        x = layers.LeakyReLU(0.2, name=f"tail_x{factor}_activation")(x)
+    residual = layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
+
+    bicubic = _bicubic_enlargement(image)
+    x = layers.Add(name="bicubic_plus_residual")([bicubic, residual])
+    x = layers.Rescaling(255.0, name="to_grey_levels")(x)
+    outputs = layers.ReLU(max_value=255.0, name="super_resolved")(x)
+    generator = keras.Model(inputs, outputs, name="generator")
+    generator.get_layer("bicubic").set_weights([_bicubic_kernel()])
+    return generator
+
+
+def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> keras.Model:
+    """Build the discriminator of the SRGAN paper (figure 4), sized by its arguments.
+
+    Eight 3x3 convolutions, every second one strided, widths doubling three times, LeakyReLU(0.2),
+    dense head. Two departures: group instead of batch normalization, because real and generated
+    images are seen in separate batches whose statistics would give them away, and global average
+    pooling before the dense head, so that any crop size of at least 16 pixels works.
+
+    Returns:
+        Model from (batch, height, width, 3) RGB in 0..255 to (batch, 1) logits, positive = real.
+    """
+    inputs = keras.Input((None, None, 3), name="high_resolution")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    for index in range(8):
+        width = first_filters * 2 ** (index // 2)
+        x = layers.Conv2D(width, 3, strides=1 + index % 2, padding="same")(x)
+        if index > 0:
+            x = layers.GroupNormalization(groups=8)(x)
+        x = layers.LeakyReLU(0.2)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.LeakyReLU(0.2)(layers.Dense(dense_units)(x))
+    return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="discriminator")
+
+
+def build_vgg19_features(weights: str, layer: str) -> keras.Model:
+    """Build the frozen VGG19 feature extractor of the content loss (Simonyan & Zisserman 2015).
+
+    Args:
+        weights: "imagenet" (Keras downloads them) or the path of a weights file that reaches
+            at least `layer`.
+        layer: name of the VGG19 convolution whose activations are compared.
+
+    Returns:
+        Model from (batch, height, width, 3) RGB in 0..255 to the activations of `layer`.
+
+    Raises:
+        ValueError: `layer` is not a VGG19 convolution, or the weights do not fit.
+        OSError: the weights file is missing or cannot be downloaded.
+    """
+    vgg19 = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    names = [candidate.name for candidate in vgg19.layers if "conv" in candidate.name]
+    if layer not in names:
+        raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {layer!r}")
+    if weights == "imagenet":
+        vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
+    features = keras.Model(vgg19.input, vgg19.get_layer(layer).output)
+    if weights != "imagenet":
+        _load_vgg19_file(features, weights)
+
+    inputs = keras.Input((None, None, 3), name="rgb")
+    # RGB -> BGR minus the channel means, as a fixed 1x1 convolution: preprocess_input is not a
+    # layer and would tie the model to keras.ops.
+    to_vgg = layers.Conv2D(3, 1, name="rgb_to_vgg19")
+    model = keras.Model(inputs, features(to_vgg(inputs)), name="vgg19_features")
+    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(VGG19_CHANNEL_MEANS)])
+    model.trainable = False
+    return model
+
+
+class SRGAN(keras.Model):
+    """Generator, discriminator and feature extractor, trained together by `fit`.
+
+    One optimizer, one generator pass per step. The loss is
+
+        L = pixel * |x - y|_1 + content * |phi(x) - phi(y)|_1 / 12.75 + adversarial * L_G + L_D
+
+    with x the generated and y the real image in 0..1 (pixel term) and 0..255 (features phi, with
+    the paper's scaling), L_G the generator's and L_D the discriminator's cross-entropy
+    (Ledig et al. 2017, equations 2 to 6, with absolute instead of squared errors).
+    L_D sees the generated image through `stop_gradient`, and L_G sees frozen copies of the
+    discriminator's weights, so that each term moves its own network only.
+
+    Calling the model calls the generator.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        features: keras.Model,
+        pixel_weight: float,
+        content_weight: float,
+        adversarial_weight: float,
+    ):
+        super().__init__(name="srgan")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.features = features
+        self.term_weights = {
+            "pixel_loss": pixel_weight,
+            "content_loss": content_weight,
+            "adversarial_loss": adversarial_weight,
+            "discriminator_loss": 1.0,
+        }
+        self.trackers = {name: keras.metrics.Mean(name) for name in self.term_weights}
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self.trackers.values()]
+
+    def build(self, input_shape):
+        self.built = True  # the three networks are built before they come here
+
+    def call(self, low_resolution, training=False):
+        return self.generator(low_resolution, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the weighted sum of all terms for real `y` and generated `y_pred` (0..255)."""
+        terms = {
+            "pixel_loss": ops.mean(ops.abs(y_pred - y)) / 255,
+            "content_loss": ops.mean(ops.abs(self.features(y_pred) - self.features(y))) / 12.75,
+            "adversarial_loss": self._generator_loss(y_pred),
+            "discriminator_loss": self._discriminator_loss(y, ops.stop_gradient(y_pred)),
+        }
+        for name, value in terms.items():
+            self.trackers[name].update_state(value)
+        return sum(self.term_weights[name] * value for name, value in terms.items())
+
+    def _generator_loss(self, generated):
+        """Non-saturating loss: low when the frozen discriminator takes `generated` for real."""
+        frozen = [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables]
+        state = [v.value for v in self.discriminator.non_trainable_variables]
+        logits, _ = self.discriminator.stateless_call(frozen, state, generated, training=True)
+        return ops.mean(ops.softplus(-logits))
+
+    def _discriminator_loss(self, real, generated):
+        real_logits = self.discriminator(real, training=True)
+        generated_logits = self.discriminator(generated, training=True)
+        return ops.mean(ops.softplus(-real_logits)) + ops.mean(ops.softplus(generated_logits))
+
+
+def _residual_block(x, filters: int, name: str):
+    """Two 3x3 convolutions with a skip; a small start keeps the trunk near the identity."""
+    small = keras.initializers.VarianceScaling(0.1, mode="fan_in")
+    y = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"{name}_conv1")(x)
+    y = layers.Conv2D(filters, 3, padding="same", kernel_initializer=small, name=f"{name}_conv2")(y)
+    return layers.Add(name=f"{name}_skip")([x, y])
+
+
+def _bicubic_enlargement(image):
+    """x4 bicubic interpolation with replicated borders, as `cv2.resize` with INTER_CUBIC does.
+
+    Interpolation by a constant factor is a transposed convolution with a fixed kernel, which is a
+    built-in layer on every backend.
+    """
+    padded = _replicate_border(_replicate_border(image, "bicubic_border1"), "bicubic_border2")
+    enlarged = layers.Conv2DTranspose(
+        3, 4 * SCALE, strides=SCALE, use_bias=False, trainable=False, name="bicubic"
+    )(padded)
+    # 2 border pixels of the input, and the half kernel by which a "valid" transposed convolution
+    # extends beyond the first pixel's own output block.
+    crop = 2 * SCALE + (4 * SCALE - SCALE) // 2
+    return layers.Cropping2D(crop, name="bicubic_crop")(enlarged)
+
+
+def _replicate_border(image, name: str):
+    """Pad by one pixel that repeats the border: Keras' padding layer can only write zeros.
+
+    The running maximum of a zero-padded non-negative image along one axis is, in the padding, the
+    pixel beside it. Rows first, then columns, which also fills the corners.
+    """
+    for axis, (padding, window) in {"y": ((1, 0), (3, 1)), "x": ((0, 1), (1, 3))}.items():
+        ones = layers.Rescaling(0.0, offset=1.0, name=f"{name}{axis}_ones")(image)
+        padded = layers.ZeroPadding2D(padding, name=f"{name}{axis}_pad")(image)
+        inside = layers.ZeroPadding2D(padding, name=f"{name}{axis}_inside")(ones)
+        outside = layers.Rescaling(-1.0, offset=1.0, name=f"{name}{axis}_outside")(inside)
+        beside = layers.MaxPooling2D(window, 1, "same", name=f"{name}{axis}_beside")(padded)
+        border = layers.Multiply(name=f"{name}{axis}_border")([outside, beside])
+        image = layers.Add(name=f"{name}{axis}")([padded, border])
+    return image
+
+
+def _bicubic_kernel() -> np.ndarray:
+    """Keys' cubic kernel (1981) sampled for x4, shape (16, 16, 3, 3), one channel to itself."""
+    distance = np.abs((np.arange(4 * SCALE) + 0.5) / SCALE - 2)
+    near = (BICUBIC_A + 2) * distance**3 - (BICUBIC_A + 3) * distance**2 + 1
+    far = BICUBIC_A * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    weights = np.where(distance <= 1, near, far)
+    kernel = np.outer(weights, weights)[:, :, None, None] * np.eye(3)
+    return kernel.astype(np.float32)
+
+
+def _load_vgg19_file(features: keras.Model, path: str):
+    """Load layers by name after checking that all are there: Keras skips missing ones silently."""
+    with h5py.File(path) as file:
+        stored = {n if isinstance(n, str) else n.decode() for n in file.attrs["layer_names"]}
+    missing = [
+        layer.name for layer in features.layers if layer.weights and layer.name not in stored
+    ]
+    if missing:
+        raise ValueError(f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer")
+    features.load_weights(path, by_name=True)
