@@ -1,0 +1,128 @@
+"""Make low-resolution H&E images sharp and count what is in them.
+
+Put images or slides into INPUT_FOLDER and run
+
+    python Implementation/Final_implementation.py
+
+Each image is super-resolved x4, its nuclei are outlined, separated and measured, and pictures,
+tables and QuPath files are written to OUTPUT_FOLDER. An interrupted run is started again with the
+same command: finished images are skipped, an unfinished one goes on where it stopped. Every
+constant below is also a flag: see --help.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# --- Input and output ---
+INPUT_FOLDER = ROOT / "data" / "samples"  # images and slides of any format
+OUTPUT_FOLDER = ROOT / "Implementation" / "results"
+OVERWRITE = False  # True: do finished images again
+
+# --- Models ---
+GENERATOR = ROOT / "models" / "generator.h5"
+UNET = ROOT / "models" / "Unet.h5"
+SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
+SEGMENT = True  # False: super-resolution only
+
+# --- Scale ---
+MICRONS_PER_PIXEL = None  # um per pixel of the images as they are read; None = from the file
+READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = what the
+# first network was trained on: 1.0 before super-resolution, 0.25 without
+
+# --- Tiles ---
+TILE_SIZE = 256  # side of a tile in input pixels, a multiple of 16
+BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
+
+# --- Nuclei ---
+PROBABILITY_THRESHOLD = 0.5  # a pixel is nucleus above this probability
+MARKER_THRESHOLD = 0.5  # relative distance to the border above which a nucleus has its seed
+SMALLEST_NUCLEUS = 6.0  # um2; smaller objects are dropped
+TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
+
+# --- Pictures ---
+JPEG_QUALITY = 90  # of super_resolved.ome.tif; 0 = lossless
+DEBUG = False  # True: show the whole traceback of an error
+
+
+def main(
+    input_folder: Path = INPUT_FOLDER,
+    output_folder: Path = OUTPUT_FOLDER,
+    overwrite: bool = OVERWRITE,
+    generator: Path = GENERATOR,
+    unet: Path = UNET,
+    super_resolve: bool = SUPER_RESOLVE,
+    segment: bool = SEGMENT,
+    microns_per_pixel: float | None = MICRONS_PER_PIXEL,
+    read_at_microns_per_pixel: float | None = READ_AT_MICRONS_PER_PIXEL,
+    tile_size: int = TILE_SIZE,
+    batch_size: int = BATCH_SIZE,
+    probability_threshold: float = PROBABILITY_THRESHOLD,
+    marker_threshold: float = MARKER_THRESHOLD,
+    smallest_nucleus: float = SMALLEST_NUCLEUS,
+    tissue_threshold: float = TISSUE_THRESHOLD,
+    jpeg_quality: int = JPEG_QUALITY,
+    debug: bool = DEBUG,
+) -> int:
+    """Super-resolve, segment and measure every image of a folder.
+
+    Args:
+        input_folder: folder of images and slides.
+        output_folder: gets a folder per image, summary.csv and run.json.
+        overwrite: do images again that are finished.
+        generator: super-resolution model (.h5).
+        unet: nucleus model (.h5).
+        super_resolve: enlarge x4 first; off for images that are already at 40x.
+        segment: find and measure nuclei.
+        microns_per_pixel: um per pixel of the images as they are read; None = from the file.
+        read_at_microns_per_pixel: um per pixel at which slides are read; None = 1.0, or 0.25
+            without super-resolution.
+        tile_size: side of a tile in input pixels, a multiple of 16.
+        batch_size: tiles per call of a network.
+        probability_threshold: a pixel is nucleus above this probability.
+        marker_threshold: relative distance to the border above which a nucleus has its seed.
+        smallest_nucleus: um2; smaller objects are dropped.
+        tissue_threshold: optical density or saturation above which a pixel is tissue.
+        jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
+        debug: show the whole traceback of an error.
+
+    Returns:
+        Exit status: 0, or 1 if an image failed, 2 if nothing could be started, 130 if interrupted.
+    """
+    constants = {name: str(v) if isinstance(v, Path) else v for name, v in locals().items()}
+    wrong = _wrong_constants(constants)
+    if wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from run_folder import run_folder
+
+    return run_folder(constants)
+
+
+def _wrong_constants(constants: dict) -> str | None:
+    """Return one line on the first constant that cannot work, before anything heavy is loaded."""
+    if constants["tile_size"] < 16 or constants["tile_size"] % 16:
+        return f"TILE_SIZE: expected a positive multiple of 16, found {constants['tile_size']}"
+    if constants["batch_size"] < 1:
+        return f"BATCH_SIZE: expected at least 1, found {constants['batch_size']}"
+    for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
+        if constants[name] is not None and not constants[name] > 0:
+            return f"{name.upper()}: expected a positive number or None, found {constants[name]}"
+    for name in ("probability_threshold", "marker_threshold"):
+        if not 0 < constants[name] < 1:
+            return f"{name.upper()}: expected a number between 0 and 1, found {constants[name]}"
+    if not 0 <= constants["jpeg_quality"] <= 100:
+        return f"JPEG_QUALITY: expected 0 to 100, found {constants['jpeg_quality']}"
+    if not (constants["super_resolve"] or constants["segment"]):
+        return "SUPER_RESOLVE and SEGMENT are both off: nothing to do"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,151 @@
+"""Pictures of a result for the eye: outlined nuclei, and the side-by-side figure."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from scipy import ndimage
+
+OUTLINE = (205, 255, 0)  # yellow-green: far from pink and violet, also for colour-blind readers
+FIGURE_WIDTH, FIGURE_HEIGHT = 7.2, 9.0  # inches at most, two columns of a journal page
+TITLE_HEIGHT = 0.35  # inches
+DOTS_PER_INCH = 300
+INSET_FRACTION = 4  # the inset shows 1/4 of the image's width and height
+LONGEST_BAR = 0.3  # of the panel's width
+
+
+def draw_outlines(image, labels, colour=OUTLINE, width=1):
+    """Image with every nucleus outlined; returns a uint8 copy (height, width, 3).
+
+    image: RGB uint8 (height, width, 3). labels: integer label map (height, width). The outline
+    takes the outermost `width` pixels of each nucleus, so that touching nuclei are told apart by
+    a line of twice that width; where the image cuts a nucleus it stays open. Sizes that differ
+    raise ValueError.
+    """
+    image, labels = np.asarray(image), np.asarray(labels)
+    if image.shape[:2] != labels.shape:
+        raise ValueError(
+            f"image and label map must have the same size, found {image.shape[:2]} "
+            f"and {labels.shape}"
+        )
+    outlined = image.astype(np.uint8, copy=True)
+    window = 2 * width + 1
+    lowest = ndimage.minimum_filter(labels, window, mode="nearest")
+    highest = ndimage.maximum_filter(labels, window, mode="nearest")
+    outlined[(labels != 0) & (lowest != highest)] = colour
+    return outlined
+
+
+def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel):
+    """Write the side-by-side figure of one field (PNG, 300 dpi).
+
+    Panels: low resolution, super-resolved, nuclei outlined; below each the same small field, the
+    one with the most nuclei, enlarged. low_resolution: RGB uint8 of the same field at any
+    size, or None where the image was not super-resolved. super_resolved: RGB uint8 (height,
+    width, 3). labels: its label map (height, width), or None where nuclei were not segmented.
+    microns_per_pixel: side of one pixel of `super_resolved` as given here, in micrometres; None
+    where unknown, and the scale bar then states pixels.
+    """
+    panels = _panels(low_resolution, super_resolved, labels)
+    height, width = super_resolved.shape[:2]
+    field = _densest_field(super_resolved, labels)
+    figure = Figure(_figure_size(len(panels), height / width), layout="constrained")
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    for column, (title, image) in enumerate(panels):
+        whole, inset = axes[:, column]
+        whole.set_title(title, fontsize=8)
+        _show(whole, image, (0, 0, width, height), (width, height))
+        _show(inset, image, field, (width, height))
+        _frame(whole, field)
+    for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
+        _scale_bar(axis, shown_width, microns_per_pixel)
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+
+
+def _figure_size(columns, panel_ratio):
+    """Size (width, height) in inches of two rows of panels, each panel_ratio as high as wide."""
+    panel_ratio = min(max(panel_ratio, 0.3), 3)  # a narrow strip still leaves room for its title
+    panel_width = min(FIGURE_WIDTH / columns, (FIGURE_HEIGHT - TITLE_HEIGHT) / (2 * panel_ratio))
+    return columns * panel_width, 2 * panel_width * panel_ratio + TITLE_HEIGHT
+
+
+def _panels(low_resolution, super_resolved, labels):
+    panels = []
+    if low_resolution is not None:
+        panels.append(("Low resolution", low_resolution))
+    panels.append(("Image" if low_resolution is None else "Super-resolved", super_resolved))
+    if labels is not None:
+        panels.append(("Nuclei", draw_outlines(super_resolved, labels)))
+    return panels
+
+
+def _densest_field(image, labels):
+    """Window (x, y, width, height) with the most nuclei, or the darkest one without nuclei."""
+    height, width = image.shape[:2]
+    size = max(1, width // INSET_FRACTION), max(1, height // INSET_FRACTION)
+    if labels is not None and np.any(labels):
+        _, index, areas = np.unique(labels, return_inverse=True, return_counts=True)
+        # Each nucleus weighs 1, spread over its pixels: a cut nucleus counts by its part inside.
+        density = (1 / areas)[index].reshape(labels.shape) * (labels != 0)
+    else:
+        density = 255 - image.mean(axis=2)
+    total = np.pad(density.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    rows = total[size[1] :] - total[: -size[1]]
+    sums = rows[:, size[0] :] - rows[:, : -size[0]]
+    y, x = np.unravel_index(np.argmax(sums), sums.shape)
+    return int(x), int(y), *size
+
+
+def _show(axis, image, field, full_size):
+    """Show the window (x, y, width, height), in pixels of full_size (width, height), of image."""
+    x, y, width, height = field
+    # Only the low resolution has another size; the reader must see its pixels as they are.
+    is_low_resolution = image.shape[:2] != (full_size[1], full_size[0])
+    axis.imshow(
+        image,
+        extent=(0, full_size[0], full_size[1], 0),
+        interpolation="nearest" if is_low_resolution else "auto",
+    )
+    axis.set(xlim=(x, x + width), ylim=(y + height, y), xticks=[], yticks=[])
+
+
+def _frame(axis, field):
+    x, y, width, height = field
+    for colour, line_width in (("black", 2), ("white", 1)):
+        axis.add_patch(
+            Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line_width)
+        )
+
+
+def _scale_bar(axis, shown_width, microns_per_pixel):
+    """Bar of a round length with its label, lower left; shown_width is the panel's, in pixels."""
+    unit, unit_per_pixel = ("px", 1) if microns_per_pixel is None else ("µm", microns_per_pixel)
+    length = _round_below(LONGEST_BAR * shown_width * unit_per_pixel)
+    end = 0.05 + length / unit_per_pixel / shown_width
+    casing = [withStroke(linewidth=4, foreground="white")]
+    axis.plot(
+        (0.05, end),
+        (0.06, 0.06),
+        transform=axis.transAxes,
+        color="black",
+        linewidth=2,
+        solid_capstyle="butt",
+        path_effects=casing,
+    )
+    axis.text(
+        0.05,
+        0.08,
+        f"{length:g} {unit}",
+        transform=axis.transAxes,
+        fontsize=7,
+        va="bottom",
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )
+
+
+def _round_below(value):
+    """The largest of 1, 2 or 5 times a power of ten that is at most `value`."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return max(step * power for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))

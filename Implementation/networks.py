@@ -1,0 +1,173 @@
+"""Load the two trained networks, check them, and say how they see: radius, pooling, scale."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+# Layers that look at one pixel at a time.
+POINTWISE = (
+    layers.InputLayer,
+    layers.Rescaling,
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.BatchNormalization,
+    layers.Dropout,
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Concatenate,
+)
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError", "MemoryError")
+
+
+class ModelError(ValueError):
+    """A model file is missing or is not what the program needs; the message is one line."""
+
+
+@dataclass
+class Network:
+    """A trained network with what tiling has to know of it.
+
+    Attributes:
+        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...).
+        scale: output pixels per input pixel.
+        radius: input pixels around an output pixel that it depends on.
+        pooling: sides of an input must be multiples of it.
+        record: the .json beside the file, {} where there is none.
+        sha256: hash of the file.
+    """
+
+    model: keras.Model
+    scale: int
+    radius: int
+    pooling: int
+    record: dict = field(default_factory=dict)
+    sha256: str = ""
+
+    def predict(self, tiles: np.ndarray) -> np.ndarray:
+        """Predict a batch; where memory does not suffice, in halves."""
+        try:
+            return np.asarray(self.model.predict_on_batch(tiles.astype(np.float32)))
+        except Exception as error:
+            # Each backend has its own class for it, and none must be imported for its name.
+            if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
+                raise
+            half = len(tiles) // 2
+            return np.concatenate([self.predict(tiles[:half]), self.predict(tiles[half:])])
+
+
+def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
+    """Load a whole-model .h5 and check that it does what its place in the program needs.
+
+    Args:
+        path: the .h5 file; a record is read from the .json of the same name.
+        kind: what to call it in messages, e.g. "generator".
+        scale: output pixels per input pixel that it must have.
+        channels: number of output channels that it must have.
+
+    Raises:
+        ModelError: missing file, weights only, foreign layers, other inputs or outputs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{kind}: no file {path}; train one or restore the one that ships")
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # h5py and Keras raise a dozen kinds, all meaning the same here
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{kind}: {path} is not a whole Keras model saved by this project ({reason[0]})"
+        ) from error
+    if tuple(model.input_shape)[1:] != (None, None, 3):
+        raise ModelError(
+            f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
+        )
+    interval = receptive_interval(model)
+    found = (round(1 / interval.step), model.output_shape[-1])
+    if found != (scale, channels):
+        raise ModelError(
+            f"{kind}: {path} enlarges x{found[0]} into {found[1]} channels, expected x{scale} "
+            f"into {channels}"
+        )
+    record_file = path.with_suffix(".json")
+    record = json.loads(record_file.read_text("utf-8")) if record_file.is_file() else {}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    radius = int(np.ceil(max(interval.before, interval.after)))
+    return Network(model, scale, radius, interval.pooling, record, sha256)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Along one side, pixel o of a tensor depends on inputs from o*step-before to o*step+after.
+
+    Attributes:
+        before, after, step: in input pixels.
+        pooling: largest step met on the way: tiles must start at its multiples.
+    """
+
+    before: float
+    after: float
+    step: float
+    pooling: int
+
+    def spread(self, before, after, step_factor=1.0):
+        """Return the interval after a layer that reaches so many of its own pixels further."""
+        step = self.step * step_factor
+        return Interval(
+            self.before + before * self.step,
+            self.after + after * self.step,
+            step,
+            max(self.pooling, int(np.ceil(step))),
+        )
+
+
+def receptive_interval(model: keras.Model) -> Interval:
+    """Derive the receptive field of a functional model from its layers.
+
+    Raises:
+        ModelError: a layer is not known to be local, so no margin would make tiles seamless.
+    """
+    intervals = {}
+    for layer in model.layers:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        sources = [intervals[id(tensor)] for tensor in inputs if id(tensor) in intervals]
+        merged = Interval(
+            max((s.before for s in sources), default=0.0),
+            max((s.after for s in sources), default=0.0),
+            max((s.step for s in sources), default=1.0),
+            max((s.pooling for s in sources), default=1),
+        )
+        intervals[id(layer.output)] = _through(layer, merged)
+    return intervals[id(model.outputs[0])]
+
+
+def _through(layer, interval: Interval) -> Interval:
+    """Extend an interval by what one layer adds; the larger side where the two differ."""
+    if isinstance(layer, POINTWISE):
+        return interval
+    if isinstance(layer, layers.Conv2DTranspose):
+        kernel, stride = max(layer.kernel_size), layer.strides[0]
+        return interval.spread((kernel - 1) / stride, 0, 1 / stride)
+    if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
+        reach = max(layer.kernel_size) // 2 * layer.dilation_rate[0]
+        return interval.spread(reach, reach + layer.strides[0] - 1, layer.strides[0])
+    if isinstance(layer, layers.MaxPooling2D | layers.AveragePooling2D):
+        size, stride = max(layer.pool_size), layer.strides[0]
+        before = (size - 1) // 2 if layer.padding == "same" else 0
+        return interval.spread(before, size - 1 - before, stride)
+    if isinstance(layer, layers.UpSampling2D):
+        return interval.spread(1 - 1 / layer.size[0], 0, 1 / layer.size[0])
+    if isinstance(layer, layers.Cropping2D):
+        crop = layer.cropping[0][0]
+        return interval.spread(-crop, crop)
+    if isinstance(layer, layers.ZeroPadding2D):
+        padding = max(layer.padding[0][0], layer.padding[1][0])
+        return interval.spread(padding, 0)
+    raise ModelError(f"layer {layer.name} ({type(layer).__name__}) has no known receptive field")

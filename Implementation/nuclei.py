@@ -1,0 +1,169 @@
+"""Network maps -> separated nuclei -> measurements; tissue against glass."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.color import rgb2hed
+from skimage.measure import regionprops_table
+from skimage.segmentation import watershed
+
+# rgb2hed gives densities in units of ln(1e-6): six decades of optical density.
+OPTICAL_DENSITY_PER_HED = 6.0
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How maps become nuclei; lengths and areas in micrometres.
+
+    Where the pixel size is unknown, the U-net's own training pixel size stands in: it is the size
+    at which nuclei look right to it.
+
+    Attributes:
+        probability: a pixel is nucleus above this probability.
+        marker: parts of a nucleus above this relative distance become the seed of one nucleus.
+        smoothing: sigma of the Gaussian on the distance map before seeds are taken.
+        smallest_seed: smaller seeds are dropped, unless their component has no other.
+        smallest_nucleus: smaller objects are dropped.
+        largest_hole: smaller holes are filled.
+    """
+
+    probability: float = 0.5
+    marker: float = 0.5
+    smoothing: float = 0.375
+    smallest_seed: float = 0.6
+    smallest_nucleus: float = 6.0
+    largest_hole: float = 10.0
+
+
+def separate(
+    probability: np.ndarray,
+    distance: np.ndarray,
+    microns_per_pixel: float,
+    separation: Separation = Separation(),
+) -> np.ndarray:
+    """Turn the U-net's maps into a label map by marker-controlled watershed.
+
+    Seeds are the places where the predicted relative distance to the border is large: one for
+    each nucleus whatever its size, where a distance transform of the mask would give one for each
+    bump of its outline.
+
+    Args:
+        probability: (height, width) in 0..1.
+        distance: (height, width) in 0..1, relative distance to the nucleus' border.
+        microns_per_pixel: size of a pixel.
+        separation: thresholds.
+
+    Returns:
+        int32 (height, width), 0 = background, labels 1..N in reading order of their seeds.
+    """
+    pixel_area = microns_per_pixel**2
+    nuclei = probability > separation.probability
+    nuclei = ~_without_specks(~nuclei, separation.largest_hole / pixel_area)
+    smooth = cv2.GaussianBlur(
+        np.ascontiguousarray(distance, np.float32), (0, 0), separation.smoothing / microns_per_pixel
+    )
+    seeds = (smooth > separation.marker) & nuclei
+    seeds = _without_specks(seeds, separation.smallest_seed / pixel_area)
+    components, count = ndimage.label(nuclei)
+    seeded = np.zeros(count + 1, bool)
+    seeded[components[seeds]] = True
+    seeded[0] = True  # background needs no seed
+    markers, _ = ndimage.label(seeds | ~seeded[components])
+    labels = watershed(-smooth, markers, mask=nuclei)
+    return _renumbered(labels, separation.smallest_nucleus / pixel_area)
+
+
+def measure(
+    labels: np.ndarray,
+    image: np.ndarray,
+    probability: np.ndarray,
+    microns_per_pixel: float | None,
+) -> dict[str, np.ndarray]:
+    """Measure every nucleus of a label map.
+
+    Args:
+        labels: int (height, width), 0 = background.
+        image: uint8 RGB (height, width, 3).
+        probability: (height, width) in 0..1.
+        microns_per_pixel: size of a pixel; None where unknown, then pixel units are written under
+            pixel names.
+
+    Returns:
+        One array per column, equally long. Lengths in um and areas in um2 (or px and px2);
+        `mean_hematoxylin_od` is the decadic optical density of hematoxylin after colour
+        deconvolution (Ruifrok & Johnston 2001); `circularity` is 4 pi area / perimeter^2 with
+        the Crofton perimeter, 1 for a disc; `probability` is the mean over the nucleus.
+    """
+    hematoxylin = rgb2hed(image.astype(np.float32) / 255)[..., 0] * OPTICAL_DENSITY_PER_HED
+    properties = regionprops_table(
+        labels,
+        np.dstack([hematoxylin, probability]),
+        properties=(
+            "label",
+            "centroid",
+            "bbox",
+            "area",
+            "perimeter_crofton",
+            "axis_major_length",
+            "axis_minor_length",
+            "eccentricity",
+            "solidity",
+            "intensity_mean",
+        ),
+    )
+    unit, size = ("px", 1.0) if microns_per_pixel is None else ("um", microns_per_pixel)
+    area, perimeter = properties["area"], properties["perimeter_crofton"]
+    # A centroid is in pixel centres; coordinates count from the image's corner.
+    y, x = properties["centroid-0"] + 0.5, properties["centroid-1"] + 0.5
+    columns = {"label": properties["label"], "centroid_x_px": x, "centroid_y_px": y}
+    if microns_per_pixel is not None:
+        columns |= {"centroid_x_um": x * size, "centroid_y_um": y * size}
+    return columns | {
+        f"area_{unit}2": area * size**2,
+        f"perimeter_{unit}": perimeter * size,
+        f"major_axis_{unit}": properties["axis_major_length"] * size,
+        f"minor_axis_{unit}": properties["axis_minor_length"] * size,
+        "eccentricity": properties["eccentricity"],
+        "solidity": properties["solidity"],
+        "circularity": np.minimum(4 * np.pi * area / np.maximum(perimeter, 1e-9) ** 2, 1.0),
+        "mean_hematoxylin_od": properties["intensity_mean-0"],
+        "probability": properties["intensity_mean-1"],
+        "bbox": np.stack([properties[f"bbox-{i}"] for i in range(4)], axis=-1),
+    }
+
+
+def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
+    """Tell tissue from glass in a thumbnail (about 8 um per pixel).
+
+    Glass is bright and colourless. White is taken from the thumbnail's brightest pixels but never
+    below grey level 180, so that an image without glass is all tissue.
+
+    Args:
+        thumbnail: uint8 RGB (height, width, 3).
+        threshold: decadic optical density of the mean colour, or saturation, above which a pixel
+            is tissue.
+
+    Returns:
+        bool (height, width).
+    """
+    smooth = cv2.GaussianBlur(thumbnail, (0, 0), 1.0).astype(np.float32)
+    white = max(180.0, float(np.percentile(smooth.max(axis=-1), 99)))
+    density = -np.log10(np.clip(smooth.mean(axis=-1) / white, 1e-3, 1))
+    brightest = smooth.max(axis=-1)
+    saturation = (brightest - smooth.min(axis=-1)) / np.maximum(brightest, 1)
+    tissue = (density > threshold) | (saturation > threshold)
+    return ~_without_specks(~tissue, 64)
+
+
+def _without_specks(mask: np.ndarray, smallest: float) -> np.ndarray:
+    """Drop the connected parts of a boolean mask that have fewer pixels than `smallest`."""
+    return _renumbered(ndimage.label(mask)[0], smallest) > 0
+
+
+def _renumbered(labels: np.ndarray, smallest: float) -> np.ndarray:
+    """Drop labels of fewer pixels than `smallest` and renumber the others 1..N in order."""
+    kept = np.bincount(labels.ravel()) >= smallest
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]

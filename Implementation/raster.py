@@ -1,0 +1,80 @@
+"""A large image on disk that is read and written by rectangle, so that none is held in memory."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+class Raster:
+    """A raw file of (height, width, channels) samples, row by row.
+
+    Plain reads and writes instead of a memory map: mapped pages count as the program's memory.
+
+    Args:
+        path: the file; created with zeros (sparse, so it takes no space yet) where it is missing.
+        width, height: size in pixels.
+        channels: samples per pixel.
+        dtype: type of a sample.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, channels: int, dtype):
+        self.width, self.height, self.channels = width, height, channels
+        self.dtype = np.dtype(dtype)
+        self._pixel_bytes = channels * self.dtype.itemsize
+        path = Path(path)
+        self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
+        self._file.truncate(width * height * self._pixel_bytes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Return a rectangle as (height, width, channels), or (height, width) for one channel."""
+        self._check(x, y, width, height)
+        pixels = np.empty((height, width, self.channels), self.dtype)
+        for row, target in enumerate(pixels):
+            self._file.seek(((y + row) * self.width + x) * self._pixel_bytes)
+            self._file.readinto(target)
+        return pixels[..., 0] if self.channels == 1 else pixels
+
+    def write(self, x: int, y: int, pixels: np.ndarray):
+        """Write a rectangle of the raster's own type whose top left corner is (x, y)."""
+        height, width = pixels.shape[:2]
+        self._check(x, y, width, height)
+        for row, source in enumerate(np.ascontiguousarray(pixels, self.dtype)):
+            self._file.seek(((y + row) * self.width + x) * self._pixel_bytes)
+            self._file.write(source)
+
+    def _check(self, x, y, width, height):
+        if not (0 <= x <= x + width <= self.width and 0 <= y <= y + height <= self.height):
+            raise ValueError(
+                f"rectangle {width}x{height} at ({x}, {y}) leaves the {self.width}x{self.height} "
+                "raster"
+            )
+
+
+def preview(source, factor: int, reduce: str = "mean") -> np.ndarray:
+    """Shrink anything that is read by rectangle by a whole factor, one strip at a time.
+
+    Args:
+        source: has `width`, `height` and `read(x, y, width, height)`.
+        factor: pixels per side that become one; the last ones may cover fewer.
+        reduce: "mean" for pictures, "first" for label maps.
+
+    Returns:
+        Array (ceil(height/factor), ceil(width/factor), ...) of the source's type.
+    """
+    strips = []
+    for y in range(0, source.height, factor):
+        strip = source.read(0, y, source.width, min(factor, source.height - y))
+        if reduce == "first" or factor == 1:
+            strips.append(strip[0, ::factor])
+        else:
+            edges = np.arange(0, source.width, factor)
+            sums = np.add.reduceat(strip.sum(axis=0, dtype=np.float64), edges, axis=0)
+            counts = np.diff(np.append(edges, source.width)) * len(strip)
+            strips.append(np.rint(sums / counts[:, None]).astype(strip.dtype))
+    return np.stack(strips)
