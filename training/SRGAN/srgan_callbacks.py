@@ -3,12 +3,11 @@
 import importlib.util
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 from matplotlib.figure import Figure
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from srgan_data import SCALE, degrade_area, degrade_scanner
+from srgan_measures import bicubic, mean_fidelity, super_resolve
 
 VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
 PICTURE_CROP = 192
@@ -131,27 +130,6 @@ class TrainingCurves(keras.callbacks.Callback):
         for axis in (loss_axis, *metric_axes):
             axis.legend(fontsize="small")
         figure.savefig(self.picture)
-
-
-def super_resolve(generator, low: np.ndarray) -> np.ndarray:
-    """Run the generator on one uint8 RGB image; return uint8 RGB, four times larger per side."""
-    generated = generator.predict_on_batch(low[None].astype(np.float32))[0]
-    return np.clip(np.rint(generated), 0, 255).astype(np.uint8)
-
-
-def bicubic(low: np.ndarray) -> np.ndarray:
-    """Enlarge a uint8 image x4 by bicubic interpolation: the baseline of every figure."""
-    return cv2.resize(low, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-
-
-def mean_fidelity(pairs) -> dict[str, float]:
-    """Mean PSNR (dB, all RGB values, range 255) and SSIM over pairs of uint8 RGB images."""
-    pairs = list(pairs)
-    psnr = [peak_signal_noise_ratio(high, image, data_range=255) for high, image in pairs]
-    ssim = [
-        structural_similarity(high, image, channel_axis=-1, data_range=255) for high, image in pairs
-    ]
-    return {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:

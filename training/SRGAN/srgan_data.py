@@ -138,11 +138,16 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     if rng.random() < 0.6:
         return image
+    return stress_colours(image, rng)
+
+
+def stress_colours(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change stain and light of a uint8 RGB image; see `recolour`."""
     density = -np.log((image.astype(np.float32) + 1) / 256)
     strength = np.diag(rng.uniform(0.5, 1.5, 3))
     density = density @ (np.linalg.inv(STAINS) @ strength @ STAINS).astype(np.float32)
     light = np.exp(-np.clip(density, 0, 6))
-    light = light ** rng.uniform(0.7, 1.4) * rng.uniform(0.5, 1.3, 3).astype(np.float32)
+    light = light ** rng.uniform(0.7, 1.4) * rng.uniform(0.6, 1.3, 3).astype(np.float32)
     if rng.random() < 0.2:
         light = np.ascontiguousarray(light[..., rng.permutation(3)])
     return np.clip(light * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -101,7 +101,10 @@ def build_vgg19_features(weights: str, layer: str) -> keras.Model:
     if layer not in names:
         raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {layer!r}")
     if weights == "imagenet":
-        vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
+        try:
+            vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
+        except Exception as error:  # what Keras raises where a download fails
+            raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
     features = keras.Model(vgg19.input, vgg19.get_layer(layer).output)
     if weights != "imagenet":
         _load_vgg19_file(features, weights)
@@ -241,8 +244,13 @@ def _bicubic_kernel() -> np.ndarray:
 
 def _load_vgg19_file(features: keras.Model, path: str):
     """Load layers by name after checking that all are there: Keras skips missing ones silently."""
-    with h5py.File(path) as file:
-        stored = {n if isinstance(n, str) else n.decode() for n in file.attrs["layer_names"]}
+    try:
+        with h5py.File(path) as file:
+            stored = {n if isinstance(n, str) else n.decode() for n in file.attrs["layer_names"]}
+    except (OSError, KeyError) as error:
+        raise OSError(
+            f"VGG19 weights in {path}: expected a file as keras.applications downloads it: {error}"
+        ) from error
     missing = [
         layer.name for layer in features.layers if layer.weights and layer.name not in stored
     ]

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 TCIA_IMAGE, TCIA_MASK = "_crop", "_labeled_mask_corrected"
-# Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
+# Optical density vectors of hematoxylin, eosin and DAB (Ruifrok & Johnston 2001).
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 
 
@@ -177,8 +177,8 @@ def vary_stain_and_light(image, white: float, rng: np.random.Generator) -> np.nd
     """Give a crop another laboratory's stain and another microscope's light.
 
     In optical density, relative to the image's own white: the stain vectors are tilted, their
-    concentrations scaled and shifted (Tellez et al. 2018). Then the light: a new white point,
-    a tint, a gamma.
+    concentrations scaled and shifted (Tellez et al. 2018); in one crop of eight eosin becomes
+    DAB, the brown of immunohistochemistry. Then the light: a new white point, a tint, a gamma.
 
     Args:
         image: uint8 RGB.
@@ -192,6 +192,9 @@ def vary_stain_and_light(image, white: float, rng: np.random.Generator) -> np.nd
         new_stains = STAINS + rng.normal(0, 0.12, STAINS.shape)
         new_stains /= np.linalg.norm(new_stains, axis=1, keepdims=True)
         strength = np.diag(2 ** rng.uniform(-0.9, 0.7, 3))
+        if rng.random() < 1 / 8:
+            new_stains[1] = new_stains[2]
+            strength[1] *= rng.uniform(1, 3)
         density = density @ (np.linalg.inv(STAINS) @ strength @ new_stains).astype(np.float32)
         density += rng.normal(0, 0.03, 3).astype(np.float32)
     light = np.exp(-np.clip(density, -0.2, 6)) ** rng.uniform(0.75, 1.35)
