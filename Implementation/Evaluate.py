@@ -1,0 +1,84 @@
+"""Judge the nucleus segmentation against label maps or masks.
+
+    python Implementation/Evaluate.py --image-folders FOLDER [FOLDER ...] --label-folder FOLDER
+
+Every image is segmented and compared with the label map of the same name. Several image folders
+over the same labels (enlarged low resolution, super-resolved, high resolution) come out as one
+table. Binary masks give pixel figures only, unless CONNECTED_COMPONENTS says that their connected
+components are the nuclei. Every constant below is also a flag: see --help.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# --- Data ---
+IMAGE_FOLDERS = (ROOT / "data" / "nuclei" / "images",)
+LABEL_FOLDER = ROOT / "data" / "nuclei" / "instances"  # label maps or masks, named like the images
+CONNECTED_COMPONENTS = False  # True: the connected components of binary masks are the nuclei
+IMAGE_NAMES = ()  # only images whose names begin with one of these; () = all
+MICRONS_PER_PIXEL = 0.25  # um per pixel of all images
+
+# --- Model ---
+UNET = ROOT / "models" / "Unet.h5"
+PROBABILITY_THRESHOLD = 0.5
+MARKER_THRESHOLD = 0.5
+SMALLEST_NUCLEUS = 6.0  # um2
+COMPARE_SEPARATIONS = False  # True: also connected components and distance-transform watershed
+
+# --- Output ---
+OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"  # a row per image and method
+
+
+def main(
+    image_folders: tuple[Path, ...] = IMAGE_FOLDERS,
+    label_folder: Path = LABEL_FOLDER,
+    connected_components: bool = CONNECTED_COMPONENTS,
+    image_names: tuple[str, ...] = IMAGE_NAMES,
+    microns_per_pixel: float = MICRONS_PER_PIXEL,
+    unet: Path = UNET,
+    probability_threshold: float = PROBABILITY_THRESHOLD,
+    marker_threshold: float = MARKER_THRESHOLD,
+    smallest_nucleus: float = SMALLEST_NUCLEUS,
+    compare_separations: bool = COMPARE_SEPARATIONS,
+    output_file: Path = OUTPUT_FILE,
+) -> int:
+    """Segment images and compare with labels; see the constants at the top of the script.
+
+    Returns:
+        Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from evaluation import evaluate, pair_with_labels, print_table, write_rows
+    from networks import ModelError, load_network
+    from nuclei import Separation
+
+    separation = Separation(
+        probability=probability_threshold,
+        marker=marker_threshold,
+        smallest_nucleus=smallest_nucleus,
+    )
+    try:
+        network = load_network(unet, "U-net", scale=1, channels=2)
+        pairs = {
+            folder: pair_with_labels(folder, label_folder, image_names) for folder in image_folders
+        }
+        rows = evaluate(
+            pairs, network, separation, microns_per_pixel, connected_components, compare_separations
+        )
+        write_rows(output_file, rows)
+    except (ModelError, OSError, ValueError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    print_table(rows)
+    print(f"\na row per image is in {output_file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

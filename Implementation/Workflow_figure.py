@@ -1,0 +1,52 @@
+"""Draw the whole method on one small image: workflow.png, for a paper or a talk.
+
+    python Implementation/Workflow_figure.py
+
+Low-resolution field, its tiles with overlap, super-resolved tiles, stitched field, the U-net's
+maps, separated nuclei, measurements. Every constant below is also a flag: see --help.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMAGE = ROOT / "data" / "samples" / "histo.png"
+FIELD = 96  # side of the shown field in input pixels; the middle of the image
+TILE_SIZE = 48  # side of a tile in input pixels, small so that the picture shows several
+GENERATOR = ROOT / "models" / "generator.h5"
+UNET = ROOT / "models" / "Unet.h5"
+PICTURE = ROOT / "Implementation" / "results" / "workflow.png"
+
+
+def main(
+    image: Path = IMAGE,
+    field: int = FIELD,
+    tile_size: int = TILE_SIZE,
+    generator: Path = GENERATOR,
+    unet: Path = UNET,
+    picture: Path = PICTURE,
+) -> int:
+    """Draw the figure; see the constants at the top of the script.
+
+    Returns:
+        Exit status: 0, or 2 if the image or a model cannot be used.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from workflow_steps import draw_workflow
+
+    try:
+        draw_workflow(image, field, tile_size, generator, unet, picture)
+    except (OSError, ValueError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    print(picture)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
