@@ -25,6 +25,8 @@ OVERWRITE = False  # True: do finished images again
 
 # --- Models ---
 GENERATOR = ROOT / "models" / "generator.h5"
+FAITHFUL_GENERATOR = ROOT / "models" / "generator_pretrained.h5"
+FAITHFUL_SHARE = 0.0  # 0 = GENERATOR: sharp, for looking; 1 = FAITHFUL_GENERATOR, for measuring
 UNET = ROOT / "models" / "Unet.h5"
 SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
 SEGMENT = True  # False: super-resolution only
@@ -54,6 +56,8 @@ def main(
     output_folder: Path = OUTPUT_FOLDER,
     overwrite: bool = OVERWRITE,
     generator: Path = GENERATOR,
+    faithful_generator: Path = FAITHFUL_GENERATOR,
+    faithful_share: float = FAITHFUL_SHARE,
     unet: Path = UNET,
     super_resolve: bool = SUPER_RESOLVE,
     segment: bool = SEGMENT,
@@ -75,6 +79,8 @@ def main(
         output_folder: gets a folder per image, summary.csv and run.json.
         overwrite: do images again that are finished.
         generator: super-resolution model (.h5).
+        faithful_generator: second super-resolution model, trained on the pixel loss alone.
+        faithful_share: share of its weights in the blend of the two, 0 to 1.
         unet: nucleus model (.h5).
         super_resolve: enlarge x4 first; off for images that are already at 40x.
         segment: find and measure nuclei.
@@ -117,6 +123,8 @@ def _wrong_constants(constants: dict) -> str | None:
     for name in ("probability_threshold", "marker_threshold"):
         if not 0 < constants[name] < 1:
             return f"{name.upper()}: expected a number between 0 and 1, found {constants[name]}"
+    if not 0 <= constants["faithful_share"] <= 1:
+        return f"FAITHFUL_SHARE: expected 0 to 1, found {constants['faithful_share']}"
     if not 0 <= constants["jpeg_quality"] <= 100:
         return f"JPEG_QUALITY: expected 0 to 100, found {constants['jpeg_quality']}"
     if not (constants["super_resolve"] or constants["segment"]):

@@ -9,6 +9,7 @@ beside the results; an interrupted image goes on from its last finished tile.
 import json
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ LARGE_IMAGE = 64_000_000  # output pixels above which a pyramid is written inste
 PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
 FIGURE_SIDE = 1024  # longest side of the panels of figure.png
 RESULTS = (
+    "low_resolution.png",
     "super_resolved.png",
     "super_resolved.ome.tif",
     "nuclei_labels.tif",
@@ -124,14 +126,15 @@ class Analysis:
         started -= state["seconds"]
         self.tissue, self.tissue_step = self._find_tissue()
         row = self._describe()
-        pixels = self._super_resolve(state) if self.generator else self.image
-        labels = None
-        if self.unet:
-            maps = self._segment(state, pixels)
-            labels, figures = self._separate(pixels, maps)
-            row |= self._summarise(figures)
-        self.progress.stage("writing")
-        self._write(pixels, labels)
+        with ExitStack() as self.open_rasters:  # closed before they are deleted
+            pixels = self._super_resolve(state) if self.generator else self.image
+            labels = None
+            if self.unet:
+                maps = self._segment(state, pixels)
+                labels, figures = self._separate(pixels, maps)
+                row |= self._summarise(figures)
+            self.progress.stage("writing")
+            self._write(pixels, labels)
         row["seconds"] = round(time.monotonic() - started, 1)
         self._publish()
         return row
@@ -166,7 +169,9 @@ class Analysis:
         return bool(self.tissue[rows, columns].any())
 
     def _raster(self, name: str, extent: Window, channels: int, dtype) -> Raster:
-        return Raster(self.partial / name, extent.width, extent.height, channels, dtype)
+        path = self.partial / name
+        raster = Raster(path, extent.width, extent.height, channels, dtype)
+        return self.open_rasters.enter_context(raster)
 
     def _super_resolve(self, state) -> Raster:
         self.progress.stage("super-resolving")
@@ -194,13 +199,8 @@ class Analysis:
     def _segment(self, state, pixels) -> Raster:
         """Fill the raster of the U-net's maps, at the U-net's own pixel size, in 1/255."""
         self.progress.stage("segmenting")
-        ratio = self._unet_ratio()
-        extent = Window(
-            0,
-            0,
-            max(1, round(self.extent.width * ratio)),
-            max(1, round(self.extent.height * ratio)),
-        )
+        ratio = unet_ratio(self.unet, self.microns)
+        extent = resized(self.extent, ratio)
         read = pixels.read if ratio == 1 else resampled(pixels.read, self.extent, extent)
         raster = self._raster("maps.raw", extent, 2, np.uint8)
         per_input_pixel = self.scale * ratio
@@ -218,16 +218,6 @@ class Analysis:
         for window, tile in self._resumable(tiles, state, "segmented", 1, 1 / ratio**2):
             raster.write(window.x, window.y, np.rint(tile * 255).astype(np.uint8))
         return raster
-
-    def _unet_ratio(self) -> float:
-        """Pixels for the U-net per pixel of the image; 1 where its pixel size is near enough."""
-        if self.microns is None:
-            return 1.0
-        ratio = self.microns / self._unet_microns()
-        return ratio if abs(ratio - 1) > PIXEL_SIZE_TOLERANCE else 1.0
-
-    def _unet_microns(self) -> float:
-        return float(self.unet.record.get("microns_per_pixel", UNET_MICRONS))
 
     def _resumable(self, tiles, state, stage, scale, progress_per_pixel):
         """Pass tiles on; once one is written, note it, so that a later run starts behind it."""
@@ -272,7 +262,7 @@ class Analysis:
 
     def _nuclei(self, window, pixels, read_maps, raster, sums):
         """Yield (row of the table, GeoJSON feature) of the nuclei that belong to a window."""
-        microns = self.microns or self._unet_microns()
+        microns = self.microns or unet_microns(self.unet)
         around = _expanded(window, int(np.ceil(NUCLEI_CONTEXT / microns)), self.extent)
         box = (around.x, around.y, around.width, around.height)
         maps = read_maps(*box).astype(np.float32) / 255
@@ -348,8 +338,12 @@ class Analysis:
             step = -(-max(width, height) // PREVIEW_SIDE)
             overlay = draw_outlines(preview(pixels, step), preview(labels, step, "first"))
             write_image(self.partial / "overlay.png", overlay)
+        low = None
+        if self.generator:
+            step = -(-max(self.image.width, self.image.height) // PREVIEW_SIDE)
+            low = preview(self.image, step)
+            write_image(self.partial / "low_resolution.png", low)
         step = -(-max(width, height) // FIGURE_SIDE)
-        low = preview(self.image, -(-step // self.scale)) if self.generator else None
         shown = None if labels is None else preview(labels, step, "first")
         size = self.microns and self.microns * step
         write_figure(self.partial / "figure.png", low, preview(pixels, step), shown, size)
@@ -362,6 +356,24 @@ class Analysis:
             else:
                 (self.folder / name).unlink(missing_ok=True)
         shutil.rmtree(self.partial)
+
+
+def unet_microns(unet: Network) -> float:
+    """Return the um per pixel at which a U-net was trained."""
+    return float(unet.record.get("microns_per_pixel", UNET_MICRONS))
+
+
+def unet_ratio(unet: Network, microns: float | None) -> float:
+    """Pixels for the U-net per pixel of the image; 1 where its pixel size is near enough."""
+    if microns is None:
+        return 1.0
+    ratio = microns / unet_microns(unet)
+    return ratio if abs(ratio - 1) > PIXEL_SIZE_TOLERANCE else 1.0
+
+
+def resized(extent: Window, ratio: float) -> Window:
+    """Return the extent of an image at `ratio` times its size, at least one pixel."""
+    return Window(0, 0, max(1, round(extent.width * ratio)), max(1, round(extent.height * ratio)))
 
 
 def _expanded(window: Window, by: int, extent: Window) -> Window:

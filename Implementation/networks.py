@@ -11,7 +11,6 @@ from keras import layers
 
 # Layers that look at one pixel at a time.
 POINTWISE = (
-    layers.InputLayer,
     layers.Rescaling,
     layers.Activation,
     layers.ReLU,
@@ -89,18 +88,61 @@ def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
         raise ModelError(
             f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
         )
-    interval = receptive_interval(model)
+    try:
+        interval = receptive_interval(model)
+        side = 16 * interval.pooling
+        shape = model.compute_output_shape((1, side, side, 3))
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{kind}: {path} cannot be tiled: {reason}") from error
     found = (round(1 / interval.step), model.output_shape[-1])
     if found != (scale, channels):
         raise ModelError(
             f"{kind}: {path} enlarges x{found[0]} into {found[1]} channels, expected x{scale} "
             f"into {channels}"
         )
-    record_file = path.with_suffix(".json")
-    record = json.loads(record_file.read_text("utf-8")) if record_file.is_file() else {}
+    if tuple(shape[1:3]) != (scale * side, scale * side):
+        raise ModelError(
+            f"{kind}: {path} turns {side}x{side} pixels into {shape[2]}x{shape[1]}, expected "
+            f"{scale * side}x{scale * side}: its convolutions must be padded"
+        )
+    record = _read_record(path.with_suffix(".json"), kind)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     radius = int(np.ceil(max(interval.before, interval.after)))
     return Network(model, scale, radius, interval.pooling, record, sha256)
+
+
+def _read_record(path: Path, kind: str) -> dict:
+    """Return the record beside a model, {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except ValueError:  # neither JSON nor UTF-8
+        record = None
+    if not isinstance(record, dict):
+        raise ModelError(f"{kind}: {path} is not a model's record; restore it or remove it")
+    return record
+
+
+def blended(network: Network, other: Network, share: float) -> Network:
+    """Interpolate between the weights of two networks of one architecture (Wang et al. 2018).
+
+    Args:
+        network: gets `1 - share` of the weight; it is changed in place and returned.
+        other: gets `share` of the weight.
+        share: 0..1.
+
+    Raises:
+        ModelError: the two differ in architecture.
+    """
+    ours, theirs = network.model.get_weights(), other.model.get_weights()
+    if [weight.shape for weight in ours] != [weight.shape for weight in theirs]:
+        raise ModelError("the two generators differ in architecture and cannot be blended")
+    pairs = zip(ours, theirs, strict=True)
+    network.model.set_weights([(1 - share) * a + share * b for a, b in pairs])
+    network.sha256 = f"{1 - share:g} x {network.sha256} + {share:g} x {other.sha256}"
+    return network
 
 
 @dataclass(frozen=True)
@@ -132,20 +174,30 @@ def receptive_interval(model: keras.Model) -> Interval:
     """Derive the receptive field of a functional model from its layers.
 
     Raises:
-        ModelError: a layer is not known to be local, so no margin would make tiles seamless.
+        ModelError: a layer is not known to be local, so no margin would make tiles seamless, or
+            is used more than once.
     """
-    intervals = {}
+    intervals = {id(tensor): Interval(0.0, 0.0, 1.0, 1) for tensor in model.inputs}
     for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        sources = [intervals[id(tensor)] for tensor in inputs if id(tensor) in intervals]
+        sources = [_interval_of(tensor, intervals) for tensor in inputs]
         merged = Interval(
-            max((s.before for s in sources), default=0.0),
-            max((s.after for s in sources), default=0.0),
-            max((s.step for s in sources), default=1.0),
-            max((s.pooling for s in sources), default=1),
+            max(s.before for s in sources),
+            max(s.after for s in sources),
+            max(s.step for s in sources),
+            max(s.pooling for s in sources),
         )
         intervals[id(layer.output)] = _through(layer, merged)
-    return intervals[id(model.outputs[0])]
+    return _interval_of(model.outputs[0], intervals)
+
+
+def _interval_of(tensor, intervals: dict) -> Interval:
+    """Look a tensor up; what layers do at a second use, or inside a model, is not there."""
+    if id(tensor) not in intervals:
+        raise ModelError("a layer is used more than once or is a model itself")
+    return intervals[id(tensor)]
 
 
 def _through(layer, interval: Interval) -> Interval:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.measure import regionprops_table
-from skimage.segmentation import watershed
+from skimage.segmentation import clear_border, watershed
 
 # rgb2hed gives densities in units of ln(1e-6): six decades of optical density.
 OPTICAL_DENSITY_PER_HED = 6.0
@@ -60,7 +60,9 @@ def separate(
     """
     pixel_area = microns_per_pixel**2
     nuclei = probability > separation.probability
-    nuclei = ~_without_specks(~nuclei, separation.largest_hole / pixel_area)
+    # Background that the border cuts off is no hole, however small the part that is seen.
+    holes = clear_border(ndimage.label(~nuclei)[0]) > 0
+    nuclei |= holes & ~_without_specks(holes, separation.largest_hole / pixel_area)
     smooth = cv2.GaussianBlur(
         np.ascontiguousarray(distance, np.float32), (0, 0), separation.smoothing / microns_per_pixel
     )

@@ -6,16 +6,19 @@ import platform
 import sys
 import traceback
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 
 from image_analysis import Analysis, Progress, Settings
 from image_files import ImageReadError, find_images, open_image
-from networks import ModelError, Network, load_network
+from networks import ModelError, Network, blended, load_network
 from nuclei import Separation
 from outputs import table_writer
+from report import write_report
 from tqdm import tqdm
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
+RUN_FILES = ("summary.csv", "run.json", "report.html")  # beside the folders of the images
 BAR = "{desc}: {percentage:3.0f}% |{bar}| {remaining} left"
 SUMMARY_COLUMNS = (
     "image",
@@ -49,9 +52,9 @@ def run_folder(constants: dict) -> int:
         paths = find_images(Path(constants["input_folder"]))
         networks = load_networks(constants)
         output_folder.mkdir(parents=True, exist_ok=True)
+        write_run_record(output_folder / "run.json", constants, networks)
     except (ModelError, OSError, ValueError) as error:
         return _give_up(error, constants["debug"])
-    write_run_record(output_folder / "run.json", constants, networks)
 
     rows = []
     names = result_names(paths)
@@ -60,11 +63,13 @@ def run_folder(constants: dict) -> int:
             folder = output_folder / names[path]
             rows.append(do_image(path, folder, networks, constants, f"{number}/{len(paths)}"))
             write_summary(output_folder / "summary.csv", rows)
+        report = write_report(output_folder)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         return 130
     except OSError as error:  # a full or read-only disk: every further image would fail, too
         return _give_up(error, constants["debug"])
+    print(f"Report: {report}")
     print_table(rows)
     return int(any(row["status"] != "done" for row in rows))
 
@@ -78,18 +83,29 @@ def load_networks(constants: dict) -> tuple[Network | None, Network | None]:
     generator = unet = None
     if constants["super_resolve"]:
         generator = load_network(constants["generator"], "generator", scale=4, channels=3)
+        if constants["faithful_share"]:
+            path = constants["faithful_generator"]
+            faithful = load_network(path, "faithful generator", scale=4, channels=3)
+            generator = blended(generator, faithful, constants["faithful_share"])
     if constants["segment"]:
         unet = load_network(constants["unet"], "U-net", scale=1, channels=2)
     return generator, unet
 
 
 def result_names(paths: list[Path]) -> dict[Path, str]:
-    """Give each image its folder: its stem, with the extension where two would share a folder."""
+    """Give each image its folder: its stem, with the extension where two would share a folder.
+
+    Where that, too, is taken (a.png, a.jpg and a_png.tif), a number is added.
+    """
     stems = [path.stem.casefold() for path in paths]
-    return {
-        path: path.name.replace(".", "_") if stems.count(path.stem.casefold()) > 1 else path.stem
-        for path in paths
-    }
+    names, taken = {}, set(RUN_FILES)
+    for path in paths:
+        alone = stems.count(path.stem.casefold()) == 1
+        first = _printable(path.stem if alone else path.name.replace(".", "_"))
+        candidates = chain([first], (f"{first}_{number}" for number in count(2)))
+        names[path] = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(names[path].casefold())
+    return names
 
 
 def do_image(path: Path, folder: Path, networks, constants: dict, position: str) -> dict:
@@ -101,13 +117,13 @@ def do_image(path: Path, folder: Path, networks, constants: dict, position: str)
     settings = settings_from(constants)
     manifest = folder / "manifest.json"
     signature = _signature(path, networks, settings, constants)
-    if manifest.is_file() and not constants["overwrite"]:
-        stored = json.loads(manifest.read_text("utf-8"))
-        if stored["made_from"] == signature:
-            print(f"{position} {path.name}: finished before, skipped")
-            return stored["summary"]
-    row = {"image": path.name, "status": "done", "error": None}
-    name = f"{position} {path.name}"
+    image_name = _printable(path.name)
+    name = f"{position} {image_name}"
+    finished = None if constants["overwrite"] else _finished_row(manifest, signature)
+    if finished:
+        print(f"{name}: finished before, skipped")
+        return finished
+    row = {"image": image_name, "status": "done", "error": None}
     try:
         with (
             open_image(path, read_at(constants)) as image,
@@ -123,7 +139,9 @@ def do_image(path: Path, folder: Path, networks, constants: dict, position: str)
             traceback.print_exc()
         return row | {"status": "failed", "error": _one_line(error)}
     content = {"made_from": signature, "summary": row}
-    manifest.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    fresh = manifest.with_suffix(".new")  # a crash must not leave half a manifest
+    fresh.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    fresh.replace(manifest)
     return row
 
 
@@ -210,6 +228,20 @@ def _signature(path, networks, settings, constants) -> dict:
             default=vars,
         )
     )
+
+
+def _finished_row(manifest: Path, signature: dict) -> dict | None:
+    """Return the summary of an image that was made from the same; None if it is to be done."""
+    try:
+        stored = json.loads(manifest.read_text("utf-8"))
+        return stored["summary"] if stored["made_from"] == signature else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
+        return None
+
+
+def _printable(name: str) -> str:
+    """Return a file name with ? for what is no text: a name from a system of another encoding."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _one_line(error: Exception) -> str:
