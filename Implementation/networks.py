@@ -171,7 +171,27 @@ class Interval:
 
 
 def receptive_interval(model: keras.Model) -> Interval:
-    """Derive the receptive field of a functional model from its layers.
+    """Derive the receptive field of a functional model from its layers; see `layer_intervals`."""
+    return _interval_of(model.outputs[0], layer_intervals(model))
+
+
+def operations_per_pixel(network: Network) -> float:
+    """Count the floating-point operations (2 per multiply-add) per output pixel.
+
+    Convolutions only: all other layers together cost a few per cent of them.
+    """
+    operations, intervals = 0.0, layer_intervals(network.model)
+    for layer in network.model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+            # A transposed convolution works once on each pixel that it takes, not that it gives.
+            source = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
+            step = intervals[id(source)].step
+            operations += 2 * float(np.prod(layer.kernel.shape)) / step**2
+    return operations / network.scale**2
+
+
+def layer_intervals(model: keras.Model) -> dict[int, Interval]:
+    """Derive what each tensor of a functional model depends on, by the tensor's `id`.
 
     Raises:
         ModelError: a layer is not known to be local, so no margin would make tiles seamless, or
@@ -190,7 +210,7 @@ def receptive_interval(model: keras.Model) -> Interval:
             max(s.pooling for s in sources),
         )
         intervals[id(layer.output)] = _through(layer, merged)
-    return _interval_of(model.outputs[0], intervals)
+    return intervals
 
 
 def _interval_of(tensor, intervals: dict) -> Interval:

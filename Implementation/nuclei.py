@@ -11,6 +11,7 @@ from skimage.segmentation import clear_border, watershed
 
 # rgb2hed gives densities in units of ln(1e-6): six decades of optical density.
 OPTICAL_DENSITY_PER_HED = 6.0
+LARGEST_TISSUE_HOLE = 64  # pixels of the thumbnail; a larger gap in the tissue is glass
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ def separate(
     """
     pixel_area = microns_per_pixel**2
     nuclei = probability > separation.probability
-    # Background that the border cuts off is no hole, however small the part that is seen.
-    holes = clear_border(ndimage.label(~nuclei)[0]) > 0
-    nuclei |= holes & ~_without_specks(holes, separation.largest_hole / pixel_area)
+    nuclei = _without_holes(nuclei, separation.largest_hole / pixel_area)
     smooth = cv2.GaussianBlur(
         np.ascontiguousarray(distance, np.float32), (0, 0), separation.smoothing / microns_per_pixel
     )
@@ -156,7 +155,16 @@ def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
     brightest = smooth.max(axis=-1)
     saturation = (brightest - smooth.min(axis=-1)) / np.maximum(brightest, 1)
     tissue = (density > threshold) | (saturation > threshold)
-    return ~_without_specks(~tissue, 64)
+    return _without_holes(tissue, LARGEST_TISSUE_HOLE)
+
+
+def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
+    """Fill the holes of a boolean mask that have fewer pixels than `largest`.
+
+    Background that the border cuts off is no hole, however small the part that is seen.
+    """
+    holes = clear_border(ndimage.label(~mask)[0]) > 0
+    return mask | (holes & ~_without_specks(holes, largest))
 
 
 def _without_specks(mask: np.ndarray, smallest: float) -> np.ndarray:

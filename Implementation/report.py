@@ -117,8 +117,13 @@ def _text(cell: str) -> str:
 
 def _result_folders(output_folder: Path) -> dict[str, Path]:
     """Return the folder of each finished image by its file name; the newest where there are two."""
-    manifests = sorted(output_folder.glob("*/manifest.json"), key=lambda m: m.stat().st_mtime_ns)
-    return {json.loads(m.read_text("utf-8"))["summary"]["image"]: m.parent for m in manifests}
+    folders = {}
+    for path in sorted(output_folder.glob("*/manifest.json"), key=lambda m: m.stat().st_mtime_ns):
+        try:
+            folders[json.loads(path.read_text("utf-8"))["summary"]["image"]] = path.parent
+        except (ValueError, KeyError, TypeError):  # damaged: its image counts as unfinished
+            continue
+    return folders
 
 
 def _image(number: int, row: dict, folders: dict[str, Path]) -> dict:

@@ -1,0 +1,57 @@
+"""Measure how close a run comes to the limit of the machine at hand.
+
+    python Implementation/benchmark.py
+
+Prints, and saves as JSON: the rate of matrix multiplication; for both networks the operations per
+output pixel, the bare speed and its share of that rate, for several tiles and batches; the speed of
+the whole pipeline, split by stage, for several image sizes; peak memory. Medians of repeated runs
+after a warm-up. Every constant below is also a flag: see --help.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+ROOT = Path(__file__).resolve().parents[1]
+
+IMAGE = ROOT / "data" / "samples" / "histo.png"  # mirrored to the sizes below
+MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels of the measured images
+TILE_SIZES = (128, 256, 384)  # input pixels
+BATCH_SIZES = (1, 4)
+REPEATS = 3
+GENERATOR = ROOT / "models" / "generator.h5"
+UNET = ROOT / "models" / "Unet.h5"
+REPORT = ROOT / "Implementation" / "results" / "benchmark.json"
+
+
+def main(
+    image: Path = IMAGE,
+    megapixels: tuple[float, ...] = MEGAPIXELS,
+    tile_sizes: tuple[int, ...] = TILE_SIZES,
+    batch_sizes: tuple[int, ...] = BATCH_SIZES,
+    repeats: int = REPEATS,
+    generator: Path = GENERATOR,
+    unet: Path = UNET,
+    report: Path = REPORT,
+) -> int:
+    """Run the benchmark; see the constants at the top of the script.
+
+    Returns:
+        Exit status: 0, or 2 if the image or a model cannot be used.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from speed import benchmark
+
+    try:
+        benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, unet, report)
+    except (OSError, ValueError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
