@@ -43,13 +43,13 @@ VGG19_LAYER = "block3_conv3"
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 250
-PRETRAINING_EPOCHS = 40
+PRETRAINING_EPOCHS = 31
 PRETRAINING_RATE = 4e-4  # peak learning rate, then a cosine down to 1 % of it
-ADVERSARIAL_EPOCHS = 8
+ADVERSARIAL_EPOCHS = 4
 ADVERSARIAL_RATE = 1e-4
 PIXEL_WEIGHT = 1.0  # of the mean absolute error in 0..1
 CONTENT_WEIGHT = 0.01  # of the VGG19 feature distance
-ADVERSARIAL_WEIGHT = 0.001
+ADVERSARIAL_WEIGHT = 0.002
 SEED = 1
 
 # --- Output ---
@@ -119,7 +119,7 @@ def main(
             run_folder, "pretraining", batches, generator, validation_images
         )
         pretrain(generator, batches, pretraining_epochs, pretraining_rate, callbacks)
-        generator.save(pretrained_file)
+        generator.save(pretrained_file, include_optimizer=False)
 
     srgan = SRGAN(
         generator,
@@ -133,7 +133,7 @@ def main(
     # Another seed: the same crops in the same order again would be the same lesson twice.
     batches.seed = seed + 1
     train_adversarially(srgan, batches, adversarial_epochs, adversarial_rate, callbacks)
-    generator.save(run_folder / "generator.h5")
+    generator.save(run_folder / "generator.h5", include_optimizer=False)
     names = {"training_images": list(training), "validation_images": list(validation)}
     write_records(run_folder, constants, names, time.time() - started)
     if replace_shipped_models:
@@ -183,14 +183,17 @@ def load_images(folders, folder_weights, validation_names, validation_share, cro
 def pretrain(generator, batches, epochs, learning_rate, callbacks):
     """Phase 1: mean absolute error in grey levels, generator alone."""
     generator.compile(_optimizer(learning_rate, epochs * len(batches)), "mean_absolute_error")
-    generator.fit(batches, epochs=epochs, callbacks=callbacks)
+    generator.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
+    # The batches are random already; shuffling them would keep a resumed run from repeating.
+    generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+    generator.optimizer = None  # holds arrays of the weights, which phase 2 consumes on JAX
 
 
 def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
     """Phase 2: generator against discriminator, with VGG19 content and pixel loss."""
     srgan.build(None)
     srgan.compile(_optimizer(learning_rate, epochs * len(batches)))
-    srgan.fit(batches, epochs=epochs, callbacks=callbacks)
+    srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
 
 
 def write_records(run_folder, constants, images, seconds):
@@ -225,12 +228,13 @@ def publish(run_folder: Path, models: Path):
 
 
 def _optimizer(peak, steps):
-    """Adam with a short warm-up, a cosine down to 1 %, and an average of the weights."""
+    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights."""
     warmup = min(200, max(1, steps // 10))
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
     )
-    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.999)
+    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
+    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
 
 
 def _plain(value):

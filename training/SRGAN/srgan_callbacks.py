@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from srgan_data import SCALE, degrade_area, degrade_scanner
 from srgan_measures import bicubic, mean_fidelity, super_resolve
 
+# TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
+HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
 PICTURE_CROP = 192
 
@@ -20,21 +22,40 @@ def standard_callbacks(run_folder: Path, phase: str, batches, generator, validat
     after it (it has to judge the averaged ones), the logs last (they hold validation's figures).
     """
     log_file = run_folder / f"{phase}_log.csv"
+    report = ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures")
     callbacks = [
         keras.callbacks.BackupAndRestore(
             run_folder / f"{phase}_backup", double_checkpoint=True, delete_checkpoint=False
         ),
         EpochOfBatches(batches),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures"),
+        report,
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(log_file, append=True),
         TrainingCurves(log_file, run_folder / f"{phase}_curves.png"),
     ]
-    # TensorBoard's log format needs both; a machine that trains on JAX or PyTorch may have neither.
-    if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
-        callbacks.append(keras.callbacks.TensorBoard(run_folder / f"{phase}_tensorboard"))
+    if HAS_TENSORBOARD:
+        log_folder = run_folder / f"{phase}_tensorboard"
+        callbacks += [
+            keras.callbacks.TensorBoard(log_folder),
+            PicturesToTensorBoard(log_folder, report),
+        ]
     return callbacks
+
+
+class PicturesToTensorBoard(keras.callbacks.Callback):
+    """Add the picture of every epoch to the TensorBoard log."""
+
+    def __init__(self, folder: Path, report):
+        super().__init__()
+        self.folder, self.report = folder / "pictures", report
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf  # only here: training runs without it on other backends
+
+        image = tf.io.decode_png(tf.io.read_file(str(self.report.picture_file)))
+        with tf.summary.create_file_writer(str(self.folder)).as_default():
+            tf.summary.image("validation", image[None], step=epoch)
 
 
 class EpochOfBatches(keras.callbacks.Callback):
@@ -84,7 +105,8 @@ class ValidationReport(keras.callbacks.Callback):
                 logs[f"val_{metric}_{name}"] = value
         logs.update(self.baseline)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._picture(generated["area"]).savefig(self.folder / f"epoch_{epoch + 1:03d}.png")
+        self.picture_file = self.folder / f"epoch_{epoch + 1:03d}.png"
+        self._picture(generated["area"]).savefig(self.picture_file)
 
     def _judge(self, images):
         return mean_fidelity(zip(self.high, images, strict=True))

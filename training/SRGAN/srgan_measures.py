@@ -1,6 +1,7 @@
 """How good a super-resolved image is: PSNR, SSIM, colour fidelity; and the bicubic baseline."""
 
 import cv2
+import keras
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from srgan_data import SCALE, degrade_area
@@ -15,7 +16,10 @@ def super_resolve(generator, low: np.ndarray) -> np.ndarray:
     The image is reflected at its borders, as it is when a tile is super-resolved.
     """
     padded = np.pad(low, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
-    generated = np.asarray(generator.predict_on_batch(padded[None].astype(np.float32)))[0]
+    # Not predict_on_batch: on JAX it consumes the arrays of the weights, which during the last
+    # epoch are those of their average too.
+    outputs = generator(padded[None].astype(np.float32), training=False)
+    generated = keras.ops.convert_to_numpy(outputs)[0]
     inner = generated[SCALE * PADDING : -SCALE * PADDING, SCALE * PADDING : -SCALE * PADDING]
     return np.clip(np.rint(inner), 0, 255).astype(np.uint8)
 

@@ -100,10 +100,12 @@ def main(
     judged = [validation[index] for index in judged.astype(int)]
     started = time.time()
     unet.compile(_optimizer(learning_rate, epochs * steps_per_epoch), nuclei_loss)
-    unet.fit(
-        batches, epochs=epochs, callbacks=standard_callbacks(run_folder, batches, judged, 2**depth)
-    )
-    unet.save(run_folder / "Unet.h5")
+    callbacks = standard_callbacks(run_folder, batches, judged, 2**depth)
+    unet.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
+    # The batches are random already; shuffling them would keep a resumed run from repeating.
+    unet.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+    # Without the optimizer: load_model would look for the loss, which is no part of Keras.
+    unet.save(run_folder / "Unet.h5", include_optimizer=False)
 
     names = {
         "training_images": [sample.name for sample in training],
@@ -146,7 +148,7 @@ def load_samples(
                 held_out = not validation_folders and rng.random() < validation_share
             (validation if held_out else kept).append(load_sample(*pair))
         training += kept
-        weights += [folder_weight / len(kept)] * len(kept)
+        weights += [folder_weight / len(kept) for _ in kept]
     if not training or not validation:
         raise ValueError(
             f"the split left {len(training)} images for training and {len(validation)} for "
@@ -176,12 +178,13 @@ def write_record(run_folder, constants, images, seconds):
 
 
 def _optimizer(peak, steps):
-    """Adam with a short warm-up, a cosine down to 1 %, and an average of the weights."""
+    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights."""
     warmup = min(200, max(1, steps // 10))
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
     )
-    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.99)
+    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
+    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
 
 
 def _plain(value):

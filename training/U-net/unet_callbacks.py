@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+# TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
+HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 MEASURES = ("pixel_accuracy", "dice", "iou")
 
 
@@ -18,21 +20,40 @@ def standard_callbacks(run_folder: Path, batches, validation, pooling: int) -> l
     after it (it has to judge the averaged ones), the logs last (they hold validation's figures).
     """
     log_file = run_folder / "training_log.csv"
+    report = ValidationReport(validation, pooling, run_folder / "pictures")
     callbacks = [
         keras.callbacks.BackupAndRestore(
             run_folder / "backup", double_checkpoint=True, delete_checkpoint=False
         ),
         EpochOfBatches(batches),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        ValidationReport(validation, pooling, run_folder / "pictures"),
+        report,
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(log_file, append=True),
         TrainingCurves(log_file, run_folder / "training_curves.png"),
     ]
-    # TensorBoard's log format needs both; a machine that trains on JAX or PyTorch may have neither.
-    if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
-        callbacks.append(keras.callbacks.TensorBoard(run_folder / "tensorboard"))
+    if HAS_TENSORBOARD:
+        log_folder = run_folder / "tensorboard"
+        callbacks += [
+            keras.callbacks.TensorBoard(log_folder),
+            PicturesToTensorBoard(log_folder, report),
+        ]
     return callbacks
+
+
+class PicturesToTensorBoard(keras.callbacks.Callback):
+    """Add the picture of every epoch to the TensorBoard log."""
+
+    def __init__(self, folder: Path, report):
+        super().__init__()
+        self.folder, self.report = folder / "pictures", report
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf  # only here: training runs without it on other backends
+
+        image = tf.io.decode_png(tf.io.read_file(str(self.report.picture_file)))
+        with tf.summary.create_file_writer(str(self.folder)).as_default():
+            tf.summary.image("validation", image[None], step=epoch)
 
 
 class EpochOfBatches(keras.callbacks.Callback):
@@ -73,7 +94,8 @@ class ValidationReport(keras.callbacks.Callback):
         for name in (*MEASURES, "background_accuracy"):
             logs[f"val_{name}"] = float(np.mean([figure[name] for figure in figures]))
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._picture(maps).savefig(self.folder / f"epoch_{epoch + 1:03d}.png")
+        self.picture_file = self.folder / f"epoch_{epoch + 1:03d}.png"
+        self._picture(maps).savefig(self.picture_file)
 
     def _picture(self, maps, rows=4):
         chosen = np.linspace(0, len(maps) - 1, min(rows, len(maps))).astype(int)
@@ -118,7 +140,10 @@ def predict_maps(unet, image: np.ndarray, pooling: int) -> np.ndarray:
     height, width = image.shape[:2]
     bottom, right = -height % pooling, -width % pooling
     padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)
-    return unet.predict_on_batch(padded[None].astype(np.float32))[0, :height, :width]
+    # Not predict_on_batch: on JAX it consumes the arrays of the weights, which during the last
+    # epoch are those of their average too.
+    maps = unet(padded[None].astype(np.float32), training=False)
+    return keras.ops.convert_to_numpy(maps)[0, :height, :width]
 
 
 def pixel_figures(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

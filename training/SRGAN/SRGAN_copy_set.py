@@ -1,0 +1,62 @@
+"""Make a super-resolved copy of a set of images and masks, to train the U-net on.
+
+    python training/SRGAN/SRGAN_copy_set.py --source-folder SET --target-folder COPY
+
+The U-net has to see what it will get: every image is degraded at random, as in training, and
+super-resolved again. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
+"""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import tyro
+from srgan_callbacks import centre_crop
+from srgan_data import Degradation, degrade, find_images, read_image
+from srgan_measures import super_resolve
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SOURCE_FOLDER = ROOT / "data" / "nuclei"
+TARGET_FOLDER = ROOT / "data" / "nuclei_super_resolved"
+GENERATOR = ROOT / "models" / "generator.h5"
+DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
+SEED = 1
+
+
+def main(
+    source_folder: Path = SOURCE_FOLDER,
+    target_folder: Path = TARGET_FOLDER,
+    generator: Path = GENERATOR,
+    degradation: Degradation = DEGRADATION,
+    seed: int = SEED,
+):
+    """Copy a set; see the constants at the top of the script.
+
+    Raises:
+        SystemExit: no images/ in the source folder, no generator, or sides that are no
+            multiples of 4.
+    """
+    paths = find_images(source_folder / "images")
+    if not paths or not generator.is_file():
+        raise SystemExit(f"expected images in {source_folder / 'images'} and a model {generator}")
+    model = keras.models.load_model(generator, compile=False)
+    (target_folder / "images").mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(tqdm(paths)):
+        image = read_image(path)
+        if centre_crop(image, max(image.shape)).shape != image.shape:
+            raise SystemExit(f"{path}: sides must be multiples of 4 for its mask to fit")
+        low = degrade(image, np.random.default_rng((seed, index)), degradation)
+        bgr = cv2.cvtColor(super_resolve(model, low), cv2.COLOR_RGB2BGR)
+        target = target_folder / "images" / f"{path.stem}.png"
+        target.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+    for kind in ("masks", "instances"):
+        if (source_folder / kind).is_dir():
+            shutil.copytree(source_folder / kind, target_folder / kind, dirs_exist_ok=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
