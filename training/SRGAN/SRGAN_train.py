@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
-from srgan_callbacks import standard_callbacks
+from srgan_callbacks import ValidationReport, standard_callbacks
 from srgan_data import Degradation, SuperResolutionBatches, find_images, read_image
 from srgan_models import SRGAN, build_discriminator, build_generator, build_vgg19_features
 
@@ -50,6 +50,7 @@ ADVERSARIAL_RATE = 1e-4
 PIXEL_WEIGHT = 1.0  # of the mean absolute error in 0..1
 CONTENT_WEIGHT = 0.01  # of the VGG19 feature distance
 ADVERSARIAL_WEIGHT = 0.002
+ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5, the rest is pretrained
 SEED = 1
 
 # --- Output ---
@@ -79,6 +80,7 @@ def main(
     pixel_weight: float = PIXEL_WEIGHT,
     content_weight: float = CONTENT_WEIGHT,
     adversarial_weight: float = ADVERSARIAL_WEIGHT,
+    adversarial_share: float = ADVERSARIAL_SHARE,
     seed: int = SEED,
     run_folder: Path = RUN_FOLDER,
     replace_shipped_models: bool = REPLACE_SHIPPED_MODELS,
@@ -89,6 +91,7 @@ def main(
         SystemExit: images or VGG19 weights are missing or unusable; nothing was trained.
     """
     constants = {name: _plain(value) for name, value in locals().items()}
+    constants["vgg19_weights"] = Path(vgg19_weights).name
     keras.utils.set_random_seed(seed)
     try:
         training, weights, validation = load_images(
@@ -133,9 +136,19 @@ def main(
     # Another seed: the same crops in the same order again would be the same lesson twice.
     batches.seed = seed + 1
     train_adversarially(srgan, batches, adversarial_epochs, adversarial_rate, callbacks)
+    generator.save(run_folder / "generator_adversarial.h5", include_optimizer=False)
+    pretrained = keras.models.load_model(pretrained_file, compile=False)
+    blend(generator, pretrained, adversarial_share)
     generator.save(run_folder / "generator.h5", include_optimizer=False)
-    names = {"training_images": list(training), "validation_images": list(validation)}
-    write_records(run_folder, constants, names, time.time() - started)
+
+    images = {
+        "training_images": [_plain(Path(name)) for name in training],
+        "validation_images": [_plain(Path(name)) for name in validation],
+    }
+    for model in (pretrained, generator):
+        name = "generator" if model is generator else "generator_pretrained"
+        figures = ValidationReport(model, validation_images, run_folder).figures()
+        write_record(run_folder / f"{name}.json", constants, images, figures, time.time() - started)
     if replace_shipped_models:
         publish(run_folder, ROOT / "models")
 
@@ -196,35 +209,40 @@ def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
     srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
 
 
-def write_records(run_folder, constants, images, seconds):
-    """Write a .json record beside each generator: how it was made and what it reached."""
-    for name, phase in (("generator_pretrained", "pretraining"), ("generator", "adversarial")):
-        log_file = run_folder / f"{phase}_log.csv"
-        log = np.atleast_1d(np.genfromtxt(log_file, delimiter=",", names=True))
-        record = {
-            "model": f"{name}.h5",
-            "task": "x4 super-resolution of H&E images, RGB 0..255 in and out",
-            "phase": phase,
-            "input_microns_per_pixel": 1.0,
-            "output_microns_per_pixel": 0.25,
-            "constants": constants,
-            **images,
-            "validation": {column: float(log[column][-1]) for column in log.dtype.names},
-            "seconds_of_this_run": round(seconds),
-            "versions": {
-                "python": platform.python_version(),
-                "keras": keras.__version__,
-                "backend": keras.backend.backend(),
-            },
-        }
-        (run_folder / f"{name}.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+def blend(generator, pretrained, share: float):
+    """Interpolate in place between adversarial and pretrained weights (Wang et al. 2018, ESRGAN).
+
+    Keeps most of the sharpness of the one and drops most of the invented texture of both.
+    """
+    pairs = zip(generator.get_weights(), pretrained.get_weights(), strict=True)
+    generator.set_weights([share * ours + (1 - share) * theirs for ours, theirs in pairs])
+
+
+def write_record(path: Path, constants, images, figures, seconds):
+    """Write the .json record beside a generator: how it was made and what it reached."""
+    record = {
+        "model": path.with_suffix(".h5").name,
+        "task": "x4 super-resolution of H&E images, RGB 0..255 in and out",
+        "input_microns_per_pixel": 1.0,
+        "output_microns_per_pixel": 0.25,
+        "constants": constants,
+        **images,
+        "validation": figures,
+        "seconds_of_this_run": round(seconds),
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+    path.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def publish(run_folder: Path, models: Path):
     """Copy the finished generators and their records into the folder of shipped models."""
-    for name in ("generator.h5", "generator.json", "generator_pretrained.h5"):
-        shutil.copy2(run_folder / name, models / name)
-    shutil.copy2(run_folder / "generator_pretrained.json", models / "generator_pretrained.json")
+    for name in ("generator", "generator_pretrained"):
+        for suffix in (".h5", ".json"):
+            shutil.copy2(run_folder / (name + suffix), models / (name + suffix))
 
 
 def _optimizer(peak, steps):
@@ -241,8 +259,8 @@ def _plain(value):
     """Return a constant as JSON can hold it."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, Path):  # enough to know it by; records tell nothing of whose disk it is
+        return "/".join(value.parts[-3:])
     return vars(value) if isinstance(value, Degradation) else value
 
 

@@ -98,15 +98,29 @@ class ValidationReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        generated = {}
-        for name, low in self.low.items():
-            generated[name] = [super_resolve(self.generator, image) for image in low]
-            for metric, value in self._judge(generated[name]).items():
-                logs[f"val_{metric}_{name}"] = value
-        logs.update(self.baseline)
+        generated = self._generate()
+        logs.update(self._figures(generated))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.picture_file = self.folder / f"epoch_{epoch + 1:03d}.png"
         self._picture(generated["area"]).savefig(self.picture_file)
+
+    def figures(self) -> dict[str, float]:
+        """Return PSNR and SSIM of the generator as it is now, and bicubic's."""
+        return self._figures(self._generate())
+
+    def _generate(self):
+        return {
+            name: [super_resolve(self.generator, image) for image in low]
+            for name, low in self.low.items()
+        }
+
+    def _figures(self, generated):
+        figures = {
+            f"val_{metric}_{name}": value
+            for name, images in generated.items()
+            for metric, value in self._judge(images).items()
+        }
+        return figures | self.baseline
 
     def _judge(self, images):
         return mean_fidelity(zip(self.high, images, strict=True))

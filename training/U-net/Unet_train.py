@@ -41,7 +41,7 @@ INITIAL_UNET = None  # a Unet.h5 to start from (fine-tuning) instead of a new on
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 150
-EPOCHS = 20
+EPOCHS = 15
 LEARNING_RATE = 2e-3  # peak, then a cosine down to 1 % of it
 SEED = 1
 
@@ -108,8 +108,8 @@ def main(
     unet.save(run_folder / "Unet.h5", include_optimizer=False)
 
     names = {
-        "training_images": [sample.name for sample in training],
-        "validation_images": [sample.name for sample in validation],
+        "training_images": [_plain(Path(sample.name)) for sample in training],
+        "validation_images": [_plain(Path(sample.name)) for sample in validation],
     }
     write_record(run_folder, constants, names, time.time() - started)
     if replace_shipped_model:
@@ -191,7 +191,9 @@ def _plain(value):
     """Return a constant as JSON can hold it."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):  # enough to know it by; records tell nothing of whose disk it is
+        return "/".join(value.parts[-3:])
+    return value
 
 
 def _advice():
