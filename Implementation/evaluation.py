@@ -4,16 +4,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from image_analysis import resized, unet_ratio
 from image_files import find_images, open_image
 from metrics import instance_metrics, mean_of, pixel_metrics
-from networks import Network
+from networks import Network, unet_ratio
 from nuclei import Separation, separate
 from outputs import table_writer
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
-from tiling import Window, predict_tiles, resampled
+from tiling import Window, predict_tiles, resampled, resized
 from tqdm import tqdm
 
 TILE = 1024  # pixels per side of a tile for the U-net

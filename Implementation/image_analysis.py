@@ -14,40 +14,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from figures import draw_outlines, write_figure
 from image_files import ImageFile
-from networks import Network
+from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation, measure, separate, tissue_mask
-from outputs import (
-    geojson_writer,
-    nucleus_feature,
-    table_writer,
-    write_image,
-    write_label_tiff,
-    write_pyramid,
-)
+from outputs import geojson_writer, nucleus_feature, table_writer
+from progress import Progress
 from raster import Raster, preview
-from tiling import Window, grid, predict_tiles, resampled
-from tqdm import tqdm
+from result_files import publish, write_results
+from scipy import ndimage
+from tiling import Window, expanded, grid, predict_tiles, resampled, resized
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
 NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
-PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own above which is resampled
 THUMBNAIL_MICRONS = 8.0  # um per pixel of the thumbnail that tells tissue from glass
-LARGE_IMAGE = 64_000_000  # output pixels above which a pyramid is written instead of a PNG
-PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
-FIGURE_SIDE = 1024  # longest side of the panels of figure.png
-RESULTS = (
-    "low_resolution.png",
-    "super_resolved.png",
-    "super_resolved.ome.tif",
-    "nuclei_labels.tif",
-    "nuclei.csv",
-    "nuclei.geojson",
-    "overlay.png",
-    "figure.png",
-)
-UNET_MICRONS = 0.25  # um per pixel where the U-net's record does not say
 
 
 @dataclass(frozen=True)
@@ -60,29 +39,6 @@ class Settings:
     separation: Separation = field(default_factory=Separation)
     tissue_threshold: float = 0.08
     jpeg_quality: int | None = 90
-
-
-class Progress:
-    """A bar over all stages of one image, in million output pixels, headed by image and stage."""
-
-    def __init__(self, bar: tqdm, name: str):
-        self.bar, self.name = bar, name
-        self.stage_size, self.stages_begun = 0.0, 0
-
-    def start(self, stages: int, stage_size: float):
-        """Set how many stages of `stage_size` Mpx there will be."""
-        self.stage_size = stage_size
-        self.bar.reset(stages * stage_size)
-
-    def stage(self, title: str):
-        """Head the bar with the next stage; what the last one skipped (glass) counts as done."""
-        self.bar.set_description_str(f"{self.name}, {title}", refresh=False)
-        self.bar.update(self.stages_begun * self.stage_size - self.bar.n)
-        self.stages_begun += 1
-
-    def advance(self, pixels: float):
-        """Count `pixels` output pixels of the current stage as done."""
-        self.bar.update(pixels / 1e6)
 
 
 class Analysis:
@@ -125,6 +81,8 @@ class Analysis:
         state = self._prepare()
         started -= state["seconds"]
         self.tissue, self.tissue_step = self._find_tissue()
+        # A nucleus on glass may fill too little of a thumbnail pixel beside the one that shows it.
+        self.near_tissue = ndimage.binary_dilation(self.tissue, np.ones((3, 3)))
         row = self._describe()
         with ExitStack() as self.open_rasters:  # closed before they are deleted
             pixels = self._super_resolve(state) if self.generator else self.image
@@ -134,9 +92,18 @@ class Analysis:
                 labels, figures = self._separate(pixels, maps)
                 row |= self._summarise(figures)
             self.progress.stage("writing")
-            self._write(pixels, labels)
+            write_results(
+                self.partial,
+                self.image,
+                self.scale,
+                pixels,
+                labels,
+                self.microns,
+                self.settings.jpeg_quality,
+            )
         row["seconds"] = round(time.monotonic() - started, 1)
-        self._publish()
+        publish(self.partial, self.folder)
+        shutil.rmtree(self.partial)
         return row
 
     def _prepare(self) -> dict:
@@ -162,11 +129,11 @@ class Analysis:
         return tissue_mask(preview(self.image, step), self.settings.tissue_threshold), step
 
     def _holds_tissue(self, window: Window, scale: float) -> bool:
-        """Tell whether a window holds tissue, given its pixels per input pixel."""
+        """Tell whether a window holds tissue or touches it, given its pixels per input pixel."""
         step = self.tissue_step * scale
         rows = slice(int(window.y / step), int((window.y + window.height - 1) / step) + 1)
         columns = slice(int(window.x / step), int((window.x + window.width - 1) / step) + 1)
-        return bool(self.tissue[rows, columns].any())
+        return bool(self.near_tissue[rows, columns].any())
 
     def _raster(self, name: str, extent: Window, channels: int, dtype) -> Raster:
         path = self.partial / name
@@ -263,7 +230,7 @@ class Analysis:
     def _nuclei(self, window, pixels, read_maps, raster, sums):
         """Yield (row of the table, GeoJSON feature) of the nuclei that belong to a window."""
         microns = self.microns or unet_microns(self.unet)
-        around = _expanded(window, int(np.ceil(NUCLEI_CONTEXT / microns)), self.extent)
+        around = expanded(window, int(np.ceil(NUCLEI_CONTEXT / microns)), self.extent)
         box = (around.x, around.y, around.width, around.height)
         maps = read_maps(*box).astype(np.float32) / 255
         labels = separate(maps[..., 0], maps[..., 1], microns, self.settings.separation)
@@ -324,64 +291,6 @@ class Analysis:
             f"mean_area_{unit}": mean,
             f"sd_area_{unit}": deviation if count else None,
         }
-
-    def _write(self, pixels, labels):
-        """Write pictures, pyramid and label map into the partial folder."""
-        width, height = self.extent.width, self.extent.height
-        if self.generator and (self.image.is_slide or width * height > LARGE_IMAGE):
-            target = self.partial / "super_resolved.ome.tif"
-            write_pyramid(target, pixels, self.microns, self.settings.jpeg_quality)
-        elif self.generator:
-            write_image(self.partial / "super_resolved.png", pixels.read(0, 0, width, height))
-        if labels is not None:
-            write_label_tiff(self.partial / "nuclei_labels.tif", labels, self.microns)
-            step = -(-max(width, height) // PREVIEW_SIDE)
-            overlay = draw_outlines(preview(pixels, step), preview(labels, step, "first"))
-            write_image(self.partial / "overlay.png", overlay)
-        low = None
-        if self.generator:
-            step = -(-max(self.image.width, self.image.height) // PREVIEW_SIDE)
-            low = preview(self.image, step)
-            write_image(self.partial / "low_resolution.png", low)
-        step = -(-max(width, height) // FIGURE_SIDE)
-        shown = None if labels is None else preview(labels, step, "first")
-        size = self.microns and self.microns * step
-        write_figure(self.partial / "figure.png", low, preview(pixels, step), shown, size)
-
-    def _publish(self):
-        """Give the finished results their final names; drop the rasters and older results."""
-        for name in RESULTS:
-            if (self.partial / name).exists():
-                (self.partial / name).replace(self.folder / name)
-            else:
-                (self.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(self.partial)
-
-
-def unet_microns(unet: Network) -> float:
-    """Return the um per pixel at which a U-net was trained."""
-    return float(unet.record.get("microns_per_pixel", UNET_MICRONS))
-
-
-def unet_ratio(unet: Network, microns: float | None) -> float:
-    """Pixels for the U-net per pixel of the image; 1 where its pixel size is near enough."""
-    if microns is None:
-        return 1.0
-    ratio = microns / unet_microns(unet)
-    return ratio if abs(ratio - 1) > PIXEL_SIZE_TOLERANCE else 1.0
-
-
-def resized(extent: Window, ratio: float) -> Window:
-    """Return the extent of an image at `ratio` times its size, at least one pixel."""
-    return Window(0, 0, max(1, round(extent.width * ratio)), max(1, round(extent.height * ratio)))
-
-
-def _expanded(window: Window, by: int, extent: Window) -> Window:
-    """Return the window with a border of `by` pixels, cut at the image's own."""
-    left, top = max(0, window.x - by), max(0, window.y - by)
-    right = min(extent.width, window.x + window.width + by)
-    bottom = min(extent.height, window.y + window.height + by)
-    return Window(left, top, right - left, bottom - top)
 
 
 def _shifted(columns: dict, window: Window, microns: float | None) -> dict:

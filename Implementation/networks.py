@@ -25,6 +25,9 @@ POINTWISE = (
 )
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError", "MemoryError")
 
+PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own above which is resampled
+UNET_MICRONS = 0.25  # um per pixel where the U-net's record does not say
+
 
 class ModelError(ValueError):
     """A model file is missing or is not what the program needs; the message is one line."""
@@ -143,6 +146,19 @@ def blended(network: Network, other: Network, share: float) -> Network:
     network.model.set_weights([(1 - share) * a + share * b for a, b in pairs])
     network.sha256 = f"{1 - share:g} x {network.sha256} + {share:g} x {other.sha256}"
     return network
+
+
+def unet_microns(unet: Network) -> float:
+    """Return the um per pixel at which a U-net was trained."""
+    return float(unet.record.get("microns_per_pixel") or UNET_MICRONS)
+
+
+def unet_ratio(unet: Network, microns: float | None) -> float:
+    """Pixels for the U-net per pixel of the image; 1 where its pixel size is near enough."""
+    if microns is None:
+        return 1.0
+    ratio = microns / unet_microns(unet)
+    return ratio if abs(ratio - 1) > PIXEL_SIZE_TOLERANCE else 1.0
 
 
 @dataclass(frozen=True)

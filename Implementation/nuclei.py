@@ -149,11 +149,11 @@ def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
     Returns:
         bool (height, width).
     """
-    smooth = cv2.GaussianBlur(thumbnail, (0, 0), 1.0).astype(np.float32)
-    white = max(180.0, float(np.percentile(smooth.max(axis=-1), 99)))
-    density = -np.log10(np.clip(smooth.mean(axis=-1) / white, 1e-3, 1))
-    brightest = smooth.max(axis=-1)
-    saturation = (brightest - smooth.min(axis=-1)) / np.maximum(brightest, 1)
+    colour = thumbnail.astype(np.float32)
+    brightest = colour.max(axis=-1)
+    white = max(180.0, float(np.percentile(brightest, 99)))
+    density = -np.log10(np.clip(colour.mean(axis=-1) / white, 1e-3, 1))
+    saturation = (brightest - colour.min(axis=-1)) / np.maximum(brightest, 1)
     tissue = (density > threshold) | (saturation > threshold)
     return _without_holes(tissue, LARGEST_TISSUE_HOLE)
 

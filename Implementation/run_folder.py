@@ -9,11 +9,12 @@ from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
-from image_analysis import Analysis, Progress, Settings
+from image_analysis import Analysis, Settings
 from image_files import ImageReadError, find_images, open_image
 from networks import ModelError, Network, blended, load_network
 from nuclei import Separation
 from outputs import table_writer
+from progress import Progress
 from report import write_report
 from tqdm import tqdm
 

@@ -25,6 +25,19 @@ class Window:
     height: int
 
 
+def resized(extent: Window, ratio: float) -> Window:
+    """Return the extent of an image at `ratio` times its size, at least one pixel."""
+    return Window(0, 0, max(1, round(extent.width * ratio)), max(1, round(extent.height * ratio)))
+
+
+def expanded(window: Window, by: int, extent: Window) -> Window:
+    """Return the window with a border of `by` pixels, cut at the image's own."""
+    left, top = max(0, window.x - by), max(0, window.y - by)
+    right = min(extent.width, window.x + window.width + by)
+    bottom = min(extent.height, window.y + window.height + by)
+    return Window(left, top, right - left, bottom - top)
+
+
 def grid(width: int, height: int, tile: int) -> list[Window]:
     """Cut an image into tiles of at most `tile` pixels per side, row by row."""
     return [

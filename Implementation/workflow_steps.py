@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from figures import draw_outlines
-from image_analysis import unet_microns
 from image_files import open_image
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from networks import load_network
+from networks import load_network, unet_microns
 from nuclei import measure, separate
 from tiling import Window, grid, predict_tiles
 

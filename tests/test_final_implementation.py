@@ -20,6 +20,7 @@ import keras
 import networks
 import numpy as np
 import pytest
+import result_files
 import run_folder
 import tifffile
 import tiny_models
@@ -62,7 +63,7 @@ def run(models, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "load_network", cached_network)
     # The real one takes half the time of an image; the first test below draws it.
     monkeypatch.setattr(
-        image_analysis, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
+        result_files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
     )
 
     def run_main(output="output", **flags):

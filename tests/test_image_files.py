@@ -6,12 +6,15 @@ import zlib
 from pathlib import Path
 
 import cv2
-import image_files
 import numpy as np
+import pixel_formats
+import plain_images
 import pytest
+import tiff_images
 import tifffile
 from image_files import ImageReadError, find_images, open_image
 from PIL import Image
+from pixel_sizes import plausible_microns
 
 SLIDES = Path(__file__).resolve().parents[2] / "shared" / "data" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason=f"no real slides in {SLIDES}")
@@ -185,7 +188,7 @@ def test_tiff_of_floats_and_of_white_zero(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_honoured(tmp_path, orientation):
     pixels = tissue(20, 30)
-    stored = image_files._upright(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+    stored = pixel_formats.upright(pixels, {6: 8, 8: 6}.get(orientation, orientation))
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
@@ -317,7 +320,7 @@ def test_stacks_and_channels_are_refused(tmp_path):
 
 
 def test_pillow_limit_is_left_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files, "MAX_PLAIN_PIXELS", 100)
+    monkeypatch.setattr(plain_images, "MAX_PLAIN_PIXELS", 100)
     before = Image.MAX_IMAGE_PIXELS
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
     with pytest.raises(ImageReadError, match="30 x 30"):
@@ -368,10 +371,10 @@ def test_pixel_size_of_ome_and_imagej(tmp_path):
 
 
 def test_two_axes_are_averaged_or_refused():
-    assert image_files._plausible("0.49", "0.51") == pytest.approx(0.5)
-    assert image_files._plausible(0.4, 0.5) is None
-    assert image_files._plausible(None) is None
-    assert image_files._plausible("nan", "nan") is None
+    assert plausible_microns("0.49", "0.51") == pytest.approx(0.5)
+    assert plausible_microns(0.4, 0.5) is None
+    assert plausible_microns(None) is None
+    assert plausible_microns("nan", "nan") is None
 
 
 # --- slides written by tifffile ---
@@ -440,9 +443,11 @@ def test_a_region_decodes_only_the_tiles_it_touches(tmp_path, monkeypatch):
     path, pixels = tmp_path / "a.ome.tif", tissue(640, 640)
     write_slide(path, pixels, levels=1)
     decoded = []
-    segment = image_files._segment
+    segment = tiff_images.decode_segment
     monkeypatch.setattr(
-        image_files, "_segment", lambda page, index: decoded.append(index) or segment(page, index)
+        tiff_images,
+        "decode_segment",
+        lambda page, index: decoded.append(index) or segment(page, index),
     )
     with open_image(path) as image:
         assert decoded == []
@@ -506,7 +511,7 @@ def test_a_tiff_too_large_for_memory_is_read_as_a_slide(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=10, compression="zlib")
     with open_image(tmp_path / "a.tif") as image:
         assert not image.is_slide
-    monkeypatch.setattr(image_files, "MAX_PLAIN_PIXELS", 5000)
+    monkeypatch.setattr(tiff_images, "MAX_PLAIN_PIXELS", 5000)
     with open_image(tmp_path / "a.tif") as image:
         assert image.is_slide
         np.testing.assert_array_equal(image.read(3, 4, 50, 60), pixels[4:64, 3:53])

@@ -1,0 +1,39 @@
+"""What is wrong with an image file, as one error type with one clear line."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import UnidentifiedImageError
+
+
+class ImageReadError(ValueError):
+    """A file cannot be read; the message is one line: which file, what was found, what to do."""
+
+
+@contextlib.contextmanager
+def one_error_type(path: Path) -> Iterator[None]:
+    """Turn every exception of the decoding libraries into ImageReadError."""
+    try:
+        yield
+    except Exception as error:
+        name = " ".join(path.name.split())  # a file name may hold a line break
+        raise ImageReadError(f"{name}: {_explain(error)}") from error
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ImageReadError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "the file is not there, it was moved or deleted; check the path"
+    if isinstance(error, PermissionError):
+        return "there is no permission to read the file; change its permissions"
+    if isinstance(error, MemoryError):
+        return "it needs more memory than is free; convert it to a tiled TIFF or free some memory"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image or slide of a known format; convert it to PNG or TIFF, or remove it"
+    detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"truncated, damaged or of an unsupported kind ({detail}); copy it again from its source "
+        "or export it as PNG or tiled TIFF"
+    )

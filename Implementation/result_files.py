@@ -1,0 +1,71 @@
+"""The files of one image: which there are, how large pictures are made, and their final names."""
+
+from pathlib import Path
+
+from figures import draw_outlines, write_figure
+from outputs import write_image, write_label_tiff, write_pyramid
+from raster import preview
+
+RESULTS = (
+    "low_resolution.png",
+    "super_resolved.png",
+    "super_resolved.ome.tif",
+    "nuclei_labels.tif",
+    "nuclei.csv",
+    "nuclei.geojson",
+    "overlay.png",
+    "figure.png",
+)
+LARGE_IMAGE = 64_000_000  # output pixels above which a pyramid is written instead of a PNG
+PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
+FIGURE_SIDE = 1024  # longest side of the panels of figure.png
+
+
+def write_results(folder: Path, image, scale: int, pixels, labels, microns, jpeg_quality):
+    """Write pictures, pyramid and label map of one image.
+
+    Args:
+        folder: where they go.
+        image: the input, an ImageFile.
+        scale: output pixels per input pixel; 1 where the image was not super-resolved.
+        pixels: RGB of the output size, read by rectangle.
+        labels: label raster, or None where nuclei were not segmented.
+        microns: um per output pixel, None where unknown.
+        jpeg_quality: of a pyramid, None = lossless.
+    """
+    width, height = pixels.width, pixels.height
+    low = None
+    if scale > 1:
+        low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
+        write_image(folder / "low_resolution.png", low)
+        if image.is_slide or width * height > LARGE_IMAGE:
+            write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality)
+        else:
+            write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height))
+    step = _step(width, height, FIGURE_SIDE)
+    shown = None
+    if labels is not None:
+        write_label_tiff(folder / "nuclei_labels.tif", labels, microns)
+        shown = preview(labels, step, "first")
+        write_image(folder / "overlay.png", _overlay(pixels, labels))
+    size = microns and microns * step
+    write_figure(folder / "figure.png", low, preview(pixels, step), shown, size)
+
+
+def publish(partial: Path, folder: Path):
+    """Give finished results their final names; older results that were not made anew go."""
+    for name in RESULTS:
+        if (partial / name).exists():
+            (partial / name).replace(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _overlay(pixels, labels):
+    step = _step(pixels.width, pixels.height, PREVIEW_SIDE)
+    return draw_outlines(preview(pixels, step), preview(labels, step, "first"))
+
+
+def _step(width: int, height: int, longest: int) -> int:
+    """Return the whole factor by which an image shrinks to at most `longest` pixels."""
+    return -(-max(width, height) // longest)
