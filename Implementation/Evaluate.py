@@ -25,8 +25,8 @@ MICRONS_PER_PIXEL = 0.25  # um per pixel of all images
 
 # --- Model ---
 UNET = ROOT / "models" / "Unet.h5"
-PROBABILITY_THRESHOLD = 0.5
-MARKER_THRESHOLD = 0.5
+PROBABILITY_THRESHOLD = 0.55
+SEED_RISE = 0.15  # rise of a summit that makes a nucleus of its own
 SMALLEST_NUCLEUS = 6.0  # um2
 COMPARE_SEPARATIONS = False  # True: also connected components and distance-transform watershed
 
@@ -42,7 +42,7 @@ def main(
     microns_per_pixel: float = MICRONS_PER_PIXEL,
     unet: Path = UNET,
     probability_threshold: float = PROBABILITY_THRESHOLD,
-    marker_threshold: float = MARKER_THRESHOLD,
+    seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     compare_separations: bool = COMPARE_SEPARATIONS,
     output_file: Path = OUTPUT_FILE,
@@ -60,7 +60,7 @@ def main(
 
     separation = Separation(
         probability=probability_threshold,
-        marker=marker_threshold,
+        rise=seed_rise,
         smallest_nucleus=smallest_nucleus,
     )
     try:

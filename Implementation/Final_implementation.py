@@ -41,8 +41,8 @@ TILE_SIZE = 256  # side of a tile in input pixels, a multiple of 16
 BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---
-PROBABILITY_THRESHOLD = 0.5  # a pixel is nucleus above this probability
-MARKER_THRESHOLD = 0.5  # relative distance to the border above which a nucleus has its seed
+PROBABILITY_THRESHOLD = 0.55  # a pixel is nucleus above this probability
+SEED_RISE = 0.15  # rise of a summit that makes a nucleus of its own; less separates more
 SMALLEST_NUCLEUS = 6.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
@@ -66,7 +66,7 @@ def main(
     tile_size: int = TILE_SIZE,
     batch_size: int = BATCH_SIZE,
     probability_threshold: float = PROBABILITY_THRESHOLD,
-    marker_threshold: float = MARKER_THRESHOLD,
+    seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     tissue_threshold: float = TISSUE_THRESHOLD,
     jpeg_quality: int = JPEG_QUALITY,
@@ -90,7 +90,7 @@ def main(
         tile_size: side of a tile in input pixels, a multiple of 16.
         batch_size: tiles per call of a network.
         probability_threshold: a pixel is nucleus above this probability.
-        marker_threshold: relative distance to the border above which a nucleus has its seed.
+        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
         jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
@@ -120,7 +120,7 @@ def _wrong_constants(constants: dict) -> str | None:
     for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
         if constants[name] is not None and not constants[name] > 0:
             return f"{name.upper()}: expected a positive number or None, found {constants[name]}"
-    for name in ("probability_threshold", "marker_threshold"):
+    for name in ("probability_threshold", "seed_rise"):
         if not 0 < constants[name] < 1:
             return f"{name.upper()}: expected a number between 0 and 1, found {constants[name]}"
     if not 0 <= constants["faithful_share"] <= 1:

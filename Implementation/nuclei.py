@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.measure import regionprops_table
+from skimage.morphology import reconstruction
 from skimage.segmentation import clear_border, watershed
 
 # rgb2hed gives densities in units of ln(1e-6): six decades of optical density.
@@ -23,17 +24,19 @@ class Separation:
 
     Attributes:
         probability: a pixel is nucleus above this probability.
-        marker: parts of a nucleus above this relative distance become the seed of one nucleus.
-        smoothing: sigma of the Gaussian on the distance map before seeds are taken.
-        smallest_seed: smaller seeds are dropped, unless their component has no other.
+        rise: a summit of the relief that rises so much above its saddles is a nucleus of its own;
+            less separates more.
+        smoothing: sigma of the Gaussian on the relief.
+        depth_scale: distance to the outline that adds as much to the relief as a predicted
+            relative distance of 1.
         smallest_nucleus: smaller objects are dropped.
         largest_hole: smaller holes are filled.
     """
 
-    probability: float = 0.5
-    marker: float = 0.5
-    smoothing: float = 0.375
-    smallest_seed: float = 0.6
+    probability: float = 0.55
+    rise: float = 0.15
+    smoothing: float = 0.625
+    depth_scale: float = 5.0
     smallest_nucleus: float = 6.0
     largest_hole: float = 10.0
 
@@ -46,9 +49,10 @@ def separate(
 ) -> np.ndarray:
     """Turn the U-net's maps into a label map by marker-controlled watershed.
 
-    Seeds are the places where the predicted relative distance to the border is large: one for
-    each nucleus whatever its size, where a distance transform of the mask would give one for each
-    bump of its outline.
+    The relief is the predicted relative distance to the border, which is high in the middle of
+    each nucleus whatever its size, plus the distance transform of the mask, which knows necks in
+    the outline. Seeds are its summits of a minimal rise (h-maxima, Soille 2003, section 6.3.3);
+    without a minimum every bump of an outline would make one.
 
     Args:
         probability: (height, width) in 0..1.
@@ -62,17 +66,19 @@ def separate(
     pixel_area = microns_per_pixel**2
     nuclei = probability > separation.probability
     nuclei = _without_holes(nuclei, separation.largest_hole / pixel_area)
-    smooth = cv2.GaussianBlur(
-        np.ascontiguousarray(distance, np.float32), (0, 0), separation.smoothing / microns_per_pixel
+    depth = cv2.distanceTransform(nuclei.astype(np.uint8), cv2.DIST_L2, 5)
+    relief = distance + depth * (microns_per_pixel / separation.depth_scale)
+    relief = cv2.GaussianBlur(
+        relief.astype(np.float32), (0, 0), separation.smoothing / microns_per_pixel
     )
-    seeds = (smooth > separation.marker) & nuclei
-    seeds = _without_specks(seeds, separation.smallest_seed / pixel_area)
+    above = relief - reconstruction(relief - separation.rise, relief)
+    seeds = (above > separation.rise / 2) & nuclei
     components, count = ndimage.label(nuclei)
     seeded = np.zeros(count + 1, bool)
     seeded[components[seeds]] = True
     seeded[0] = True  # background needs no seed
     markers, _ = ndimage.label(seeds | ~seeded[components])
-    labels = watershed(-smooth, markers, mask=nuclei)
+    labels = watershed(-relief, markers, mask=nuclei)
     return _renumbered(labels, separation.smallest_nucleus / pixel_area)
 
 

@@ -154,7 +154,7 @@ def settings_from(constants: dict) -> Settings:
         batch_size=constants["batch_size"],
         separation=Separation(
             probability=constants["probability_threshold"],
-            marker=constants["marker_threshold"],
+            rise=constants["seed_rise"],
             smallest_nucleus=constants["smallest_nucleus"],
         ),
         tissue_threshold=constants["tissue_threshold"],
