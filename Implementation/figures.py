@@ -12,6 +12,7 @@ OUTLINE = (205, 255, 0)  # yellow-green: far from pink and violet, also for colo
 FIGURE_WIDTH, FIGURE_HEIGHT = 7.2, 9.0  # inches at most, two columns of a journal page
 TITLE_HEIGHT = 0.35  # inches
 DOTS_PER_INCH = 300
+LARGEST_DETAIL = 480  # side of the inset in pixels of a reduced image's full resolution
 INSET_FRACTION = 4  # the inset shows 1/4 of the image's width and height
 LONGEST_BAR = 0.3  # of the panel's width
 
@@ -38,7 +39,7 @@ def draw_outlines(image, labels, colour=OUTLINE, width=1):
     return outlined
 
 
-def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel):
+def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel, detail=None):
     """Write the side-by-side figure of one field (PNG, 300 dpi).
 
     Panels: low resolution, super-resolved, nuclei outlined; below each the same small field, the
@@ -46,18 +47,22 @@ def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel
     size, or None where the image was not super-resolved. super_resolved: RGB uint8 (height,
     width, 3). labels: its label map (height, width), or None where nuclei were not segmented.
     microns_per_pixel: side of one pixel of `super_resolved` as given here, in micrometres; None
-    where unknown, and the scale bar then states pixels.
+    where unknown, and the scale bar then states pixels. detail: where these are reduced previews,
+    a function that returns the same three for a field (x, y, width, height) of the preview at full
+    resolution, with the preview's reduction factor as attribute `step`; None otherwise.
     """
     panels = _panels(low_resolution, super_resolved, labels)
     height, width = super_resolved.shape[:2]
-    field = _densest_field(super_resolved, labels)
+    largest = max(1, LARGEST_DETAIL // detail.step) if detail else math.inf
+    field = _densest_field(super_resolved, labels, largest)
+    insets = _panels(*detail(field)) if detail else panels
+    shown = field if detail else (0, 0, width, height)
     figure = Figure(_figure_size(len(panels), height / width), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False)
-    for column, (title, image) in enumerate(panels):
-        whole, inset = axes[:, column]
+    for (whole, inset), (title, image), (_, enlarged) in zip(axes.T, panels, insets, strict=True):
         whole.set_title(title, fontsize=8)
-        _show(whole, image, (0, 0, width, height), (width, height))
-        _show(inset, image, field, (width, height))
+        _show(whole, image, (0, 0, width, height), (0, 0, width, height), super_resolved)
+        _show(inset, enlarged, shown, field, insets[-1][1])
         _frame(whole, field)
     for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
         _scale_bar(axis, shown_width, microns_per_pixel)
@@ -81,10 +86,13 @@ def _panels(low_resolution, super_resolved, labels):
     return panels
 
 
-def _densest_field(image, labels):
-    """Window (x, y, width, height) with the most nuclei, or the darkest one without nuclei."""
+def _densest_field(image, labels, largest=math.inf):
+    """Window (x, y, width, height) with the most nuclei, or the darkest one without nuclei.
+
+    A quarter of each side of the image, but at most `largest` pixels.
+    """
     height, width = image.shape[:2]
-    size = max(1, width // INSET_FRACTION), max(1, height // INSET_FRACTION)
+    size = tuple(min(max(1, side // INSET_FRACTION), largest) for side in (width, height))
     if labels is not None and np.any(labels):
         _, index, areas = np.unique(labels, return_inverse=True, return_counts=True)
         # Each nucleus weighs 1, spread over its pixels: a cut nucleus counts by its part inside.
@@ -98,15 +106,16 @@ def _densest_field(image, labels):
     return int(x), int(y), *size
 
 
-def _show(axis, image, field, full_size):
-    """Show the window (x, y, width, height), in pixels of full_size (width, height), of image."""
+def _show(axis, image, covered, field, finest):
+    """Show the window `field` of an image that covers `covered`, both (x, y, width, height)."""
+    left, top, covered_width, covered_height = covered
     x, y, width, height = field
-    # Only the low resolution has another size; the reader must see its pixels as they are.
-    is_low_resolution = image.shape[:2] != (full_size[1], full_size[0])
+    # Only the low resolution is coarser; the reader must see its pixels as they are.
+    coarser = image.shape[:2] != finest.shape[:2]
     axis.imshow(
         image,
-        extent=(0, full_size[0], full_size[1], 0),
-        interpolation="nearest" if is_low_resolution else "auto",
+        extent=(left, left + covered_width, top + covered_height, top),
+        interpolation="nearest" if coarser else "auto",
     )
     axis.set(xlim=(x, x + width), ylim=(y + height, y), xticks=[], yticks=[])
 

@@ -1,5 +1,6 @@
 """The files of one image: which there are, how large pictures are made, and their final names."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from figures import draw_outlines, write_figure
@@ -42,14 +43,35 @@ def write_results(folder: Path, image, scale: int, pixels, labels, microns, jpeg
             write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality)
         else:
             write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height))
-    step = _step(width, height, FIGURE_SIDE)
     shown = None
+    step = _step(width, height, FIGURE_SIDE)
     if labels is not None:
         write_label_tiff(folder / "nuclei_labels.tif", labels, microns)
         shown = preview(labels, step, "first")
         write_image(folder / "overlay.png", _overlay(pixels, labels))
     size = microns and microns * step
-    write_figure(folder / "figure.png", low, preview(pixels, step), shown, size)
+    detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
+    write_figure(folder / "figure.png", low, preview(pixels, step), shown, size, detail)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Reads a field of a preview at full resolution, for the inset of the figure."""
+
+    image: object
+    scale: int
+    pixels: object
+    labels: object
+    step: int
+
+    def __call__(self, field):
+        """Return (low resolution or None, picture, labels or None) of (x, y, width, height)."""
+        x, y, width, height = (side * self.step // self.scale for side in field)
+        width = max(1, min(width, self.image.width - x))
+        height = max(1, min(height, self.image.height - y))
+        box = [side * self.scale for side in (x, y, width, height)]
+        low = self.image.read(x, y, width, height) if self.scale > 1 else None
+        return low, self.pixels.read(*box), self.labels and self.labels.read(*box)
 
 
 def publish(partial: Path, folder: Path):

@@ -82,3 +82,25 @@ def test_figure_without_segmentation(tmp_path):
     write_figure(tmp_path / "without.png", None, image, None, 0.25)
     shapes = [cv2.imread(str(tmp_path / name)).shape for name in ("with.png", "without.png")]
     assert shapes[0][1] / shapes[0][0] > 1.5 * shapes[1][1] / shapes[1][0]  # one panel fewer
+
+
+def test_inset_of_a_reduced_image_is_read_at_full_resolution(tmp_path):
+    fields = []
+
+    class Detail:
+        step = 4
+
+        def __call__(self, field):
+            fields.append(field)
+            side = 4 * field[2]
+            sharp = np.zeros((side, side, 3), np.uint8)
+            sharp[::2] = 255  # stripes that no preview could show
+            return sharp[::4, ::4], sharp, np.zeros((side, side), int)
+
+    image = np.full((600, 600, 3), 200, np.uint8)
+    write_figure(tmp_path / "f.png", image, image, np.zeros((600, 600), int), 0.25, Detail())
+    ((_, _, width, height),) = fields
+    assert (width, height) == (120, 120)  # 480 pixels of the full resolution
+    picture = cv2.imread(str(tmp_path / "f.png"))
+    inset = picture[picture.shape[0] * 6 // 10 : -40, picture.shape[1] * 4 // 10 :][:, :400]
+    assert inset.std() > 40
