@@ -1,10 +1,10 @@
-"""Make the README's strip from a finished run over the demo images.
+"""Make the README's pictures from a finished run over the demo images.
 
-    python Implementation/Final_implementation.py
+    python Implementation/Final_implementation.py && python Implementation/Workflow_figure.py
     python data/make_pictures.py --histo path/to/histo.jpg
 
-Low resolution, bicubic, super-resolved, high resolution (the original, at half the resolution of
-the output) and nuclei of one field, side by side.
+strip.jpg: low resolution, bicubic, super-resolved, high resolution (the original, at half the
+resolution of the output) and nuclei of one field, side by side. workflow.jpg: the method, smaller.
 """
 
 from pathlib import Path
@@ -16,19 +16,29 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "Implementation" / "results" / "histo"
-PICTURE = ROOT / "data" / "pictures" / "strip.jpg"
+RESULTS = ROOT / "Implementation" / "results"
+PICTURES = ROOT / "data" / "pictures"
+WORKFLOW_WIDTH = 1600  # pixels
 FIELD = (420, 60, 320, 320)  # left, top, width, height in pixels of the super-resolved image
 
 
-def main(histo: Path, results: Path = RESULTS, picture: Path = PICTURE):
-    """Write the strip.
+def main(histo: Path, results: Path = RESULTS, pictures: Path = PICTURES):
+    """Write strip.jpg and workflow.jpg.
 
     Args:
         histo: the file histo.jpg of the package stardist.
-        results: result folder of the demo image histo.png.
-        picture: file to write.
+        results: result folder of a run over the demo images.
+        pictures: folder to write to.
     """
+    pictures.mkdir(parents=True, exist_ok=True)
+    draw_strip(histo, results / "histo", pictures / "strip.jpg")
+    workflow = Image.open(results / "workflow.png").convert("RGB")
+    workflow.thumbnail((WORKFLOW_WIDTH, WORKFLOW_WIDTH))
+    workflow.save(pictures / "workflow.jpg", quality=88)
+
+
+def draw_strip(histo: Path, results: Path, picture: Path):
+    """Draw one field of the demo image in five versions."""
     low, sharp, outlined = (
         _read(results / f"{name}.png") for name in ("low_resolution", "super_resolved", "overlay")
     )
@@ -46,7 +56,6 @@ def main(histo: Path, results: Path = RESULTS, picture: Path = PICTURE):
         axis.imshow(panel[top : top + height, left : left + width])
         axis.set_title(title)
         axis.axis("off")
-    picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=100, pil_kwargs={"quality": 90})
 
 
