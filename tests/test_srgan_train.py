@@ -161,7 +161,7 @@ def test_pictures_and_curves_are_drawn(finished, phase):
     pictures = sorted(path.name for path in (finished / f"{phase}_pictures").iterdir())
     assert pictures == ["epoch_001.png", "epoch_002.png"]
     drawn = [finished / f"{phase}_pictures" / name for name in pictures]
-    for path in (*drawn, finished / f"{phase}_curves.png"):
+    for path in (*drawn, finished / "training_curves.png"):
         picture = cv2.imread(str(path))
         assert min(picture.shape[:2]) > 100 and picture.std() > 5
 

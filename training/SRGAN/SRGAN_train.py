@@ -12,6 +12,7 @@ last epoch. Every constant below is also a flag: see --help.
 import json
 import platform
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -275,4 +276,7 @@ def _advice(error):
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command goes on from the last finished epoch.")

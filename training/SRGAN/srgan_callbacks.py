@@ -32,7 +32,7 @@ def standard_callbacks(run_folder: Path, phase: str, batches, generator, validat
         report,
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(log_file, append=True),
-        TrainingCurves(log_file, run_folder / f"{phase}_curves.png"),
+        TrainingCurves(run_folder),
     ]
     if HAS_TENSORBOARD:
         log_folder = run_folder / f"{phase}_tensorboard"
@@ -142,30 +142,38 @@ class ValidationReport(keras.callbacks.Callback):
 
 
 class TrainingCurves(keras.callbacks.Callback):
-    """Redraw losses and validation figures from the CSV log after every epoch."""
+    """Redraw losses and validation figures from the CSV logs, a row for each phase so far."""
 
-    def __init__(self, log_file: Path, picture: Path):
+    def __init__(self, run_folder: Path):
         super().__init__()
-        self.log_file = log_file
-        self.picture = picture
+        self.run_folder = run_folder
 
     def on_epoch_end(self, epoch, logs=None):
-        log = np.atleast_1d(np.genfromtxt(self.log_file, delimiter=",", names=True))
-        figure = Figure(figsize=(12, 3.5), layout="constrained")
-        loss_axis, *metric_axes = figure.subplots(1, 3)
-        for name in log.dtype.names:
-            if "loss" in name:
-                loss_axis.plot(log["epoch"] + 1, log[name], label=name)
-        loss_axis.set(title="loss", xlabel="epoch", yscale="log")
-        for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
-            for colour, name in zip(("tab:blue", "tab:orange"), ("area", "scanner"), strict=True):
-                axis.plot(log["epoch"] + 1, log[f"val_{metric}_{name}"], colour, label=name)
-                baseline = log[f"bicubic_{metric}_{name}"]
-                axis.plot(log["epoch"] + 1, baseline, colour, ls="--", label=f"{name}, bicubic")
-            axis.set(title=f"validation {metric.upper()}", xlabel="epoch")
-        for axis in (loss_axis, *metric_axes):
-            axis.legend(fontsize="small")
-        figure.savefig(self.picture)
+        names = [f"{phase}_log.csv" for phase in ("pretraining", "adversarial")]
+        files = [self.run_folder / name for name in names if (self.run_folder / name).is_file()]
+        figure = Figure(figsize=(12, 3.5 * len(files)), layout="constrained")
+        rows = figure.subplots(len(files), 3, squeeze=False)
+        for axes, file in zip(rows, files, strict=True):
+            log = np.atleast_1d(np.genfromtxt(file, delimiter=",", names=True))
+            draw_curves(axes, log, file.name.removesuffix("_log.csv"))
+        figure.savefig(self.run_folder / "training_curves.png")
+
+
+def draw_curves(axes, log, phase: str):
+    """Draw one phase: losses; PSNR and SSIM on validation, with bicubic's as dashed lines."""
+    loss_axis, *metric_axes = axes
+    for name in log.dtype.names:
+        if "loss" in name:
+            loss_axis.plot(log["epoch"] + 1, log[name], label=name)
+    loss_axis.set(title=f"{phase}, loss", xlabel="epoch", yscale="log")
+    for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
+        for colour, name in zip(("tab:blue", "tab:orange"), ("area", "scanner"), strict=True):
+            axis.plot(log["epoch"] + 1, log[f"val_{metric}_{name}"], colour, label=name)
+            baseline = log[f"bicubic_{metric}_{name}"]
+            axis.plot(log["epoch"] + 1, baseline, colour, ls="--", label=f"{name}, bicubic")
+        axis.set(title=f"validation {metric.upper()}", xlabel="epoch")
+    for axis in axes:
+        axis.legend(fontsize="small")
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:

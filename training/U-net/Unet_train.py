@@ -11,6 +11,7 @@ constant below is also a flag: see --help.
 import json
 import platform
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -205,4 +206,7 @@ def _advice():
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command goes on from the last finished epoch.")
