@@ -48,7 +48,10 @@ def grid(width: int, height: int, tile: int) -> list[Window]:
 
 
 def read_padded(read: Reader, image: Window, window: Window) -> np.ndarray:
-    """Read `window`, which may leave the image; what lies outside is reflected, without end.
+    """Read `window`, which may leave the image; what lies outside is mirrored, without end.
+
+    The mirror stands on the outer edge of the border pixels, so that they come twice: a camera
+    pixel is the mean of an area, and only such a mirror leaves no shift of half a pixel.
 
     Args:
         read: returns a rectangle that lies inside the image.
@@ -166,10 +169,9 @@ def _interpolation(start: int, count: int, step: float) -> tuple[int, np.ndarray
 
 
 def _reflected(index: np.ndarray, size: int) -> np.ndarray:
-    """Map any index into 0..size-1 by mirroring at the border pixels, as often as needed."""
-    period = max(1, 2 * (size - 1))
-    index = np.mod(index, period)
-    return np.minimum(index, period - index) if size > 1 else np.zeros_like(index)
+    """Map any index into 0..size-1 by mirroring at the edges of the image, as often as needed."""
+    index = np.mod(index, 2 * size)
+    return np.minimum(index, 2 * size - 1 - index)
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -52,11 +52,11 @@ def stitched(network, image, tile, batch_size=1):
 
 
 def untiled(network, image):
-    """The prediction of the whole image at once, reflected far beyond its border."""
+    """The prediction of the whole image at once, mirrored far beyond its border."""
     height, width = image.shape[:2]
     margin = -(-2 * network.radius // 16) * 16
     padding = ((margin, margin + -height % 16), (margin, margin + -width % 16), (0, 0))
-    padded = np.pad(image, padding, mode="reflect")
+    padded = np.pad(image, padding, mode="symmetric")
     start = margin * network.scale
     prediction = network.predict(padded[None])[0]
     return prediction[start : start + height * network.scale, start : start + width * network.scale]

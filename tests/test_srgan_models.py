@@ -105,7 +105,7 @@ def generator(request, untrained):
 
 @pytest.mark.parametrize("colour", [(245, 245, 245), (128, 128, 128), (228, 178, 208)])
 def test_constant_image_stays_constant(generator, colour):
-    # A trained trunk sees zeros beyond the border, so every use reflects the image around itself.
+    # A trained trunk sees zeros beyond the border, so every use mirrors the image around itself.
     around = 24
     image = np.full((2 * around + 9, 2 * around + 6, 3), colour, np.uint8)
     inner = run(generator, image)[4 * around : -4 * around, 4 * around : -4 * around]

@@ -57,10 +57,10 @@ def test_grid_goes_row_by_row_from_multiples_of_the_tile(width, height, tile):
 
 @properties
 @given(sides, sides, st.integers(-150, 150), st.integers(-150, 150), sides, sides)
-def test_padding_is_numpys_reflection(width, height, x, y, window_width, window_height):
+def test_padding_is_numpys_symmetric_one(width, height, x, y, window_width, window_height):
     image = noise(height, width)
     padding = 200  # farther than any window reaches
-    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode="reflect")
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode="symmetric")
     rows = slice(y + padding, y + padding + window_height)
     columns = slice(x + padding, x + padding + window_width)
     window = Window(x, y, window_width, window_height)
@@ -78,7 +78,7 @@ def test_one_pixel_pads_to_a_constant():
 def test_padding_reads_labels_without_a_channel_axis():
     labels = np.arange(12).reshape(3, 4)
     found = read_padded(reader(labels), extent_of(labels), Window(-2, -1, 8, 5))
-    np.testing.assert_array_equal(found, np.pad(labels, ((1, 1), (2, 2)), mode="reflect"))
+    np.testing.assert_array_equal(found, np.pad(labels, ((1, 1), (2, 2)), mode="symmetric"))
 
 
 def test_padding_far_outside_reads_no_more_than_the_mirrored_part():
@@ -138,10 +138,10 @@ def stitched(image, predict, tile, margin, multiple, scale, batch_size=1, **opti
 
 
 def untiled(image, predict, margin, scale):
-    """The whole image at once, reflect-padded by the margin and up to whole pooling cells."""
+    """The whole image at once, padded with its mirror image by the margin and up to whole pooling cells."""
     height, width = image.shape[:2]
     padding = ((margin, margin + -height % 16), (margin, margin + -width % 16), (0, 0))
-    whole = predict(np.pad(image, padding, mode="reflect")[None])[0]
+    whole = predict(np.pad(image, padding, mode="symmetric")[None])[0]
     start = margin * scale
     return whole[start : start + height * scale, start : start + width * scale]
 

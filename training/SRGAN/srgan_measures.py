@@ -7,15 +7,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from srgan_data import SCALE, degrade_area
 
 LARGEST_PSNR = 100.0  # dB; stands for infinity where two images are equal
-PADDING = 24  # low-resolution pixels reflected around an image before it goes through the generator
+PADDING = 24  # low-resolution pixels mirrored around an image before it goes through the generator
 
 
 def super_resolve(generator, low: np.ndarray) -> np.ndarray:
     """Run the generator on one uint8 RGB image; return uint8 RGB, four times larger per side.
 
-    The image is reflected at its borders, as it is when a tile is super-resolved.
+    The image is mirrored at its edges, as it is when a tile is super-resolved.
     """
-    padded = np.pad(low, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
+    padded = np.pad(low, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="symmetric")
     # Not predict_on_batch: on JAX it consumes the arrays of the weights, which during the last
     # epoch are those of their average too.
     outputs = generator(padded[None].astype(np.float32), training=False)
