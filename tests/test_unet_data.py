@@ -10,11 +10,13 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from unet_data import (
     NucleiBatches,
+    cut_at_necks,
     find_pairs,
     load_sample,
     random_view,
     read_labels,
     target_maps,
+    vary_chromatin,
     vary_optics,
     vary_stain_and_light,
 )
@@ -139,6 +141,25 @@ def test_instance_mask_keeps_touching_nuclei_apart(tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "m.png"), truth)
 
 
+def test_touching_nuclei_of_a_binary_mask_are_parted_at_their_neck():
+    for gap in (14, 15):  # two discs of radius 8, overlapping
+        mask = discs((20, 20, 8), (20 + gap, 20, 8)) > 0
+        labels = cut_at_necks(mask)
+        np.testing.assert_array_equal(labels > 0, mask)
+        assert labels.max() == 2
+        assert labels[20, 14] != labels[20, 26 + gap]
+        areas = np.bincount(labels.ravel())[1:]
+        assert areas.min() > 0.85 * areas.max()
+
+
+def test_one_nucleus_of_a_binary_mask_stays_whole():
+    ellipse = np.zeros((80, 100), np.uint8)
+    cv2.ellipse(ellipse, (50, 40), (30, 9), 25, 0, 360, 1, -1)
+    bean = discs((50, 40, 20)) - discs((50, 15, 14)).clip(0, 1)
+    for mask in (ellipse > 0, bean > 0):
+        np.testing.assert_array_equal(cut_at_necks(mask), mask.astype(np.int32))
+
+
 def test_mask_without_nuclei_has_empty_targets(tmp_path):
     write_picture(tmp_path / "m.png", np.zeros((9, 7), np.uint8))
     targets = target_maps(read_labels(tmp_path / "m.png"))
@@ -237,11 +258,29 @@ def test_views_turn_mirror_and_magnify():
 @given(image=patches, white=st.floats(1, 255), seed=seeds)
 def test_augmentation_keeps_shape_and_type(image, white, seed):
     untouched = image.copy()
-    for augment in (lambda i, r: vary_stain_and_light(i, white, r), vary_optics):
+    targets = target_maps(discs((8, 8, 5), shape=image.shape[:2]))
+    for augment in (
+        lambda i, r: vary_chromatin(i, targets, white, r),
+        lambda i, r: vary_stain_and_light(i, white, r),
+        vary_optics,
+    ):
         varied = augment(image, rng(seed))
         assert varied.shape == image.shape and varied.dtype == np.uint8
         np.testing.assert_array_equal(varied, augment(image, rng(seed)))
         np.testing.assert_array_equal(image, untouched)
+
+
+def test_chromatin_varies_within_nuclei_and_from_crop_to_crop():
+    labels = discs((30, 40, 20), (70, 40, 20))
+    image = np.where(labels[..., None] > 0, (110, 60, 140), (230, 170, 205)).astype(np.uint8)
+    targets = target_maps(labels)
+    views = [vary_chromatin(image, targets, 240.0, rng(seed)) for seed in range(30)]
+    unchanged = sum(np.array_equal(view, image) for view in views)
+    assert 3 <= unchanged <= 17  # one in three
+    middle, rim = targets[..., 1] > 200, (targets[..., 1] > 0) & (targets[..., 1] < 60)
+    contrast = [float(view[middle].mean()) - float(view[rim].mean()) for view in views]
+    assert max(contrast) > 10  # vesicular: a pale middle
+    assert min(contrast) < -3  # and dense ones
 
 
 def test_augmentation_leaves_nuclei_darker_than_their_surroundings():
