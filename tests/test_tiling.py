@@ -138,7 +138,7 @@ def stitched(image, predict, tile, margin, multiple, scale, batch_size=1, **opti
 
 
 def untiled(image, predict, margin, scale):
-    """The whole image at once, padded with its mirror image by the margin and up to whole pooling cells."""
+    """The whole image at once, mirrored by the margin and up to whole pooling cells."""
     height, width = image.shape[:2]
     padding = ((margin, margin + -height % 16), (margin, margin + -width % 16), (0, 0))
     whole = predict(np.pad(image, padding, mode="symmetric")[None])[0]
