@@ -16,12 +16,12 @@ from pathlib import Path
 import cv2
 import Final_implementation
 import image_analysis
+import image_job
 import keras
 import networks
 import numpy as np
 import pytest
 import result_files
-import run_folder
 import tifffile
 import tiny_models
 from keras import layers
@@ -60,7 +60,7 @@ cached_network = functools.lru_cache(networks.load_network)  # so that each is t
 @pytest.fixture
 def run(models, tmp_path, monkeypatch):
     """Function that runs main on tmp_path/input and gives its exit status; flags as keywords."""
-    monkeypatch.setattr(run_folder, "load_network", cached_network)
+    monkeypatch.setattr(image_job, "load_network", cached_network)
     # The real one takes half the time of an image; the first test below draws it.
     monkeypatch.setattr(
         result_files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
@@ -369,7 +369,7 @@ CHANGES = {
 
 def test_a_blend_of_two_generators_is_another_model(run, models, tmp_path, monkeypatch):
     put(tmp_path / "input", "a.png", drawn()[0])
-    monkeypatch.setattr(run_folder, "load_network", networks.load_network)  # blending changes it
+    monkeypatch.setattr(image_job, "load_network", networks.load_network)  # blending changes it
     assert run(segment=False) == 0
     other = tiny_models.random_generator(filters=2)
     faithful = tiny_models.save(other, tmp_path / "faithful.h5")
@@ -423,7 +423,7 @@ def test_a_damaged_manifest_means_not_finished(run, tmp_path, content):
     assert summary(tmp_path / "output")["a.png"]["status"] == "done"
 
 
-TILE = {"tile_size": 16}  # 20 tiles of a drawn image for each network
+TILE = {"tile_size": 16}  # 4 strips of 5 tiles of a drawn image for each network
 
 
 @pytest.fixture
@@ -451,11 +451,11 @@ def test_an_interrupted_image_goes_on_and_gives_the_same(
     assert run(**TILE) == 0
     assert bytes_of(folder) == expected
     assert not (folder / ".partial").exists()
-    # The first write is of the white canvas, the last one of labels; between them are 40 tiles.
-    assert predicted.calls == 40 - max(0, stop[place] - 2)
+    # 40 writes of tiles and the last one of labels; strips of 5 tiles that were finished are kept.
+    assert predicted.calls == 40 - 5 * ((stop[place] - 1) // 5)
 
 
-def test_an_interruption_inside_a_network_loses_one_tile(
+def test_an_interruption_inside_a_network_loses_one_strip(
     run, tmp_path, monkeypatch, uninterrupted, capsys
 ):
     with monkeypatch.context() as patch:
