@@ -216,12 +216,10 @@ class Analysis:
         weight = self.extent.width * self.extent.height / (width * height)
 
         def work(number):
-            strip_tiles = [
-                w for w in grid(extent.width, extent.height, tile) if w.y == number * tile
-            ]
+            top = number * tile
             with raster.new_strip(number) as strip:
-                for w in strip_tiles:
-                    if not self.tissue.is_in(w, ratio):
+                for w in grid(extent.width, extent.height, tile):
+                    if w.y == top and not self.tissue.is_in(w, ratio):
                         shape = w.height * scale, w.width * scale, channels
                         strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
                 for window, values in predict_tiles(
@@ -233,7 +231,7 @@ class Analysis:
                     network.pooling,
                     scale,
                     self.settings.batch_size,
-                    lambda w: w in strip_tiles and self.tissue.is_in(w, ratio),
+                    lambda w: w.y == top and self.tissue.is_in(w, ratio),
                 ):
                     rounded = np.clip(np.rint(values * gain), 0, 255).astype(np.uint8)
                     strip.write(window.x, 0, rounded)

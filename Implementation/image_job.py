@@ -15,6 +15,7 @@ from networks import Network, blended, load_network
 from nuclei import Separation
 from pieces import appearing
 from progress import Progress
+from tqdm import tqdm
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # every further image would fail, too
 
@@ -69,6 +70,8 @@ def do_job(job: Job, networks, progress: Progress) -> dict:
     """
     try:
         with opened(job, networks, progress) as analysis:
+            if analysis.image.is_slide and analysis.scale > 1 and analysis.microns is None:
+                tqdm.write(_warning(job, analysis))
             begin(job)
             return end(job, analysis.run())
     except Exception as error:
@@ -165,6 +168,16 @@ def signature(path: Path, networks, constants: dict) -> dict:
 def printable(name: str) -> str:
     """Return a file name with ? for what is no text: a name from a system of another encoding."""
     return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _warning(job: Job, analysis: Analysis) -> str:
+    """Say before the long work that it may be done on the wrong scale."""
+    size = f"{analysis.extent.width} x {analysis.extent.height}"
+    return (
+        f"{job.title}: the slide states no pixel size, so it is read at its full resolution and "
+        f"enlarged to {size} pixels. If it was scanned at 40x, stop (Ctrl-C) and run it with "
+        "--no-super-resolve --microns-per-pixel 0.25"
+    )
 
 
 def _empty_row(job: Job) -> dict:

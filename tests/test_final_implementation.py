@@ -701,6 +701,21 @@ def test_an_unknown_pixel_size_gives_pixel_units_only(run, tmp_path, capsys):
     assert cells[3:5] == [str(len(centres)), "-"] and "px2" in cells
 
 
+def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
+    put(tmp_path / "input", "known.png", drawn()[0], dpi=(25400, 25400))
+    put(tmp_path / "input", "unknown.png", drawn()[0])
+    tifffile.imwrite(tmp_path / "input" / "slide.tif", drawn()[0], tile=(64, 64), photometric="rgb")
+    assert run(microns_per_pixel=None, segment=False) == 0
+    before, after = capsys.readouterr().out.split("Report: ")
+    (line,) = before.strip().splitlines()  # before an hour is spent on it
+    assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
+    assert "--no-super-resolve --microns-per-pixel" in line
+    (line,) = [line for line in after.splitlines() if "No pixel size" in line]
+    assert "slide.tif, unknown.png:" in line and "--microns-per-pixel" in line
+    assert run(microns_per_pixel=1.0, segment=False) == 0
+    assert "pixel size" not in capsys.readouterr().out
+
+
 def test_the_pixel_size_of_the_file_is_used(run, tmp_path):
     put(tmp_path / "input", "a.png", drawn()[0], dpi=(25400, 25400))  # 1 um per pixel
     assert run(microns_per_pixel=None) == 0
@@ -848,6 +863,8 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(
         {"seed_rise": 1.0},
         {"faithful_share": 1.5},
         {"jpeg_quality": 101},
+        {"region": (0, 0, 0, 10)},
+        {"geojson_frame": "level 2"},
         {"super_resolve": False, "segment": False},
     ],
 )
