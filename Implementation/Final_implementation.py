@@ -13,6 +13,7 @@ constant below is also a flag: see --help.
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -22,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 INPUT_FOLDER = ROOT / "data" / "samples"  # images and slides of any format
 OUTPUT_FOLDER = ROOT / "Implementation" / "results"
 OVERWRITE = False  # True: do finished images again
+REGION = None  # (x, y, width, height) in full-resolution pixels: do this part only; None = all
+
+# --- Machines ---
+SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = a Dask cluster
 
 # --- Models ---
 GENERATOR = ROOT / "models" / "generator.h5"
@@ -46,6 +51,11 @@ SEED_RISE = 0.15  # rise of a summit that makes a nucleus of its own; less separ
 SMALLEST_NUCLEUS = 6.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
+# --- Outlines for QuPath ---
+GEOJSON_FRAME = "result"  # "result" = pixels of the super-resolved image; "slide" = full-resolution
+# pixels of the original file
+GEOJSON_GZIP = False  # True: nuclei.geojson.gz instead of nuclei.geojson
+
 # --- Pictures ---
 JPEG_QUALITY = 90  # of super_resolved.ome.tif; 0 = lossless
 DEBUG = False  # True: show the whole traceback of an error
@@ -55,6 +65,8 @@ def main(
     input_folder: Path = INPUT_FOLDER,
     output_folder: Path = OUTPUT_FOLDER,
     overwrite: bool = OVERWRITE,
+    region: tuple[int, int, int, int] | None = REGION,
+    scheduler: str | None = SCHEDULER,
     generator: Path = GENERATOR,
     faithful_generator: Path = FAITHFUL_GENERATOR,
     faithful_share: float = FAITHFUL_SHARE,
@@ -69,6 +81,8 @@ def main(
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     tissue_threshold: float = TISSUE_THRESHOLD,
+    geojson_frame: Literal["result", "slide"] = GEOJSON_FRAME,
+    geojson_gzip: bool = GEOJSON_GZIP,
     jpeg_quality: int = JPEG_QUALITY,
     debug: bool = DEBUG,
 ) -> int:
@@ -78,6 +92,8 @@ def main(
         input_folder: folder of images and slides.
         output_folder: gets a folder per image, summary.csv and run.json.
         overwrite: do images again that are finished.
+        region: x, y, width and height in full-resolution pixels of the part to do; None = all.
+        scheduler: address of a Dask cluster that does the work; None = this process.
         generator: super-resolution model (.h5).
         faithful_generator: second super-resolution model, trained on the pixel loss alone.
         faithful_share: share of its weights in the blend of the two, 0 to 1.
@@ -93,6 +109,9 @@ def main(
         seed_rise: rise of a summit of the relief that makes a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
+        geojson_frame: coordinates of nuclei.geojson, in pixels of the result or of the original
+            slide at full resolution.
+        geojson_gzip: compress nuclei.geojson.
         jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
         debug: show the whole traceback of an error.
 
@@ -127,6 +146,11 @@ def _wrong_constants(constants: dict) -> str | None:
         return f"FAITHFUL_SHARE: expected 0 to 1, found {constants['faithful_share']}"
     if not 0 <= constants["jpeg_quality"] <= 100:
         return f"JPEG_QUALITY: expected 0 to 100, found {constants['jpeg_quality']}"
+    region = constants["region"]
+    if region is not None and (len(region) != 4 or min(region[2:]) < 1):
+        return f"REGION: expected x, y, width, height in pixels, found {region}"
+    if constants["geojson_frame"] not in ("result", "slide"):
+        return f"GEOJSON_FRAME: expected result or slide, found {constants['geojson_frame']}"
     if not (constants["super_resolve"] or constants["segment"]):
         return "SUPER_RESOLVE and SEGMENT are both off: nothing to do"
     return None

@@ -1,12 +1,15 @@
-"""One image or slide from low resolution to measured nuclei, as a stream of tiles.
+"""One image or slide from low resolution to measured nuclei, piece by piece.
 
-Four stages, each of which reads rectangles and writes rectangles, so that memory does not grow
-with the image: super-resolve (raster of RGB), segment (raster of the U-net's maps), separate and
-measure (raster of labels, table, GeoJSON), write (pictures). The rasters lie in a folder `.partial`
-beside the results; an interrupted image goes on from its last finished tile.
+Three stages, whose pieces read rectangles and write rectangles, so that memory does not grow with
+the image: super-resolve strips of tiles (RGB), segment strips of tiles (the U-net's maps), separate
+and measure windows of nuclei. The pieces of a stage may be done in any order and by several
+processes; all of a stage are done before the next one begins. At the end the pieces become label
+map, table, GeoJSON and pictures. They lie in a folder `.partial` beside the results; an interrupted
+image goes on from its last finished piece.
 """
 
 import json
+import math
 import shutil
 import time
 from contextlib import ExitStack
@@ -16,17 +19,19 @@ from pathlib import Path
 import numpy as np
 from image_files import ImageFile
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
-from nuclei import Separation, measure, separate, tissue_mask
-from outputs import geojson_writer, nucleus_feature, table_writer
+from nuclei import Separation
+from nuclei_geojson import geojson_writer
+from nuclei_windows import WindowNuclei, merge, nuclei_of_window, table_columns
+from outputs import table_writer
+from pieces import Pieces, Stage, StripRaster, appearing
 from progress import Progress
-from raster import Raster, preview
+from raster import Raster
 from result_files import publish, write_results
-from scipy import ndimage
 from tiling import Window, expanded, grid, predict_tiles, resampled, resized
+from tissue import Tissue, find_tissue
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
 NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
-THUMBNAIL_MICRONS = 8.0  # um per pixel of the thumbnail that tells tissue from glass
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,15 @@ class Settings:
     separation: Separation = field(default_factory=Separation)
     tissue_threshold: float = 0.08
     jpeg_quality: int | None = 90
+    geojson_frame: str = "result"
+    geojson_gzip: bool = False
 
 
 class Analysis:
     """The stages of one image.
+
+    `run` does everything in this process. To share the work, one process calls `prepare`; then any
+    that has called `resume` may do the pieces of `stages`, stage by stage, and one calls `finish`.
 
     Args:
         image: the opened input.
@@ -72,202 +82,227 @@ class Analysis:
         self.extent = Window(0, 0, image.width * self.scale, image.height * self.scale)
         self.partial = folder / ".partial"
         self.state_file = self.partial / "state.json"
+        self.tissue_file = self.partial / "tissue.npz"
 
     def run(self) -> dict:
         """Write all results of the image; return its row of the summary."""
-        started = time.monotonic()
         stages = bool(self.generator) + 2 * bool(self.unet)
         self.progress.start(stages, self.extent.width * self.extent.height / 1e6)
-        state = self._prepare()
-        started -= state["seconds"]
-        self.tissue, self.tissue_step = self._find_tissue()
-        # A nucleus on glass may fill too little of a thumbnail pixel beside the one that shows it.
-        self.near_tissue = ndimage.binary_dilation(self.tissue, np.ones((3, 3)))
+        self.prepare()
+        for stage in self.stages:
+            self.progress.stage(stage.title)
+            missing = stage.missing()
+            self.progress.advance(sum(stage.sizes) - sum(stage.sizes[n] for n in missing))
+            for number in missing:
+                stage.do(number)
+        self.progress.stage("writing")
+        return self.finish()
+
+    def prepare(self):
+        """Begin afresh, or take up what a run with the same image and choices has left."""
+        made_from = self._made_from()
+        if self._stored_state().get("made_from") != made_from:
+            started = time.monotonic()
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+            microns = self.input_microns or UNET_MICRONS * self.scale
+            tissue = find_tissue(self.image, microns, self.settings.tissue_threshold)
+            tissue.save(self.tissue_file)
+            state = {"made_from": made_from, "seconds": time.monotonic() - started}
+            with appearing(self.state_file) as path:
+                path.write_text(json.dumps(state), encoding="utf-8")
+        self.resume()
+
+    def resume(self):
+        """Take up what `prepare` has begun, here or in another process.
+
+        Raises:
+            RuntimeError: nothing was begun with this image and these choices.
+        """
+        state = self._stored_state()
+        if state.get("made_from") != self._made_from():
+            raise RuntimeError(f"{self.image.path.name} was changed during the run; run it again")
+        self.seconds = state["seconds"]
+        self.tissue = Tissue.load(self.tissue_file)
+        self.stages = []
+        self.pixels = self._super_resolving() if self.generator else self.image
+        if self.unet:
+            self._measuring(self._segmenting())
+
+    def finish(self) -> dict:
+        """Put the pieces together and write all results; return the image's row of the summary."""
+        started = time.monotonic()
+        seconds = self.seconds + sum(
+            stage.pieces.record(number)["seconds"]
+            for stage in self.stages
+            for number in range(len(stage.sizes))
+        )
         row = self._describe()
-        with ExitStack() as self.open_rasters:  # closed before they are deleted
-            pixels = self._super_resolve(state) if self.generator else self.image
+        path = self.partial / "labels.raw"
+        path.unlink(missing_ok=True)
+        with ExitStack() as files:  # closed before they are deleted
             labels = None
             if self.unet:
-                maps = self._segment(state, pixels)
-                labels, figures = self._separate(pixels, maps)
-                row |= self._summarise(figures)
-            self.progress.stage("writing")
+                size = self.extent.width, self.extent.height
+                labels = files.enter_context(Raster(path, *size, 1, np.uint32))
+                row |= self._summarise(self._merge(labels))
             write_results(
                 self.partial,
                 self.image,
                 self.scale,
-                pixels,
+                self.pixels,
                 labels,
                 self.microns,
                 self.settings.jpeg_quality,
             )
-        row["seconds"] = round(time.monotonic() - started, 1)
+        row["seconds"] = round(seconds + time.monotonic() - started, 1)
         publish(self.partial, self.folder)
         shutil.rmtree(self.partial)
         return row
 
-    def _prepare(self) -> dict:
-        """Return the state of an interrupted run with the same constants, or a fresh one."""
+    def _made_from(self) -> dict:
+        """Return what the pieces depend on; those that were made from the same can be used."""
         file = self.image.path.stat()
-        state = {
-            "input": [file.st_size, file.st_mtime_ns, self.image.width, self.image.height],
+        made_from = {
+            "input": [file.st_size, file.st_mtime_ns, *self.image.place],
             "settings": asdict(self.settings),
             "models": [network and network.sha256 for network in (self.generator, self.unet)],
         }
-        if self.state_file.is_file():
-            stored = json.loads(self.state_file.read_text("utf-8"))
-            if all(stored.get(key) == value for key, value in state.items()):
-                return stored
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        return state | {"super_resolved": [-1, -1], "segmented": [-1, -1], "seconds": 0.0}
+        return json.loads(json.dumps(made_from))  # as it reads back from a file
 
-    def _find_tissue(self) -> tuple[np.ndarray, int]:
-        """Return the tissue mask of the input and the input pixels per side of a mask pixel."""
-        microns = self.input_microns or (UNET_MICRONS * self.scale)
-        step = max(1, round(THUMBNAIL_MICRONS / microns))
-        return tissue_mask(preview(self.image, step), self.settings.tissue_threshold), step
+    def _stored_state(self) -> dict:
+        if not self.state_file.is_file():
+            return {}
+        return json.loads(self.state_file.read_text("utf-8"))
 
-    def _holds_tissue(self, window: Window, scale: float) -> bool:
-        """Tell whether a window holds tissue or touches it, given its pixels per input pixel."""
-        step = self.tissue_step * scale
-        rows = slice(int(window.y / step), int((window.y + window.height - 1) / step) + 1)
-        columns = slice(int(window.x / step), int((window.x + window.width - 1) / step) + 1)
-        return bool(self.near_tissue[rows, columns].any())
-
-    def _raster(self, name: str, extent: Window, channels: int, dtype) -> Raster:
-        path = self.partial / name
-        raster = Raster(path, extent.width, extent.height, channels, dtype)
-        return self.open_rasters.enter_context(raster)
-
-    def _super_resolve(self, state) -> Raster:
-        self.progress.stage("super-resolving")
-        raster = self._raster("pixels.raw", self.extent, 3, np.uint8)
-        if state["super_resolved"] == [-1, -1]:
-            for window in grid(self.extent.width, self.extent.height, NUCLEI_WINDOW):
-                white = np.full((window.height, window.width, 3), 255, np.uint8)
-                raster.write(window.x, window.y, white)
-        network = self.generator
-        tiles = predict_tiles(
-            network.predict,
-            self.image.read,
-            self.input_extent,
-            self.settings.tile_size,
-            network.radius,
-            network.pooling,
-            network.scale,
-            self.settings.batch_size,
-            lambda w: [w.y, w.x] > state["super_resolved"] and self._holds_tissue(w, 1),
+    def _super_resolving(self) -> StripRaster:
+        """Add the stage that enlarges the input; return the raster of RGB that it fills."""
+        return self._predicting(
+            "super-resolving", "pixels", self.generator, self.image.read, self.input_extent, 1.0
         )
-        for window, tile in self._resumable(tiles, state, "super_resolved", network.scale, 1.0):
-            raster.write(window.x, window.y, np.clip(np.rint(tile), 0, 255).astype(np.uint8))
-        return raster
 
-    def _segment(self, state, pixels) -> Raster:
-        """Fill the raster of the U-net's maps, at the U-net's own pixel size, in 1/255."""
-        self.progress.stage("segmenting")
+    def _segmenting(self) -> StripRaster:
+        """Add the stage that fills the U-net's maps, in 1/255; return their raster.
+
+        It has the U-net's own pixel size.
+        """
         ratio = unet_ratio(self.unet, self.microns)
         extent = resized(self.extent, ratio)
-        read = pixels.read if ratio == 1 else resampled(pixels.read, self.extent, extent)
-        raster = self._raster("maps.raw", extent, 2, np.uint8)
-        per_input_pixel = self.scale * ratio
-        tiles = predict_tiles(
-            self.unet.predict,
-            read,
-            extent,
-            self.settings.tile_size * self.scale,
-            self.unet.radius,
-            self.unet.pooling,
-            1,
-            self.settings.batch_size,
-            lambda w: [w.y, w.x] > state["segmented"] and self._holds_tissue(w, per_input_pixel),
-        )
-        for window, tile in self._resumable(tiles, state, "segmented", 1, 1 / ratio**2):
-            raster.write(window.x, window.y, np.rint(tile * 255).astype(np.uint8))
+        read = self.pixels.read
+        if ratio != 1:
+            read = resampled(read, self.extent, extent)
+        return self._predicting("segmenting", "maps", self.unet, read, extent, self.scale * ratio)
+
+    def _predicting(
+        self, title: str, name: str, network: Network, read, extent: Window, ratio: float
+    ) -> StripRaster:
+        """Add a stage in which a network predicts strips of tiles; return the raster it fills.
+
+        Args:
+            title: of the stage.
+            name: of the folder of its pieces.
+            network: RGB in, RGB in 0..255 or maps in 0..1 out.
+            read, extent: the image that the network takes.
+            ratio: its pixels per input pixel.
+        """
+        # Tiles without tissue are not predicted, they stay white or empty.
+        channels, gain, blank = (3, 1, 255) if network is self.generator else (2, 255, 0)
+        scale = network.scale
+        tile = self.settings.tile_size * (1 if network is self.generator else self.scale)
+        tile = math.ceil(tile / network.pooling) * network.pooling
+        width, height = extent.width * scale, extent.height * scale
+        pieces = Pieces(self.partial / name, ".raw")
+        raster = StripRaster(pieces, width, height, channels, np.uint8, tile * scale)
+        weight = self.extent.width * self.extent.height / (width * height)
+
+        def work(number):
+            top = number * tile
+            with raster.new_strip(number) as strip:
+                for w in grid(extent.width, extent.height, tile):
+                    if w.y == top and not self.tissue.is_in(w, ratio):
+                        shape = w.height * scale, w.width * scale, channels
+                        strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
+                for window, values in predict_tiles(
+                    network.predict,
+                    read,
+                    extent,
+                    tile,
+                    network.radius,
+                    network.pooling,
+                    scale,
+                    self.settings.batch_size,
+                    lambda w: w.y == top and self.tissue.is_in(w, ratio),
+                ):
+                    rounded = np.clip(np.rint(values * gain), 0, 255).astype(np.uint8)
+                    strip.write(window.x, 0, rounded)
+                    self.progress.advance(window.width * window.height * weight)
+            return {}
+
+        sizes = [weight * width * rows for rows in raster.strip_heights()]
+        self.stages.append(Stage(title, pieces, sizes, work))
         return raster
 
-    def _resumable(self, tiles, state, stage, scale, progress_per_pixel):
-        """Pass tiles on; once one is written, note it, so that a later run starts behind it."""
-        last = time.monotonic()
-        for window, tile in tiles:
-            yield window, tile
-            state[stage] = [window.y // scale, window.x // scale]
-            now = time.monotonic()
-            state["seconds"], last = state["seconds"] + now - last, now
-            _replace_json(self.state_file, state)
-            self.progress.advance(window.width * window.height * progress_per_pixel)
-
-    def _separate(self, pixels, maps) -> tuple[Raster, dict]:
-        """Separate and measure nuclei; return the label raster and sums for the summary.
-
-        Each nucleus is found in a window with context and belongs to the window that holds its
-        centroid, so that it is counted once and cut nowhere.
-        """
-        self.progress.stage("measuring")
-        (self.partial / "labels.raw").unlink(missing_ok=True)
-        raster = self._raster("labels.raw", self.extent, 1, np.uint32)
+    def _measuring(self, maps: StripRaster):
+        """Add the stage that separates and measures nuclei, window by window."""
         map_extent = Window(0, 0, maps.width, maps.height)
         same = map_extent == self.extent
         read_maps = maps.read if same else resampled(maps.read, map_extent, self.extent)
-        sums = {"count": 0, "area": 0.0, "area_squared": 0.0}
+        own_microns = unet_microns(self.unet)
+        context = math.ceil(NUCLEI_CONTEXT / (self.microns or own_microns))
+        windows = grid(self.extent.width, self.extent.height, NUCLEI_WINDOW)
+        pieces = Pieces(self.partial / "nuclei", ".npz")
+
+        def work(number):
+            window, found = windows[number], None
+            if self.tissue.is_in(window, self.scale):
+                place = expanded(window, context, self.extent)
+                box = vars(place).values()
+                found = nuclei_of_window(
+                    window,
+                    place,
+                    self.extent,
+                    read_maps(*box).astype(np.float32) / 255,
+                    self.pixels.read(*box),
+                    self.microns,
+                    own_microns,
+                    self.settings.separation,
+                )
+            if found:
+                with appearing(pieces.path(number)) as path:
+                    found.save(path)
+            self.progress.advance(window.width * window.height)
+            return {"nuclei": len(found.outlines) if found else 0}
+
+        sizes = [window.width * window.height for window in windows]
+        self.stages.append(Stage("measuring", pieces, sizes, work))
+
+    def _merge(self, labels: Raster) -> dict:
+        """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
+        stage = self.stages[-1]
+        numbers = [n for n in range(len(stage.sizes)) if stage.pieces.record(n)["nuclei"]]
+        windows = (WindowNuclei.load(stage.pieces.path(n)) for n in numbers)
+        scale, shift = self._geojson_frame()
+        name = "nuclei.geojson.gz" if self.settings.geojson_gzip else "nuclei.geojson"
         with (
-            table_writer(self.partial / "nuclei.csv", self._columns()) as add_row,
-            geojson_writer(self.partial / "nuclei.geojson") as add_feature,
+            table_writer(self.partial / "nuclei.csv", table_columns(self.microns)) as add_row,
+            geojson_writer(self.partial / name) as add_feature,
         ):
-            for window in grid(self.extent.width, self.extent.height, NUCLEI_WINDOW):
-                if self._holds_tissue(window, self.scale):
-                    for row, feature in self._nuclei(window, pixels, read_maps, raster, sums):
-                        add_row(row)
-                        add_feature(feature)
-                self.progress.advance(window.width * window.height)
-        return raster, sums
+            return merge(windows, labels, add_row, add_feature, scale, shift)
 
-    def _columns(self):
-        empty = np.zeros((8, 8), np.int32)
-        columns = measure(empty, np.zeros((8, 8, 3), np.uint8), empty, self.microns)
-        return [name for name in columns if name != "bbox"] + ["touches_border"]
+    def _geojson_frame(self) -> tuple[float, tuple[float, float]]:
+        """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
 
-    def _nuclei(self, window, pixels, read_maps, raster, sums):
-        """Yield (row of the table, GeoJSON feature) of the nuclei that belong to a window."""
-        microns = self.microns or unet_microns(self.unet)
-        around = expanded(window, int(np.ceil(NUCLEI_CONTEXT / microns)), self.extent)
-        box = (around.x, around.y, around.width, around.height)
-        maps = read_maps(*box).astype(np.float32) / 255
-        labels = separate(maps[..., 0], maps[..., 1], microns, self.settings.separation)
-        columns = measure(labels, pixels.read(*box), maps[..., 0], self.microns)
-        boxes = columns.pop("bbox")
-        columns = _shifted(columns, around, self.microns)
-        x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y
-        owned = (x >= 0) & (x < window.width) & (y >= 0) & (y < window.height)
-        numbers = np.zeros(len(owned) + 1, np.uint32)
-        numbers[1:][owned] = sums["count"] + 1 + np.arange(owned.sum())
-        self._write_labels(raster, around, numbers[labels])
-        unit = "px2" if self.microns is None else "um2"
-        for index in np.flatnonzero(owned):
-            top, left, bottom, right = boxes[index]
-            row = {name: values[index] for name, values in columns.items()}
-            row["label"] = int(numbers[index + 1])
-            row["touches_border"] = int(
-                left + around.x == 0
-                or top + around.y == 0
-                or right + around.x == self.extent.width
-                or bottom + around.y == self.extent.height
-            )
-            sums["count"] += 1
-            sums["area"] += row[f"area_{unit}"]
-            sums["area_squared"] += row[f"area_{unit}"] ** 2
-            mask = labels[top:bottom, left:right] == index + 1
-            yield row, nucleus_feature(mask, left + around.x, top + around.y, row)
-
-    @staticmethod
-    def _write_labels(raster, around, labels):
-        """Add a window's nuclei; pixels that a neighbouring window has already named stay."""
-        present = raster.read(around.x, around.y, around.width, around.height)
-        raster.write(around.x, around.y, np.where(present > 0, present, labels)[..., None])
+        These are the result's own, or those of the original's full resolution.
+        """
+        if self.settings.geojson_frame == "result":
+            return 1.0, (0.0, 0.0)
+        left, top, _, _ = self.image.place
+        downsample = self.image.downsample
+        return downsample / self.scale, (left * downsample, top * downsample)
 
     def _describe(self) -> dict:
         """Return the columns of the summary that do not depend on nuclei."""
-        tissue_pixels = self.tissue.mean() * self.extent.width * self.extent.height
+        tissue_pixels = self.tissue.share() * self.extent.width * self.extent.height
         return {
             "width_in": self.image.width,
             "height_in": self.image.height,
@@ -291,19 +326,3 @@ class Analysis:
             f"mean_area_{unit}": mean,
             f"sd_area_{unit}": deviation if count else None,
         }
-
-
-def _shifted(columns: dict, window: Window, microns: float | None) -> dict:
-    """Return the measurements with centroids in the coordinates of the whole image."""
-    for axis, start in (("x", window.x), ("y", window.y)):
-        columns[f"centroid_{axis}_px"] = columns[f"centroid_{axis}_px"] + start
-        if microns is not None:
-            columns[f"centroid_{axis}_um"] = columns[f"centroid_{axis}_px"] * microns
-    return columns
-
-
-def _replace_json(path: Path, content):
-    """Write a JSON file so that a crash leaves the old or the new one, never half of it."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(content), encoding="utf-8")
-    fresh.replace(path)

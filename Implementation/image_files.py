@@ -7,6 +7,7 @@ Whatever is wrong with a file is an ImageReadError.
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,18 @@ class ImageFile:
     Attributes: `path`; `kind` (a few words for logs); `is_slide`; `width`, `height` and
     `microns_per_pixel` of the pixels that `read` returns (um, None where the file does not say);
     `full_width`, `full_height` and `full_microns_per_pixel` of the file's full resolution;
-    `downsample`, full-resolution pixels per returned pixel (1.0 for plain images).
+    `downsample`, full-resolution pixels per returned pixel (1.0 for plain images); `place`, the
+    rectangle (left, top, width, height) of the whole image that it stands for, in pixels as they
+    are read: the whole of it, or the region that was asked for.
     """
 
-    def __init__(self, path: Path, source: Source, target: float | None = None):
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        target: float | None = None,
+        region: Sequence[int] | None = None,
+    ):
         self.path, self.kind, self.is_slide = path, source.kind, source.is_slide
         self._close = source.close
         levels, microns = source.levels, source.microns
@@ -51,8 +60,12 @@ class ImageFile:
         wanted = target / microns if source.is_slide and target and microns else 1.0
         self.downsample = wanted if wanted > 1.01 else 1.0
         # Rounding must not cost the last pixel: 100 * 0.1 / 0.1 counts as 100.
-        self.width = max(1, math.floor(full.width / self.downsample + 1e-6))
-        self.height = max(1, math.floor(full.height / self.downsample + 1e-6))
+        width = max(1, math.floor(full.width / self.downsample + 1e-6))
+        height = max(1, math.floor(full.height / self.downsample + 1e-6))
+        left, right = self._along("x", region and region[::2], width)
+        top, bottom = self._along("y", region and region[1::2], height)
+        self.width, self.height = right - left, bottom - top
+        self.place = left, top, self.width, self.height
         self.microns_per_pixel = microns and microns * self.downsample
         # The coarsest level that is still as fine as what is asked for (to 1 %).
         limit = self.downsample * 1.01
@@ -75,10 +88,28 @@ class ImageFile:
                 f"region x={x} y={y} width={width} height={height} is not inside the "
                 f"{self.width} x {self.height} pixels of {self.path.name}; ask for a part of it"
             )
+        x, y = x + self.place[0], y + self.place[1]
         with one_error_type(self.path):
             if self.downsample == 1.0:
                 return self._level.read(x, y, width, height)
             return self._level.read_shrunk(x, y, width, height, self._step_x, self._step_y)
+
+    def _along(self, axis: str, part: Sequence[int] | None, size: int) -> tuple[int, int]:
+        """Return begin and end, in pixels as they are read, of a region along one side.
+
+        `part` is (begin, length) at full resolution, None for all; `size` is the whole side.
+        """
+        if part is None:
+            return 0, size
+        begin, length = part
+        first = max(0, math.floor(begin / self.downsample))
+        end = min(size, math.ceil((begin + length) / self.downsample))
+        if first >= end:
+            raise ImageReadError(
+                f"REGION {axis} = {begin}, length {length} lies outside the {self.full_width} x "
+                f"{self.full_height} pixels of the image at full resolution; choose one inside"
+            )
+        return first, end
 
     def close(self) -> None:
         """Close the file and let go of its pixels; a second call does nothing."""
@@ -115,12 +146,18 @@ def find_images(folder: str | Path) -> list[Path]:
     return sorted(images, key=_natural)
 
 
-def open_image(path: str | Path, read_at_microns_per_pixel: float | None = None) -> ImageFile:
+def open_image(
+    path: str | Path,
+    read_at_microns_per_pixel: float | None = None,
+    region: Sequence[int] | None = None,
+) -> ImageFile:
     """Open an image or slide by its content, whatever its suffix; pixels of slides stay on disk.
 
     `read_at_microns_per_pixel` (um) is the scale at which a slide is read where that is more than
     1 % coarser than its full resolution and its pixel size is known; plain images are taken as they
-    are. Raises ImageReadError for a file that cannot be read, ValueError for a scale <= 0.
+    are. `region` (x, y, width, height, in pixels of the full resolution) limits it to a part, which
+    is cut at the border of the image. Raises ImageReadError for a file that cannot be read or a
+    region that lies outside, ValueError for a scale <= 0.
     """
     path = Path(path)
     target = read_at_microns_per_pixel
@@ -129,7 +166,7 @@ def open_image(path: str | Path, read_at_microns_per_pixel: float | None = None)
     with one_error_type(path):
         source = _open_source(path)
         try:
-            return ImageFile(path, source, target)
+            return ImageFile(path, source, target, region)
         except BaseException:
             source.close()
             raise

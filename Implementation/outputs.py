@@ -1,15 +1,13 @@
-"""Writers for the results of one image: pyramid, label map, PNG, CSV table and GeoJSON.
+"""Writers for the results of one image: pyramid, label map, PNG and CSV table.
 
 Pixels come from a raster: an object with the attributes `width`, `height`, `channels` and `dtype`
 and the method `read(x, y, width, height)`, which returns an array (height, width, channels), or
-(height, width) when it has one channel. Rasters are read tile by tile and rows and features are
-added one by one, so that no result has to fit in memory.
+(height, width) when it has one channel. Rasters are read tile by tile and rows are added one by
+one, so that no result has to fit in memory.
 """
 
 import csv
-import json
 import math
-import uuid
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from numbers import Integral, Real
@@ -20,31 +18,10 @@ import cv2
 import numpy as np
 import tifffile
 from raster import Raster
-from skimage.measure import find_contours
 
 TILE = 512  # side of a TIFF tile, in pixels
 TILE_BUFFER = 2**24  # bytes of raw tiles that wait for compression
 CLASSIC_TIFF_LIMIT = 2**32 - 2**25  # bytes that a TIFF with 32-bit offsets can hold
-
-# Column of the nuclei table -> measurement name, in the manner of QuPath's own. A row has either
-# the micrometre or the pixel columns.
-MEASUREMENT_NAMES = {
-    "area_um2": "Area µm^2",
-    "area_px2": "Area px^2",
-    "perimeter_um": "Perimeter µm",
-    "perimeter_px": "Perimeter px",
-    "circularity": "Circularity",
-    "solidity": "Solidity",
-    "eccentricity": "Eccentricity",
-    "major_axis_um": "Major axis µm",
-    "major_axis_px": "Major axis px",
-    "minor_axis_um": "Minor axis µm",
-    "minor_axis_px": "Minor axis px",
-    "mean_hematoxylin_od": "Hematoxylin OD mean",
-    "probability": "Detection probability",
-}
-NUCLEUS_CLASS = {"name": "Nucleus", "color": [0, 200, 120]}
-NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
 
 
 def write_pyramid(path, raster, microns_per_pixel, jpeg_quality=90, software_note=None):
@@ -143,58 +120,6 @@ def table_writer(path, columns=None):
         yield add
 
 
-def nucleus_feature(label_mask, x_offset, y_offset, row, scale=1.0, shift=(0, 0)):
-    """One nucleus as GeoJSON feature with the structure of a QuPath detection.
-
-    label_mask: (height, width), nonzero on the nucleus; only its largest connected part is used
-    and holes are ignored. x_offset, y_offset: place of the mask's first pixel in the label map,
-    in pixels. row: the nucleus' row of the nuclei table (`label` and measurements). A point p of
-    the label map is written as p * scale + shift, so that outlines can be stated in the pixels of
-    another level of the image. Coordinates count from the outer corner of pixel (0, 0), as
-    QuPath's do.
-
-    The outline runs midway between the pixel centres inside and outside the nucleus and is thinned
-    so little that rasterising it gives the mask back. `id` depends on label and centroid alone:
-    identical runs give identical files. An empty mask raises ValueError.
-    """
-    part = _largest_part(label_mask)
-
-    def to_image(points):
-        return (points + np.array([x_offset, y_offset])) * scale + np.array(shift)
-
-    ring = to_image(_outline(part)).round(2).tolist()
-    x, y = to_image(np.argwhere(part).mean(axis=0)[::-1] + 0.5)
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),
-        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
-        "properties": {
-            "objectType": "detection",
-            "name": str(row["label"]),
-            "classification": NUCLEUS_CLASS,
-            "measurements": _measurements(row),
-        },
-    }
-
-
-@contextmanager
-def geojson_writer(path):
-    """Open a GeoJSON FeatureCollection and give the function that adds one feature."""
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        separator = "\n"
-
-        def add(feature):
-            nonlocal separator
-            # dumps, not dump: only dumps uses the compiled encoder.
-            text = json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            file.write(separator + text)
-            separator = ",\n"
-
-        file.write('{"type":"FeatureCollection","features":[')
-        yield add
-        file.write("\n]}\n")
-
-
 def _started_table(file, columns):
     csv.writer(file).writerow(map(_cell, columns))
     return csv.DictWriter(file, list(columns))
@@ -274,29 +199,3 @@ def _cell(value):
         return f"{value:.6g}"
     text = str(value)
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _largest_part(mask):
-    mask = (np.asarray(mask) != 0).astype(np.uint8)
-    if not mask.any():
-        raise ValueError("a nucleus needs at least one pixel, found an empty mask")
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    return parts == 1 + np.argmax(statistics[1:, cv2.CC_STAT_AREA])
-
-
-def _outline(part):
-    """Outer outline of one connected part as open ring of (x, y), float (n, 2)."""
-    padded = np.pad(part, 1).astype(float)
-    rings = find_contours(padded, 0.5, fully_connected="high")
-    ring = max((ring.astype(np.float32) for ring in rings), key=cv2.contourArea)
-    # Marching squares keeps 0.35 px from every pixel centre. approxPolyDP moves the outline by at
-    # most 1.71 times its tolerance (its last pass adds the 0.71), which must stay below that.
-    ring = cv2.approxPolyDP(ring[:-1, np.newaxis], 0.2, True)[:, 0]
-    # Less 1 for the padding, plus 0.5 because coordinates count from the corner of a pixel.
-    return ring[:, ::-1].astype(float) - 0.5
-
-
-def _measurements(row):
-    values = {name: row[column] for column, name in MEASUREMENT_NAMES.items() if column in row}
-    # JSON has no nan: a measurement that could not be taken is left out, as QuPath does.
-    return {name: float(f"{value:.6g}") for name, value in values.items() if np.isfinite(value)}

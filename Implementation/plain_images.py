@@ -7,7 +7,7 @@ import numpy as np
 from image_errors import ImageReadError
 from image_levels import Source, whole_level
 from PIL import Image
-from pixel_formats import to_rgb, upright
+from pixel_formats import ROW_BLOCK, to_rgb, upright
 from pixel_sizes import plausible_microns
 
 MAX_PLAIN_PIXELS = 400_000_000  # a plain image is held in memory: 1.2 GB of 8-bit RGB
@@ -59,4 +59,11 @@ def _pillow_rgb(path: Path, image: Image.Image) -> np.ndarray:
         return to_rgb(pixels[..., order] if order else pixels)
     if image.mode == "F" or image.mode.startswith("I"):
         return to_rgb(np.asarray(image))
-    return to_rgb(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    # Row blocks: converted at once, the image would be in memory four times.
+    for top in range(0, image.height, ROW_BLOCK):
+        bottom = min(image.height, top + ROW_BLOCK)
+        rows = image.crop((0, top, image.width, bottom))
+        rgb[top:bottom] = to_rgb(np.asarray(rows.convert(mode)))
+    return rgb

@@ -2,6 +2,8 @@
 
 from tqdm import tqdm
 
+BAR = "{desc}: {percentage:3.0f}% |{bar}| {remaining} left"
+
 
 class Progress:
     """A bar over all stages of one image, in million output pixels, headed by image and stage."""

@@ -32,6 +32,7 @@ PICTURES = ("super_resolved.png", "super_resolved.ome.tif", "low_resolution.png"
 FILES = {
     "nuclei.csv": "Nuclei (CSV)",
     "nuclei.geojson": "Nuclei for QuPath (GeoJSON)",
+    "nuclei.geojson.gz": "Nuclei for QuPath (GeoJSON)",
     "super_resolved.png": "Super-resolved (PNG)",
     "super_resolved.ome.tif": "Super-resolved (OME-TIFF)",
     "nuclei_labels.tif": "Label map (TIFF)",

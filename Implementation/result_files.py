@@ -14,6 +14,7 @@ RESULTS = (
     "nuclei_labels.tif",
     "nuclei.csv",
     "nuclei.geojson",
+    "nuclei.geojson.gz",
     "overlay.png",
     "figure.png",
 )

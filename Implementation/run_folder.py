@@ -1,26 +1,24 @@
 """A folder of images, one after the other: nothing that is wrong with one stops the others."""
 
-import errno
 import json
 import platform
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
-from image_analysis import Analysis, Settings
-from image_files import ImageReadError, find_images, open_image
-from networks import ModelError, Network, blended, load_network
-from nuclei import Separation
+from image_files import find_images
+from image_job import Job, do_job, finished_row, load_networks, printable, signature
+from networks import ModelError
 from outputs import table_writer
-from progress import Progress
+from progress import BAR, Progress
 from report import write_report
 from tqdm import tqdm
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
 RUN_FILES = ("summary.csv", "run.json", "report.html")  # beside the folders of the images
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {remaining} left"
 SUMMARY_COLUMNS = (
     "image",
     "status",
@@ -57,40 +55,57 @@ def run_folder(constants: dict) -> int:
     except (ModelError, OSError, ValueError) as error:
         return _give_up(error, constants["debug"])
 
-    rows = []
-    names = result_names(paths)
+    jobs = make_jobs(paths, output_folder, networks, constants)
+    rows = {}
     try:
-        for number, path in enumerate(paths, start=1):
-            folder = output_folder / names[path]
-            rows.append(do_image(path, folder, networks, constants, f"{number}/{len(paths)}"))
-            write_summary(output_folder / "summary.csv", rows)
+        for number, row in _work_off(jobs, networks, constants):
+            rows[number] = row
+            write_summary(output_folder / "summary.csv", [rows[n] for n in sorted(rows)])
         report = write_report(output_folder)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         return 130
-    except OSError as error:  # a full or read-only disk: every further image would fail, too
+    # A full or read-only disk, or a lost cluster: every further image would fail, too.
+    except OSError as error:
         return _give_up(error, constants["debug"])
     print(f"Report: {report}")
-    print_table(rows)
-    return int(any(row["status"] != "done" for row in rows))
+    print_table([rows[number] for number in sorted(rows)])
+    print_unknown_sizes(rows.values())
+    return int(any(row["status"] != "done" for row in rows.values()))
 
 
-def load_networks(constants: dict) -> tuple[Network | None, Network | None]:
-    """Load what the run needs: (generator, U-net), None for what is switched off.
+def make_jobs(paths: list[Path], output_folder: Path, networks, constants: dict) -> list[Job]:
+    """Make the images of a run into jobs, for this process or any other."""
+    jobs, names = [], result_names(paths)
+    for number, path in enumerate(paths, start=1):
+        title = f"{number}/{len(paths)} {printable(path.name)}"
+        folder = (output_folder / names[path]).absolute()
+        jobs.append(
+            Job(path.absolute(), folder, title, constants, signature(path, networks, constants))
+        )
+    return jobs
 
-    Raises:
-        ModelError: a model is missing or not what it should be.
-    """
-    generator = unet = None
-    if constants["super_resolve"]:
-        generator = load_network(constants["generator"], "generator", scale=4, channels=3)
-        if constants["faithful_share"]:
-            path = constants["faithful_generator"]
-            faithful = load_network(path, "faithful generator", scale=4, channels=3)
-            generator = blended(generator, faithful, constants["faithful_share"])
-    if constants["segment"]:
-        unet = load_network(constants["unet"], "U-net", scale=1, channels=2)
-    return generator, unet
+
+def _work_off(jobs: list[Job], networks, constants: dict) -> Iterator[tuple[int, dict]]:
+    """Do all jobs, here or on a cluster; yield (number, row of the summary) as they finish."""
+    unfinished = {}
+    for number, job in enumerate(jobs):
+        finished = None if constants["overwrite"] else finished_row(job)
+        if finished:
+            print(f"{job.title}: finished before, skipped")
+            yield number, finished
+        else:
+            unfinished[number] = job
+    if unfinished and constants["scheduler"]:
+        # Imported here: who has one machine need not have Dask.
+        from cluster import rows_from_cluster
+
+        yield from rows_from_cluster(unfinished, constants)
+        return
+    for number, job in unfinished.items():
+        with tqdm(total=1, bar_format=BAR, leave=False) as bar:
+            row = do_job(job, networks, Progress(bar, job.title))
+        yield number, row
 
 
 def result_names(paths: list[Path]) -> dict[Path, str]:
@@ -102,70 +117,11 @@ def result_names(paths: list[Path]) -> dict[Path, str]:
     names, taken = {}, set(RUN_FILES)
     for path in paths:
         alone = stems.count(path.stem.casefold()) == 1
-        first = _printable(path.stem if alone else path.name.replace(".", "_"))
+        first = printable(path.stem if alone else path.name.replace(".", "_"))
         candidates = chain([first], (f"{first}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
     return names
-
-
-def do_image(path: Path, folder: Path, networks, constants: dict, position: str) -> dict:
-    """Analyse one image into `folder`; return its row of the summary, also when it fails.
-
-    Raises:
-        OSError: the disk is full or the output folder cannot be written.
-    """
-    settings = settings_from(constants)
-    manifest = folder / "manifest.json"
-    signature = _signature(path, networks, settings, constants)
-    image_name = _printable(path.name)
-    name = f"{position} {image_name}"
-    finished = None if constants["overwrite"] else _finished_row(manifest, signature)
-    if finished:
-        print(f"{name}: finished before, skipped")
-        return finished
-    row = {"image": image_name, "status": "done", "error": None}
-    try:
-        with (
-            open_image(path, read_at(constants)) as image,
-            tqdm(total=1, bar_format=BAR, leave=False) as bar,
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
-            manifest.unlink(missing_ok=True)
-            row |= Analysis(image, folder, *networks, settings, Progress(bar, name)).run()
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-            raise
-        if constants["debug"]:
-            traceback.print_exc()
-        return row | {"status": "failed", "error": _one_line(error)}
-    content = {"made_from": signature, "summary": row}
-    fresh = manifest.with_suffix(".new")  # a crash must not leave half a manifest
-    fresh.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    fresh.replace(manifest)
-    return row
-
-
-def settings_from(constants: dict) -> Settings:
-    """Gather the constants that shape the results of an image."""
-    return Settings(
-        microns_per_pixel=constants["microns_per_pixel"],
-        tile_size=constants["tile_size"],
-        batch_size=constants["batch_size"],
-        separation=Separation(
-            probability=constants["probability_threshold"],
-            rise=constants["seed_rise"],
-            smallest_nucleus=constants["smallest_nucleus"],
-        ),
-        tissue_threshold=constants["tissue_threshold"],
-        jpeg_quality=constants["jpeg_quality"] or None,
-    )
-
-
-def read_at(constants: dict) -> float:
-    """Return the um per pixel at which slides are read."""
-    default = 1.0 if constants["super_resolve"] else 0.25
-    return constants["read_at_microns_per_pixel"] or default
 
 
 def write_summary(path: Path, rows: list[dict]):
@@ -207,47 +163,23 @@ def print_table(rows: list[dict]):
         print(f"{row['image']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
 
 
+def print_unknown_sizes(rows: Iterable[dict]):
+    """Say which images have no pixel size, and what that means for their results."""
+    names = [
+        row["image"]
+        for row in rows
+        if row["status"] == "done" and row["microns_per_pixel_out"] is None
+    ]
+    if names:
+        print(
+            f"No pixel size is known of {', '.join(names)}: lengths and areas are in pixels, there "
+            "is no density, and nuclei were looked for as if the pixels had the size that the "
+            "U-net was trained at. If you know it, give --microns-per-pixel."
+        )
+
+
 def _shown(value, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
-
-
-def _signature(path, networks, settings, constants) -> dict:
-    """Return what a finished image was made from; the same signature means nothing to do."""
-    try:
-        file = path.stat()
-        stamp = [file.st_size, file.st_mtime_ns]
-    except OSError:  # vanished; opening it will say so
-        stamp = None
-    return json.loads(
-        json.dumps(
-            {
-                "input": stamp,
-                "settings": settings,
-                "read_at": read_at(constants),
-                "models": [network and network.sha256 for network in networks],
-            },
-            default=vars,
-        )
-    )
-
-
-def _finished_row(manifest: Path, signature: dict) -> dict | None:
-    """Return the summary of an image that was made from the same; None if it is to be done."""
-    try:
-        stored = json.loads(manifest.read_text("utf-8"))
-        return stored["summary"] if stored["made_from"] == signature else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
-        return None
-
-
-def _printable(name: str) -> str:
-    """Return a file name with ? for what is no text: a name from a system of another encoding."""
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, ImageReadError) else f"{type(error).__name__}: {text}"
 
 
 def _give_up(error: Exception, debug: bool) -> int:

@@ -16,12 +16,12 @@ from pathlib import Path
 import cv2
 import Final_implementation
 import image_analysis
+import image_job
 import keras
 import networks
 import numpy as np
 import pytest
 import result_files
-import run_folder
 import tifffile
 import tiny_models
 from keras import layers
@@ -60,7 +60,7 @@ cached_network = functools.lru_cache(networks.load_network)  # so that each is t
 @pytest.fixture
 def run(models, tmp_path, monkeypatch):
     """Function that runs main on tmp_path/input and gives its exit status; flags as keywords."""
-    monkeypatch.setattr(run_folder, "load_network", cached_network)
+    monkeypatch.setattr(image_job, "load_network", cached_network)
     # The real one takes half the time of an image; the first test below draws it.
     monkeypatch.setattr(
         result_files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
@@ -369,7 +369,7 @@ CHANGES = {
 
 def test_a_blend_of_two_generators_is_another_model(run, models, tmp_path, monkeypatch):
     put(tmp_path / "input", "a.png", drawn()[0])
-    monkeypatch.setattr(run_folder, "load_network", networks.load_network)  # blending changes it
+    monkeypatch.setattr(image_job, "load_network", networks.load_network)  # blending changes it
     assert run(segment=False) == 0
     other = tiny_models.random_generator(filters=2)
     faithful = tiny_models.save(other, tmp_path / "faithful.h5")
@@ -423,7 +423,7 @@ def test_a_damaged_manifest_means_not_finished(run, tmp_path, content):
     assert summary(tmp_path / "output")["a.png"]["status"] == "done"
 
 
-TILE = {"tile_size": 16}  # 20 tiles of a drawn image for each network
+TILE = {"tile_size": 16}  # 4 strips of 5 tiles of a drawn image for each network
 
 
 @pytest.fixture
@@ -451,11 +451,11 @@ def test_an_interrupted_image_goes_on_and_gives_the_same(
     assert run(**TILE) == 0
     assert bytes_of(folder) == expected
     assert not (folder / ".partial").exists()
-    # The first write is of the white canvas, the last one of labels; between them are 40 tiles.
-    assert predicted.calls == 40 - max(0, stop[place] - 2)
+    # 40 writes of tiles and the last one of labels; strips of 5 tiles that were finished are kept.
+    assert predicted.calls == 40 - 5 * ((stop[place] - 1) // 5)
 
 
-def test_an_interruption_inside_a_network_loses_one_tile(
+def test_an_interruption_inside_a_network_loses_one_strip(
     run, tmp_path, monkeypatch, uninterrupted, capsys
 ):
     with monkeypatch.context() as patch:
@@ -701,6 +701,21 @@ def test_an_unknown_pixel_size_gives_pixel_units_only(run, tmp_path, capsys):
     assert cells[3:5] == [str(len(centres)), "-"] and "px2" in cells
 
 
+def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
+    put(tmp_path / "input", "known.png", drawn()[0], dpi=(25400, 25400))
+    put(tmp_path / "input", "unknown.png", drawn()[0])
+    tifffile.imwrite(tmp_path / "input" / "slide.tif", drawn()[0], tile=(64, 64), photometric="rgb")
+    assert run(microns_per_pixel=None, segment=False) == 0
+    before, after = capsys.readouterr().out.split("Report: ")
+    (line,) = before.strip().splitlines()  # before an hour is spent on it
+    assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
+    assert "--no-super-resolve --microns-per-pixel" in line
+    (line,) = [line for line in after.splitlines() if "No pixel size" in line]
+    assert "slide.tif, unknown.png:" in line and "--microns-per-pixel" in line
+    assert run(microns_per_pixel=1.0, segment=False) == 0
+    assert "pixel size" not in capsys.readouterr().out
+
+
 def test_the_pixel_size_of_the_file_is_used(run, tmp_path):
     put(tmp_path / "input", "a.png", drawn()[0], dpi=(25400, 25400))  # 1 um per pixel
     assert run(microns_per_pixel=None) == 0
@@ -848,6 +863,8 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(
         {"seed_rise": 1.0},
         {"faithful_share": 1.5},
         {"jpeg_quality": 101},
+        {"region": (0, 0, 0, 10)},
+        {"geojson_frame": "level 2"},
         {"super_resolve": False, "segment": False},
     ],
 )

@@ -10,14 +10,8 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from outputs import (
-    geojson_writer,
-    nucleus_feature,
-    table_writer,
-    write_image,
-    write_label_tiff,
-    write_pyramid,
-)
+from nuclei_geojson import geojson_writer, nucleus_feature, outline
+from outputs import table_writer, write_image, write_label_tiff, write_pyramid
 from scipy import ndimage
 from shapely.geometry import shape
 from skimage.draw import ellipse, polygon2mask
@@ -238,12 +232,12 @@ def test_outlines_rebuild_the_label_map():
     labels = drawn_nuclei()
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         mask = labels[rows, columns] == label
-        feature = nucleus_feature(mask, columns.start, rows.start, {"label": label})
+        feature = nucleus_feature(outline(mask, columns.start, rows.start), {"label": label})
         np.testing.assert_array_equal(rasterised(feature, labels.shape), labels == label)
-        outline = shape(feature["geometry"])
-        assert outline.is_valid
+        polygon = shape(feature["geometry"])
+        assert polygon.is_valid
         if mask.sum() >= 25:
-            assert outline.area == pytest.approx(mask.sum(), rel=0.05)
+            assert polygon.area == pytest.approx(mask.sum(), rel=0.05)
 
 
 @settings(deadline=None)
@@ -253,7 +247,7 @@ def test_any_outline_rebuilds_its_mask(mask):
     masks = [parts == part for part in range(1, count + 1)]
     most = max(part.sum() for part in masks)
     largest = [ndimage.binary_fill_holes(part) for part in masks if part.sum() == most]
-    feature = nucleus_feature(mask, 0, 0, {"label": 1})
+    feature = nucleus_feature(outline(mask, 0, 0), {"label": 1})
     rebuilt = rasterised(feature, mask.shape)
     assert any(np.array_equal(rebuilt, part) for part in largest)
     assert shape(feature["geometry"]).is_valid
@@ -261,7 +255,7 @@ def test_any_outline_rebuilds_its_mask(mask):
 
 def test_outline_is_placed_scaled_and_shifted():
     mask = np.ones((10, 20), bool)
-    feature = nucleus_feature(mask, 100, 50, {"label": 1}, scale=4, shift=(7, -3))
+    feature = nucleus_feature(outline(mask, 100, 50), {"label": 1}, scale=4, shift=(7, -3))
     assert shape(feature["geometry"]).bounds == (407, 197, 487, 237)
 
 
@@ -273,35 +267,36 @@ def test_feature_has_the_structure_qupath_reads():
         "solidity": float("nan"),
         "centroid_x_um": 4,
     }
-    feature = nucleus_feature(np.ones((5, 5)), 0, 0, row)
+    feature = nucleus_feature(outline(np.ones((5, 5)), 0, 0), row)
     ring = feature["geometry"]["coordinates"][0]
     assert ring[0] == ring[-1] and len(ring) >= 4
     properties = feature["properties"]
     assert properties["objectType"] == "detection" and properties["name"] == "3"
     assert properties["classification"]["name"] == "Nucleus"
     assert properties["measurements"] == {"Area µm^2": 0.333333, "Eccentricity": 0.5}
-    pixels = nucleus_feature(np.ones((5, 5)), 0, 0, {"label": 3, "area_px2": 25})
+    pixels = nucleus_feature(outline(np.ones((5, 5)), 0, 0), {"label": 3, "area_px2": 25})
     assert pixels["properties"]["measurements"] == {"Area px^2": 25}
 
 
 def test_identity_follows_label_and_place():
     mask = np.ones((5, 5))
     identities = [
-        nucleus_feature(mask, x, 0, {"label": label})["id"] for label, x in [(1, 0), (2, 0), (1, 9)]
+        nucleus_feature(outline(mask, x, 0), {"label": label})["id"]
+        for label, x in [(1, 0), (2, 0), (1, 9)]
     ]
     assert len(set(identities)) == 3
-    assert nucleus_feature(mask, 0, 0, {"label": 1})["id"] == identities[0]
+    assert nucleus_feature(outline(mask, 0, 0), {"label": 1})["id"] == identities[0]
 
 
 def test_an_empty_mask_is_an_error():
     with pytest.raises(ValueError, match="empty mask"):
-        nucleus_feature(np.zeros((5, 5)), 0, 0, {"label": 1})
+        outline(np.zeros((5, 5)), 0, 0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_geojson_is_valid_for_any_number_of_features(tmp_path, count):
     features = [
-        nucleus_feature(np.ones((5, 5)), 9 * n, 0, {"label": n, "area_um2": 25})
+        nucleus_feature(outline(np.ones((5, 5)), 9 * n, 0), {"label": n, "area_um2": 25})
         for n in range(count)
     ]
     path = tmp_path / "zellkerne_肝.geojson"

@@ -1,0 +1,111 @@
+"""Measure how much memory a run needs, and how much more for a larger image.
+
+    python Implementation/memory.py
+
+Runs Final_implementation.py as a process of its own on mirrored copies of IMAGE and prints, for
+each size, the largest resident memory of that process, TensorFlow's own included, and the time. The
+results of these runs are thrown away. Every constant below is also a flag: see --help.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import tyro
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "Implementation" / "Final_implementation.py"
+
+IMAGE = ROOT / "data" / "samples" / "histo.png"  # mirrored to the sizes below
+SIDES = (1000, 4000)  # pixels of the square inputs, the smallest first
+LARGEST_PEAK = 3.0  # GB that no run may pass
+LARGEST_GROWTH = 0.1  # by how much, of the smallest input's peak, the largest one's may be higher
+GENERATOR = ROOT / "models" / "generator.h5"
+UNET = ROOT / "models" / "Unet.h5"
+TEMPORARY_FOLDER = None  # needs 20 bytes per output pixel; None = the system's
+
+
+def main(
+    image: Path = IMAGE,
+    sides: tuple[int, ...] = SIDES,
+    largest_peak: float = LARGEST_PEAK,
+    largest_growth: float = LARGEST_GROWTH,
+    generator: Path = GENERATOR,
+    unet: Path = UNET,
+    temporary_folder: Path | None = TEMPORARY_FOLDER,
+) -> int:
+    """Measure peak memory for each size of input.
+
+    Args:
+        image: picture that is mirrored to the sizes.
+        sides: of the square inputs in pixels, the smallest first.
+        largest_peak: GB that no run may pass.
+        largest_growth: share of the first peak by which the last may be higher.
+        generator: super-resolution model (.h5).
+        unet: nucleus model (.h5).
+        temporary_folder: where the runs write, 20 bytes per output pixel.
+
+    Returns:
+        Exit status: 0, or 1 if a run failed or needed more than it may.
+    """
+    if not hasattr(os, "wait4"):
+        print(
+            "memory.py: this system does not tell the peak memory of a process; use Linux or macOS"
+        )
+        return 1
+    with Image.open(image) as file:
+        tissue = np.asarray(file.convert("RGB"))
+    peaks = []
+    print(f"{'input':>12}{'peak, GB':>12}{'seconds':>12}")
+    for side in sides:
+        with TemporaryDirectory(dir=temporary_folder) as folder:
+            (Path(folder) / "images").mkdir()
+            Image.fromarray(mirrored(tissue, side)).save(Path(folder) / "images" / "image.png")
+            flags = {
+                "input-folder": f"{folder}/images",
+                "output-folder": f"{folder}/results",
+                "generator": generator,
+                "unet": unet,
+                "microns-per-pixel": 1.0,
+            }
+            status, peak, seconds = run(flags, Path(folder) / "terminal.txt")
+            if status:
+                print((Path(folder) / "terminal.txt").read_text())
+                return 1
+        print(f"{f'{side}x{side}':>12}{peak:>12.2f}{seconds:>12.0f}", flush=True)
+        peaks.append(peak)
+    growth = peaks[-1] / peaks[0] - 1
+    print(f"growth {growth:.1%}")
+    return int(max(peaks) > largest_peak or growth > largest_growth)
+
+
+def mirrored(tissue: np.ndarray, side: int) -> np.ndarray:
+    """Return a square picture of mirrored copies of another, (side, side, 3)."""
+    missing = [(0, max(0, side - extent)) for extent in tissue.shape[:2]]
+    return np.pad(tissue, [*missing, (0, 0)], "symmetric")[:side, :side]
+
+
+def run(flags: dict, terminal: Path) -> tuple[int, float, float]:
+    """Run Final_implementation.py; return exit status, peak resident memory in GB and seconds.
+
+    What it prints goes to the file `terminal`.
+    """
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    started = time.monotonic()
+    with terminal.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *words], stdout=file, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1 if sys.platform == "darwin" else 1024  # of the largest resident set, in bytes
+    return process.returncode, usage.ru_maxrss * unit / 1e9, time.monotonic() - started
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,116 @@
+"""Nuclei as GeoJSON that QuPath imports as detections: outlines, measurements, the file."""
+
+import gzip
+import json
+import uuid
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.measure import find_contours
+
+# Column of the nuclei table -> measurement name, in the manner of QuPath's own. A row has either
+# the micrometre or the pixel columns.
+MEASUREMENT_NAMES = {
+    "area_um2": "Area µm^2",
+    "area_px2": "Area px^2",
+    "perimeter_um": "Perimeter µm",
+    "perimeter_px": "Perimeter px",
+    "circularity": "Circularity",
+    "solidity": "Solidity",
+    "eccentricity": "Eccentricity",
+    "major_axis_um": "Major axis µm",
+    "major_axis_px": "Major axis px",
+    "minor_axis_um": "Minor axis µm",
+    "minor_axis_px": "Minor axis px",
+    "mean_hematoxylin_od": "Hematoxylin OD mean",
+    "probability": "Detection probability",
+}
+NUCLEUS_CLASS = {"name": "Nucleus", "color": [0, 200, 120]}
+NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
+
+
+def outline(label_mask, x_offset, y_offset):
+    """Outline of a nucleus as open ring of (x, y), float32 (n, 2), in pixels of the label map.
+
+    label_mask: (height, width), nonzero on the nucleus; only its largest connected part is used
+    and holes are ignored. x_offset, y_offset: place of the mask's first pixel in the label map.
+    Coordinates count from the outer corner of pixel (0, 0), as QuPath's do.
+
+    The outline runs midway between the pixel centres inside and outside the nucleus and is thinned
+    so little that rasterising it gives the mask back. An empty mask raises ValueError.
+    """
+    padded = np.pad(_largest_part(label_mask), 1).astype(float)
+    rings = find_contours(padded, 0.5, fully_connected="high")
+    ring = max((ring.astype(np.float32) for ring in rings), key=cv2.contourArea)
+    # Marching squares keeps 0.35 px from every pixel centre. approxPolyDP moves the outline by at
+    # most 1.71 times its tolerance (its last pass adds the 0.71), which must stay below that.
+    ring = cv2.approxPolyDP(ring[:-1, np.newaxis], 0.2, True)[:, 0]
+    # Less 1 for the padding, plus 0.5 because coordinates count from the corner of a pixel.
+    return ring[:, ::-1] + np.float32([x_offset, y_offset]) - np.float32(0.5)
+
+
+def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
+    """One nucleus as GeoJSON feature with the structure of a QuPath detection.
+
+    ring: its `outline`. row: its row of the nuclei table (`label` and measurements). A point p of
+    the label map is written as p * scale + shift, so that outlines can be stated in the pixels of
+    another level of the image. `id` depends on label and place alone: identical runs give
+    identical files.
+    """
+    points = (np.asarray(ring, float) * scale + np.array(shift)).round(2).tolist()
+    x, y = np.mean(points, axis=0)
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),
+        "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
+        "properties": {
+            "objectType": "detection",
+            "name": str(row["label"]),
+            "classification": NUCLEUS_CLASS,
+            "measurements": _measurements(row),
+        },
+    }
+
+
+@contextmanager
+def geojson_writer(path):
+    """Open a GeoJSON FeatureCollection and give the function that adds one feature.
+
+    Features go to the file one by one. A path that ends in .gz is compressed, without a time or
+    name inside, so that identical runs give identical files.
+    """
+    with Path(path).open("wb") as raw, _text(raw, Path(path).suffix == ".gz") as file:
+        separator = "\n"
+
+        def add(feature):
+            nonlocal separator
+            # dumps, not dump: only dumps uses the compiled encoder.
+            text = json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            file.write(separator + text)
+            separator = ",\n"
+
+        file.write('{"type":"FeatureCollection","features":[')
+        yield add
+        file.write("\n]}\n")
+
+
+def _text(raw, compressed):
+    binary = gzip.GzipFile("", "wb", 6, raw, mtime=0) if compressed else raw
+    return TextIOWrapper(binary, encoding="utf-8", newline="\n")
+
+
+def _largest_part(mask):
+    mask = (np.asarray(mask) != 0).astype(np.uint8)
+    if not mask.any():
+        raise ValueError("a nucleus needs at least one pixel, found an empty mask")
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    return parts == 1 + np.argmax(statistics[1:, cv2.CC_STAT_AREA])
+
+
+def _measurements(row):
+    values = {name: row[column] for column, name in MEASUREMENT_NAMES.items() if column in row}
+    # JSON has no nan: a measurement that could not be taken is left out, as QuPath does.
+    return {name: float(f"{value:.6g}") for name, value in values.items() if np.isfinite(value)}

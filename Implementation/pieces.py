@@ -1,0 +1,136 @@
+"""Stages of work in pieces, each complete on disk or not there at all.
+
+A piece is a file of data and a small JSON record, which is written last: it says that the piece is
+finished and holds what the stage wants to remember of it. Both appear under their names at once,
+so that a process may be killed at any time, several may work side by side in one folder (also on
+several machines), and a piece that is done twice does no harm.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from raster import Raster
+
+
+class Pieces:
+    """The numbered pieces of one stage.
+
+    Args:
+        folder: where they lie; made where it is missing.
+        suffix: of their data files.
+    """
+
+    def __init__(self, folder: Path, suffix: str):
+        self.folder, self.suffix = folder, suffix
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, number: int) -> Path:
+        """Return the data file of a piece."""
+        return self.folder / f"{number:06}{self.suffix}"
+
+    def is_finished(self, number: int) -> bool:
+        """Tell whether a piece is complete."""
+        return self._record_path(number).is_file()
+
+    def finish(self, number: int, record: dict):
+        """Note that the data of a piece are complete, with what is to be remembered of it."""
+        with appearing(self._record_path(number)) as path:
+            path.write_text(json.dumps(record), encoding="utf-8")
+
+    def record(self, number: int) -> dict:
+        """Return what was noted of a finished piece."""
+        return json.loads(self._record_path(number).read_text("utf-8"))
+
+    def _record_path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Work on an image in pieces.
+
+    Attributes:
+        title: what it does, for the progress bar.
+        pieces: its pieces on disk.
+        sizes: output pixels of each piece.
+        work: does a piece by its number; what it returns is kept beside the piece, as JSON.
+    """
+
+    title: str
+    pieces: Pieces
+    sizes: list[float]
+    work: Callable[[int], dict]
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the pieces that are still to be done."""
+        return [n for n in range(len(self.sizes)) if not self.pieces.is_finished(n)]
+
+    def do(self, number: int):
+        """Do a piece; nothing where it is finished."""
+        if self.pieces.is_finished(number):
+            return
+        started = time.monotonic()
+        record = self.work(number)
+        self.pieces.finish(number, record | {"seconds": time.monotonic() - started})
+
+
+class StripRaster:
+    """A raster in strips of rows, each a piece: written strip by strip, read by rectangle.
+
+    Args:
+        pieces: where the strips lie.
+        width, height: size in pixels.
+        channels: samples per pixel.
+        dtype: type of a sample.
+        strip_height: rows of a strip; the last one may have fewer.
+    """
+
+    def __init__(self, pieces: Pieces, width, height, channels, dtype, strip_height: int):
+        self.pieces, self.width, self.height = pieces, width, height
+        self.channels, self.dtype = channels, np.dtype(dtype)
+        self.strip_height = strip_height
+
+    @contextmanager
+    def new_strip(self, number: int) -> Iterator[Raster]:
+        """Open a strip, filled with zeros, to be written; its rows count from its own top."""
+        with (
+            appearing(self.pieces.path(number)) as path,
+            Raster(path, self.width, self._rows(number), self.channels, self.dtype) as strip,
+        ):
+            yield strip
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Return a rectangle as (height, width, channels), or (height, width) for one channel."""
+        parts = []
+        while height > 0:
+            number, top = divmod(y, self.strip_height)
+            rows = min(height, self.strip_height - top)
+            path = self.pieces.path(number)
+            with Raster(path, self.width, self._rows(number), self.channels, self.dtype) as strip:
+                parts.append(strip.read(x, top, width, rows))
+            y, height = y + rows, height - rows
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def strip_heights(self) -> list[int]:
+        """Return the rows of each strip."""
+        return [self._rows(number) for number in range(-(-self.height // self.strip_height))]
+
+    def _rows(self, number: int) -> int:
+        return min(self.strip_height, self.height - number * self.strip_height)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Give a name of its own for a file that gets its final name once it is complete."""
+    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
