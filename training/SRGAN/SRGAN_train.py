@@ -112,8 +112,7 @@ def main(
         high_resolution_folders: folders of sharp images, searched recursively.
         folder_weights: relative share of the crops that come from each folder.
         validation_names: images whose names begin with one of these are kept out for validation.
-        validation_share: where no names are given, this share of the images (at least one) is
-            drawn at random and kept out.
+        validation_share: without names: this share of the images, at least one, drawn at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.
         degradation: ranges of blur, noise and JPEG that make the low-resolution partners.
         generator_filters: width of the generator.

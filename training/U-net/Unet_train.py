@@ -98,10 +98,8 @@ def main(
         training_folders: folders of images and masks, each in the TCIA or the images/masks layout.
         folder_weights: relative share of the crops that come from each folder.
         validation_folders: folders of images that are never trained on, e.g. other organs.
-        validation_names: images of the training folders whose names begin with one of these are
-            kept out for validation.
-        validation_share: where neither folders nor names are given, this share of the images (at
-            least one) is drawn at random and kept out.
+        validation_names: training images whose names begin with one of these are kept out.
+        validation_share: without both: this share of the images, at least one, drawn at random.
         validation_limit: images judged after each epoch, evenly chosen.
         microns_per_pixel: um per pixel of the training images; goes into the record.
         crop: side of a training crop in pixels, a multiple of 2**depth.
