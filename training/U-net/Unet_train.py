@@ -226,14 +226,14 @@ def load_samples(pairs, folder_weights, judged_pairs, held_out):
 def write_record(run_folder: Path, run, seconds) -> dict:
     """Write the .json record beside the model; return the validation figures of the last epoch."""
     last = read_log(run_folder / "training_log.csv")[-1]
-    figures = {name: float(value) for name, value in last.items()}
+    figures = {name: float(value) for name, value in last.items() if name.startswith("val_")}
     entries = {
         "task": "nuclei in H&E: RGB 0..255 in; probability and relative distance, 0..1, out",
         "microns_per_pixel": run["constants"]["microns_per_pixel"],
         "validation": figures,
     }
     write_json(run_folder / "Unet.json", record(run_folder / "Unet.h5", run, seconds, **entries))
-    return {name: value for name, value in figures.items() if name.startswith("val_")}
+    return figures
 
 
 def publish(run_folder: Path, models: Path):

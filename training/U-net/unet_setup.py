@@ -40,7 +40,9 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
 
 
 def check_folder_weights(folders, weights):
-    """Raise ValueError unless each folder has a positive weight."""
+    """Raise ValueError unless there is a folder and each has a positive weight."""
+    if not folders:
+        raise ValueError("expected at least one folder of images, found none")
     if len(folders) != len(weights):
         raise ValueError(f"expected {len(folders)} FOLDER_WEIGHTS, found {len(weights)}")
     if not all(0 < weight < float("inf") for weight in weights):
