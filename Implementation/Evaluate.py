@@ -18,20 +18,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # --- Data ---
 IMAGE_FOLDERS = (ROOT / "data" / "nuclei" / "images",)
-LABEL_FOLDER = ROOT / "data" / "nuclei" / "instances"  # label maps or masks, named like the images
-CONNECTED_COMPONENTS = False  # True: the connected components of binary masks are the nuclei
-IMAGE_NAMES = ()  # only images whose names begin with one of these; () = all
-MICRONS_PER_PIXEL = 0.25  # um per pixel of all images
+LABEL_FOLDER = ROOT / "data" / "nuclei" / "instances"
+CONNECTED_COMPONENTS = False
+IMAGE_NAMES = ()  # () = all
+MICRONS_PER_PIXEL = 0.25  # um
 
 # --- Model ---
 UNET = ROOT / "models" / "Unet.h5"
 PROBABILITY_THRESHOLD = 0.55
-SEED_RISE = 0.15  # rise of a summit that makes a nucleus of its own
+SEED_RISE = 0.15
 SMALLEST_NUCLEUS = 6.0  # um2
-COMPARE_SEPARATIONS = False  # True: also connected components and distance-transform watershed
+COMPARE_SEPARATIONS = False
 
 # --- Output ---
-OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"  # a row per image and method
+OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"
 
 
 def main(
@@ -47,11 +47,29 @@ def main(
     compare_separations: bool = COMPARE_SEPARATIONS,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
-    """Segment images and compare with labels; see the constants at the top of the script.
+    """Segment images and compare them with labels.
+
+    Args:
+        image_folders: folders of images, e.g. several versions of the same ones.
+        label_folder: label maps or masks, named like the images.
+        connected_components: the connected components of binary masks are the nuclei.
+        image_names: only images whose names begin with one of these; none = all.
+        microns_per_pixel: um per pixel of all images.
+        unet: nucleus model (.h5).
+        probability_threshold: a pixel is nucleus above this probability.
+        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        smallest_nucleus: um2; smaller objects are dropped.
+        compare_separations: judge connected components and the distance-transform watershed, too.
+        output_file: CSV with a row per image and method.
 
     Returns:
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
+    named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
+    for name, folder in [*named, ("LABEL_FOLDER (--label-folder)", label_folder)]:
+        if not folder.is_dir():
+            print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
+            return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     from evaluation import evaluate, pair_with_labels, print_table, write_rows

@@ -269,6 +269,9 @@ def print_table(fields: dict[int, Field], positions, gains, pairs: list[fs.Pair]
 
 def _check_constants(input_folder, output_file, microns_per_pixel, grid, **fractions: float):
     """Raise ValueError for the first constant that cannot work, before anything is read."""
+    if not input_folder.is_dir():
+        wanted = "INPUT_FOLDER (--input-folder): expected a folder of fields"
+        raise ValueError(f"{wanted}, found no {input_folder}; set it to yours")
     if output_file.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise ValueError(f"OUTPUT_FILE: expected .png or .ome.tif, found {output_file.name}")
     if output_file.resolve().parent == input_folder.resolve():

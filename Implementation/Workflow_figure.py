@@ -15,8 +15,8 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 
 IMAGE = ROOT / "data" / "samples" / "histo.png"
-FIELD = 96  # side of the shown field in input pixels; the middle of the image
-TILE_SIZE = 48  # side of a tile in input pixels, small so that the picture shows several
+FIELD = 96  # input pixels
+TILE_SIZE = 48  # input pixels
 GENERATOR = ROOT / "models" / "generator.h5"
 UNET = ROOT / "models" / "Unet.h5"
 PICTURE = ROOT / "Implementation" / "results" / "workflow.png"
@@ -30,7 +30,15 @@ def main(
     unet: Path = UNET,
     picture: Path = PICTURE,
 ) -> int:
-    """Draw the figure; see the constants at the top of the script.
+    """Draw the figure.
+
+    Args:
+        image: low-resolution image.
+        field: side of the shown field in input pixels; it is the middle of the image.
+        tile_size: side of a tile in input pixels, small so that the picture shows several.
+        generator: super-resolution model (.h5).
+        unet: nucleus model (.h5).
+        picture: where the figure goes.
 
     Returns:
         Exit status: 0, or 2 if the image or a model cannot be used.

@@ -16,8 +16,8 @@ import tyro
 
 ROOT = Path(__file__).resolve().parents[1]
 
-IMAGE = ROOT / "data" / "samples" / "histo.png"  # mirrored to the sizes below
-MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels of the measured images
+IMAGE = ROOT / "data" / "samples" / "histo.png"
+MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
 TILE_SIZES = (128, 256, 384)  # input pixels
 BATCH_SIZES = (1, 4)
 REPEATS = 3
@@ -36,7 +36,17 @@ def main(
     unet: Path = UNET,
     report: Path = REPORT,
 ) -> int:
-    """Run the benchmark; see the constants at the top of the script.
+    """Run the benchmark.
+
+    Args:
+        image: an image, mirrored to the sizes that are measured.
+        megapixels: sizes of the measured images in million output pixels.
+        tile_sizes: sides of the tiles in input pixels.
+        batch_sizes: tiles per call of a network.
+        repeats: runs of which the median counts.
+        generator: super-resolution model (.h5).
+        unet: nucleus model (.h5).
+        report: JSON file for the figures.
 
     Returns:
         Exit status: 0, or 2 if the image or a model cannot be used.

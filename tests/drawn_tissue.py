@@ -1,10 +1,7 @@
 """Drawn tissue and random VGG19 weights, so that training runs offline on known images."""
 
-import contextlib
-
 import cv2
 import h5py
-import keras
 import numpy as np
 
 VGG19_SHAPES = {
@@ -49,67 +46,3 @@ def write_vgg19(path, layer_names=tuple(VGG19_SHAPES), seed=0):
             for part, values in zip(("W", "b"), weights[name], strict=True):
                 group[f"{name}/{part}:0"] = values
     return weights
-
-
-def saved_weights(path):
-    """All weights of a saved model as one vector."""
-    model = keras.models.load_model(path, compile=False)
-    return np.concatenate([np.ravel(values) for values in model.get_weights()])
-
-
-def assert_same_backup(first, second):
-    """Compare the raw weights and the optimizer's state that two runs backed up last."""
-    first, second = (_stored_values(folder / "latest.weights.h5") for folder in (first, second))
-    assert first.keys() == second.keys() and len(first) > 10
-    for name, values in first.items():
-        np.testing.assert_allclose(values, second[name], rtol=1e-3, atol=1e-5, err_msg=name)
-
-
-def _stored_values(path):
-    values = {}
-
-    def keep(name, item):
-        # The generator's optimizer of phase 1 is a leftover that nothing reads in phase 2.
-        if isinstance(item, h5py.Dataset) and not name.startswith("generator/optimizer"):
-            values[name] = item[()]
-
-    with h5py.File(path) as file:
-        file.visititems(keep)
-    return values
-
-
-@contextlib.contextmanager
-def step_by_step():
-    """Train uncompiled on TensorFlow, whose tracing and XLA take longer than a tiny training."""
-    compile_model = keras.Model.compile
-
-    def compile_eagerly(model, *arguments, **named):
-        compile_model(model, *arguments, **named, run_eagerly=True)
-
-    if keras.backend.backend() == "tensorflow":
-        keras.Model.compile = compile_eagerly
-    try:
-        yield
-    finally:
-        keras.Model.compile = compile_model
-
-
-class Interruption(keras.callbacks.Callback):
-    """Stand-in for Ctrl-C: during epoch `epoch` (after its first batch), or at its very end."""
-
-    def __init__(self, epoch, at_its_end=False):
-        super().__init__()
-        self.epoch = epoch
-        self.at_its_end = at_its_end
-        self.reached = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.reached = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.reached == self.epoch and not self.at_its_end:
-            raise KeyboardInterrupt
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise KeyboardInterrupt

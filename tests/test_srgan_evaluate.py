@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
-from drawn_tissue import draw_tissue, write_picture
+from drawn_tissue import draw_tissue, write_picture, write_vgg19
 from srgan_measures import bicubic, colour_difference, fidelity
+from srgan_models import build_vgg19_features
 from tiny_models import bicubic_generator, random_generator, save
 
 
@@ -88,6 +89,16 @@ def test_figures_by_hand():
     assert fidelity(image, image + 2)["psnr"] == pytest.approx(42.11, abs=0.01)
     assert fidelity(image, image) == {"psnr": 100.0, "ssim": 1.0}
     assert colour_difference(np.full((4, 4, 3), 97, np.uint8), image) == 3
+
+
+def test_feature_distance_grows_with_the_difference(tmp_path):
+    write_vgg19(tmp_path / "vgg19.h5", ("block1_conv1",))
+    features = build_vgg19_features(str(tmp_path / "vgg19.h5"), "block1_conv1")
+    image = draw_tissue(16, 20)[0] // 2
+    distances = [
+        SRGAN_evaluate.feature_distance(features, image, image + change) for change in (0, 1, 50)
+    ]
+    assert distances[0] == 0 and distances == sorted(set(distances))
 
 
 def test_a_super_resolved_copy_has_the_same_sizes_names_and_masks(tmp_path):

@@ -1,6 +1,5 @@
 """SRGAN_train.py from images to models: outputs, resuming, errors; tiny networks, offline."""
 
-import csv
 import inspect
 import itertools
 import json
@@ -13,14 +12,16 @@ import numpy as np
 import pytest
 import SRGAN_train
 import tyro
-from drawn_tissue import (
-    Interruption,
+from drawn_tissue import draw_tissue, write_picture, write_vgg19
+from srgan_data import load_images, read_image
+from training_runs import (
+    TinyTraining,
+    assert_every_constant_is_an_explained_flag,
     assert_same_backup,
-    draw_tissue,
+    assert_sound_log,
+    rows,
     saved_weights,
-    step_by_step,
-    write_picture,
-    write_vgg19,
+    stand_in_for_models,
 )
 
 STEPS = 3
@@ -37,77 +38,45 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def train(inputs, run_folder, **changes):
-    """Run the script's main with tiny constants."""
-    constants = {
-        "high_resolution_folders": (inputs / "images",),
-        "folder_weights": (1.0,),
-        "validation_names": ("held",),
-        "crop": 32,
-        "generator_filters": 4,
-        "residual_blocks": 1,
-        "discriminator_filters": 16,
-        "vgg19_weights": str(inputs / "vgg19.h5"),
-        "vgg19_layer": "block1_conv2",
-        "batch_size": 2,
-        "steps_per_epoch": STEPS,
-        "pretraining_epochs": 2,
-        "adversarial_epochs": 2,
-        "run_folder": run_folder,
-    }
-    with step_by_step():
-        SRGAN_train.main(**{**constants, **changes})
-
-
-def interrupt(inputs, run_folder, phase, interruption):
-    """Run until an interruption of one phase."""
-    standard_callbacks = SRGAN_train.standard_callbacks
-
-    def interrupted_callbacks(run_folder, name, *rest):
-        callbacks = standard_callbacks(run_folder, name, *rest)
-        return [*callbacks, interruption] if name == phase else callbacks
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(SRGAN_train, "standard_callbacks", interrupted_callbacks)
-        train(inputs, run_folder)
-
-
-def rows(file):
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+@pytest.fixture(scope="module")
+def training(inputs):
+    """The script with tiny constants."""
+    return TinyTraining(
+        SRGAN_train,
+        high_resolution_folders=(inputs / "images",),
+        folder_weights=(1.0,),
+        validation_names=("held",),
+        crop=32,
+        generator_filters=4,
+        residual_blocks=1,
+        discriminator_filters=16,
+        vgg19_weights=str(inputs / "vgg19.h5"),
+        vgg19_layer="block1_conv2",
+        batch_size=2,
+        steps_per_epoch=STEPS,
+        pretraining_epochs=2,
+        adversarial_epochs=2,
+    )
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """A stand-in for the repository, so that no test can touch its models/."""
     root = tmp_path_factory.mktemp("repository")
-    (root / "models").mkdir()
-    (root / "models" / "generator.h5").write_text("shipped")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SRGAN_train, "ROOT", root)
-        yield root / "models"
+    with stand_in_for_models(SRGAN_train, root, "generator.h5") as models:
+        yield models
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    """The (seed, epoch, index) of every batch that `finished` drew."""
-    return set()
+def run(training, shipped, tmp_path_factory):
+    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
+    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
+    return folder, training.recorded_run(folder, "SuperResolutionBatches")
 
 
 @pytest.fixture(scope="module")
-def finished(inputs, shipped, drawn, tmp_path_factory):
+def finished(run):
     """The folder of an uninterrupted run."""
-
-    class RecordedBatches(SRGAN_train.SuperResolutionBatches):
-        def __getitem__(self, index):
-            drawn.add((self.seed, self.epoch, index))
-            return super().__getitem__(index)
-
-    run_folder = tmp_path_factory.mktemp("runs") / "new" / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SRGAN_train, "SuperResolutionBatches", RecordedBatches)
-        train(inputs, run_folder)
-    return run_folder
+    return run[0]
 
 
 # --- A whole run ---
@@ -135,14 +104,13 @@ def test_generators_are_saved_without_their_optimizer(finished):
 @pytest.mark.parametrize("phase", PHASES)
 def test_log_has_a_row_for_each_epoch(finished, phase):
     log = rows(finished / f"{phase}_log.csv")
-    assert [int(row["epoch"]) for row in log] == [0, 1]
+    assert_sound_log(log)
     columns = {"loss"}
     columns |= {f"val_{m}_{d}" for m in ("psnr", "ssim") for d in ("area", "scanner")}
     columns |= {f"bicubic_{m}_{d}" for m in ("psnr", "ssim") for d in ("area", "scanner")}
     if phase == "adversarial":
         columns |= {"pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss"}
     assert columns <= log[0].keys()
-    assert all(np.isfinite(float(row[column])) for row in log for column in columns)
     # Bicubic interpolation does not learn.
     assert log[0]["bicubic_psnr_area"] == log[1]["bicubic_psnr_area"]
     assert float(log[1]["val_psnr_area"]) == pytest.approx(
@@ -150,10 +118,10 @@ def test_log_has_a_row_for_each_epoch(finished, phase):
     )
 
 
-def test_every_epoch_draws_its_own_batches(finished, drawn):
+def test_every_epoch_draws_its_own_batches(run):
     seed = SRGAN_train.SEED
     every = itertools.product((seed, seed + 1), (0, 1), range(STEPS))  # a seed for each phase
-    assert drawn == set(every)
+    assert run[1] == set(every)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -196,7 +164,7 @@ def test_the_shipped_generator_lies_between_the_two_phases(finished):
 def test_the_validation_figures_are_those_of_the_saved_generator(finished, inputs, name):
     record = json.loads((finished / f"{name}.json").read_text(encoding="utf-8"))
     generator = keras.models.load_model(finished / f"{name}.h5")
-    image = SRGAN_train.read_image(inputs / "images" / "held_out.png")
+    image = read_image(inputs / "images" / "held_out.png")
     low = image.reshape(11, 4, 13, 4, 3).astype(float).mean(axis=(1, 3))
     low = np.pad(np.rint(low), ((24, 24), (24, 24), (0, 0)), mode="symmetric")
     generated = keras.ops.convert_to_numpy(generator(low[None].astype(np.float32)))[0]
@@ -205,13 +173,15 @@ def test_the_validation_figures_are_those_of_the_saved_generator(finished, input
     assert record["validation"]["val_psnr_area"] == pytest.approx(psnr, abs=0.02)
 
 
-def test_finished_run_is_not_trained_again_and_ships_only_when_told(finished, inputs, shipped):
+def test_finished_run_says_so_and_ships_only_when_told(finished, training, shipped, capsys):
     assert [path.name for path in shipped.iterdir()] == ["generator.h5"]
     assert (shipped / "generator.h5").read_text() == "shipped"
-    before = saved_weights(finished / "generator.h5")
-    train(inputs, finished, replace_shipped_models=True)
-    assert len(rows(finished / "adversarial_log.csv")) == 2
-    np.testing.assert_allclose(saved_weights(finished / "generator.h5"), before, atol=1e-6)
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    training.run(finished)
+    assert f"Finished before: {finished / 'generator.h5'}" in capsys.readouterr().out
+    assert (shipped / "generator.h5").read_text() == "shipped"
+    training.run(finished, replace_shipped_models=True)
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
     for name in ("generator", "generator_pretrained"):
         for suffix in (".h5", ".json"):
             copy = shipped / (name + suffix)
@@ -221,40 +191,66 @@ def test_finished_run_is_not_trained_again_and_ships_only_when_told(finished, in
 # --- Resuming ---
 
 
-def test_run_interrupted_in_both_phases_ends_as_an_unbroken_one(finished, inputs, tmp_path):
-    interrupt(inputs, tmp_path, "pretraining", Interruption(epoch=1))
+def test_run_interrupted_in_both_phases_ends_as_an_unbroken_one(
+    finished, training, tmp_path, capsys
+):
+    training.interrupt(tmp_path, "batch", "pretraining")
     assert not (tmp_path / "generator_pretrained.h5").exists()
-    interrupt(inputs, tmp_path, "adversarial", Interruption(epoch=1))
+    training.interrupt(tmp_path, "EpochLog", "adversarial")
     assert not (tmp_path / "generator.h5").exists()
-    train(inputs, tmp_path)
+    training.run(tmp_path)
     for name in ("generator_pretrained.h5", "generator.h5"):
         np.testing.assert_allclose(
             saved_weights(tmp_path / name), saved_weights(finished / name), atol=1e-5
         )
     for phase in PHASES:
         assert_same_backup(tmp_path / f"{phase}_backup", finished / f"{phase}_backup")
-        assert [row["epoch"] for row in rows(tmp_path / f"{phase}_log.csv")] == ["0", "1"]
+        assert_sound_log(rows(tmp_path / f"{phase}_log.csv"))
+    end = capsys.readouterr().out
+    assert f'--generator "{tmp_path / "generator.h5"}"' in end
+    assert "val psnr area" in end and "bicubic psnr area" in end
 
 
-def test_run_interrupted_before_it_saved_ends_as_an_unbroken_one(finished, inputs, tmp_path):
-    for name in ("generator_pretrained.h5", "pretraining_log.csv"):
+def test_run_interrupted_before_it_saved_ends_as_an_unbroken_one(finished, training, tmp_path):
+    for name in ("run.json", "generator_pretrained.h5", "pretraining_log.csv"):
         shutil.copy(finished / name, tmp_path / name)
-    interrupt(inputs, tmp_path, "adversarial", Interruption(epoch=1, at_its_end=True))
+    training.interrupt(tmp_path, phase="adversarial")
     assert not (tmp_path / "generator.h5").exists()
-    train(inputs, tmp_path)
+    training.run(tmp_path)
     np.testing.assert_allclose(
         saved_weights(tmp_path / "generator.h5"),
         saved_weights(finished / "generator.h5"),
         atol=1e-5,
     )
     assert_same_backup(tmp_path / "adversarial_backup", finished / "adversarial_backup")
-    assert [row["epoch"] for row in rows(tmp_path / "adversarial_log.csv")] == ["0", "1"]
+    assert_sound_log(rows(tmp_path / "adversarial_log.csv"))
 
 
-def test_fine_tuning_starts_from_the_given_generator(finished, inputs, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adversarial_epochs": 3}, ["ADVERSARIAL_EPOCHS was 2, is 3"]),
+        (
+            {"crop": 16, "degradation": SRGAN_train.Degradation(noise_sigma=(0.0, 2.0))},
+            ["CROP was 32, is 16", "DEGRADATION.NOISE_SIGMA was [0.0, 6.0], is [0.0, 2.0]"],
+        ),
+        (
+            {"validation_names": ("a",)},
+            ["VALIDATION_NAMES was ['held'], is ['a']", "training images: 1 more (", "1 missing ("],
+        ),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(finished, training, changes, words):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    message = training.refused(finished, **changes)
+    for word in [*words, str(finished), "--run-folder"]:
+        assert word in message
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+
+
+def test_fine_tuning_starts_from_the_given_generator(finished, training, tmp_path):
     start = finished / "generator.h5"
-    train(
-        inputs,
+    training.run(
         tmp_path,
         initial_generator=start,
         steps_per_epoch=1,
@@ -268,33 +264,18 @@ def test_fine_tuning_starts_from_the_given_generator(finished, inputs, tmp_path)
     )
 
 
-# --- The split ---
-
-
-def load(inputs, names=(), share=0.0, folder=None, weights=(1.0,)):
-    folders = (folder or inputs / "images",)
-    return SRGAN_train.load_images(folders, weights, names, share, crop=32, seed=1)
-
-
-def test_whole_images_go_to_one_side(tmp_path):
-    for index in range(20):
-        write_picture(tmp_path / f"{index:02d}.png", draw_tissue(32, 32, index)[0])
-    training, weights, validation = load(None, share=0.3, folder=tmp_path)
-    assert len(training) == len(weights) and 2 <= len(validation) <= 11
-    assert not training.keys() & validation.keys()
-    assert training.keys() | validation.keys() == {str(p) for p in tmp_path.iterdir()}
-    again = load(None, share=0.3, folder=tmp_path)
-    assert list(again[2]) == list(validation)
+# --- The images ---
 
 
 def test_chance_grows_with_area_within_a_folder(tmp_path):
     for name, sides in {"a/1": (32, 32), "a/2": (32, 96), "b/1": (64, 64), "b/x": (32, 32)}.items():
         write_picture(tmp_path / f"{name}.png", draw_tissue(*sides)[0])
-    training, weights, _ = SRGAN_train.load_images(
-        (tmp_path / "a", tmp_path / "b"), (1.0, 3.0), ("x",), 0.0, crop=32, seed=1
-    )
-    assert [path[-7:-4] for path in training] == ["a/1", "a/2", "b/1"]
+    paths = [sorted((tmp_path / folder).iterdir()) for folder in ("a", "b")]
+    held_out = {tmp_path / "b" / "x.png"}
+    training, weights, validation = load_images(paths, (1.0, 3.0), held_out, crop=32)
+    assert [image.shape[:2] for image in training] == [(32, 32), (32, 96), (64, 64)]
     assert weights == pytest.approx([0.25, 0.75, 3.0])
+    assert [image.shape[:2] for image in validation] == [(32, 32)]
 
 
 # --- Errors, before anything is trained ---
@@ -307,39 +288,46 @@ def test_chance_grows_with_area_within_a_folder(tmp_path):
         ({"vgg19_weights": "nowhere.h5"}, ["nowhere.h5", "Set VGG19_WEIGHTS"]),
         ({"vgg19_layer": "block9_conv9"}, ["block9_conv9", "block3_conv3"]),
         ({"vgg19_layer": "block2_conv1"}, ["lack block2_conv1", "Set VGG19_WEIGHTS"]),
-        ({"validation_names": ("nothing",)}, ["0 for validation", "VALIDATION_NAMES"]),
-        ({"validation_names": ("",)}, ["0 images for training"]),
-        ({"crop": 64}, ["a.png: 52x44 is less than 64"]),
+        ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
+        ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
+        ({"crop": 64}, ["a.png: 52x44 is less than CROP 64"]),
+        ({"crop": 30}, ["CROP: expected a multiple of 4, found 30"]),
+        ({"batch_size": 0}, ["BATCH_SIZE: expected at least 1, found 0"]),
+        ({"pretraining_epochs": 0}, ["PRETRAINING_EPOCHS: expected at least 1"]),
+        ({"discriminator_filters": 12}, ["DISCRIMINATOR_FILTERS: expected a multiple of 8"]),
+        ({"adversarial_rate": 0.0}, ["ADVERSARIAL_RATE: expected a number above 0"]),
+        ({"adversarial_share": 1.5}, ["ADVERSARIAL_SHARE: expected 0 to 1, found 1.5"]),
         ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS, found 2"]),
     ],
 )
-def test_wrong_input_ends_at_once_and_says_what_to_do(inputs, tmp_path, changes, words):
-    with pytest.raises(SystemExit) as error:
-        train(inputs, tmp_path / "run", **changes)
-    assert all(word in str(error.value) for word in words)
+def test_wrong_input_ends_at_once_and_says_what_to_do(training, tmp_path, changes, words):
+    message = training.refused(tmp_path / "run", **changes)
+    assert all(word in message for word in words)
     assert not (tmp_path / "run").exists()
 
 
-def test_unreadable_image_is_named(tmp_path, inputs):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(SystemExit, match=r"broken\.png: not a readable image"):
-        train(inputs, tmp_path / "run", high_resolution_folders=(tmp_path,))
+def test_an_image_in_two_folders_is_refused_by_name(training, inputs, tmp_path):
+    folders = (inputs, inputs / "images")
+    message = training.refused(
+        tmp_path / "run", high_resolution_folders=folders, folder_weights=(1.0, 1.0)
+    )
+    assert str(inputs / "images" / "a.png") in message and "same image" in message
+
+
+def test_unreadable_image_is_named(tmp_path, training):
+    for name in ("broken", "held_out"):
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+    message = training.refused(tmp_path / "run", high_resolution_folders=(tmp_path,))
+    assert "broken.png: not a readable image" in message
 
 
 # --- The command line ---
 
 
 def test_every_constant_is_a_flag(capsys):
-    parameters = inspect.signature(SRGAN_train.main).parameters
-    for name, parameter in parameters.items():
+    for name, parameter in inspect.signature(SRGAN_train.main).parameters.items():
         assert parameter.default == getattr(SRGAN_train, name.upper())
-    with pytest.raises(SystemExit) as end:
-        tyro.cli(SRGAN_train.main, args=["--help"])
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
-    for name in parameters:
-        assert f"--{name.replace('_', '-')}" in shown or name == "degradation"
-    assert "--degradation.blur-sigma" in shown
+    assert_every_constant_is_an_explained_flag(SRGAN_train, capsys)
 
 
 def test_flags_reach_main(tmp_path):

@@ -1,7 +1,5 @@
 """Unet_train.py from images and masks to a model: outputs, resuming, errors; tiny, offline."""
 
-import contextlib
-import csv
 import inspect
 import itertools
 import json
@@ -11,17 +9,19 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tyro
 import Unet_train
-from drawn_tissue import (
-    Interruption,
+from drawn_tissue import draw_tissue, write_picture
+from training_runs import (
+    TinyTraining,
+    assert_every_constant_is_an_explained_flag,
     assert_same_backup,
-    draw_tissue,
+    assert_sound_log,
+    rows,
     saved_weights,
-    step_by_step,
-    write_picture,
+    stand_in_for_models,
 )
 from unet_callbacks import pixel_figures, predict_maps
+from unet_data import find_pairs
 from unet_model import build_unet, nuclei_loss
 
 STEPS = 3
@@ -43,60 +43,41 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def train(inputs, run_folder, compiled=False, **changes):
-    """Run the script's main with tiny constants."""
-    constants = {
-        "training_folders": (inputs,),
-        "folder_weights": (1.0,),
-        "validation_names": ("held",),
-        "crop": 32,
-        "first_filters": 4,
-        "depth": 1,
-        "batch_size": 2,
-        "steps_per_epoch": STEPS,
-        "epochs": 2,
-        "run_folder": run_folder,
-    }
-    with contextlib.nullcontext() if compiled else step_by_step():
-        Unet_train.main(**{**constants, **changes})
-
-
-def rows(file):
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+@pytest.fixture(scope="module")
+def training(inputs):
+    """The script with tiny constants."""
+    return TinyTraining(
+        Unet_train,
+        training_folders=(inputs,),
+        folder_weights=(1.0,),
+        validation_names=("held",),
+        crop=32,
+        first_filters=4,
+        depth=1,
+        batch_size=2,
+        steps_per_epoch=STEPS,
+        epochs=2,
+    )
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """A stand-in for the repository, so that no test can touch its models/."""
     root = tmp_path_factory.mktemp("repository")
-    (root / "models").mkdir()
-    (root / "models" / "Unet.h5").write_text("shipped")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Unet_train, "ROOT", root)
-        yield root / "models"
+    with stand_in_for_models(Unet_train, root, "Unet.h5") as models:
+        yield models
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    """The (seed, epoch, index) of every batch that `finished` drew."""
-    return set()
+def run(training, shipped, tmp_path_factory):
+    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
+    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
+    return folder, training.recorded_run(folder, "NucleiBatches")
 
 
 @pytest.fixture(scope="module")
-def finished(inputs, shipped, drawn, tmp_path_factory):
+def finished(run):
     """The folder of an uninterrupted run."""
-
-    class RecordedBatches(Unet_train.NucleiBatches):
-        def __getitem__(self, index):
-            drawn.add((self.seed, self.epoch, index))
-            return super().__getitem__(index)
-
-    run_folder = tmp_path_factory.mktemp("runs") / "new" / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Unet_train, "NucleiBatches", RecordedBatches)
-        train(inputs, run_folder)
-    return run_folder
+    return run[0]
 
 
 # --- A whole run ---
@@ -120,15 +101,14 @@ def test_unet_is_saved_without_its_optimizer(finished):
 
 def test_log_has_a_row_for_each_epoch(finished):
     log = rows(finished / "training_log.csv")
-    assert [int(row["epoch"]) for row in log] == [0, 1]
-    columns = ["loss", *(f"val_{name}" for name in FIGURES)]
-    assert all(np.isfinite(float(row[column])) for row in log for column in columns)
+    assert_sound_log(log)
+    assert {"loss", *(f"val_{name}" for name in FIGURES)} <= log[0].keys()
     assert all(0 <= float(row[f"val_{name}"]) <= 1 for row in log for name in FIGURES)
     assert log[0]["val_background_accuracy"] == log[1]["val_background_accuracy"]
 
 
-def test_every_epoch_draws_its_own_batches(finished, drawn):
-    assert drawn == set(itertools.product((Unet_train.SEED,), (0, 1), range(STEPS)))
+def test_every_epoch_draws_its_own_batches(run):
+    assert run[1] == set(itertools.product((Unet_train.SEED,), (0, 1), range(STEPS)))
 
 
 def test_pictures_and_curves_are_drawn(finished):
@@ -165,40 +145,56 @@ def test_the_validation_figures_are_those_of_the_saved_unet(finished, inputs):
     assert record["validation"]["val_background_accuracy"] == pytest.approx(np.mean(labels == 0))
 
 
-def test_finished_run_is_not_trained_again_and_ships_only_when_told(finished, inputs, shipped):
+def test_finished_run_says_so_and_ships_only_when_told(finished, training, shipped, capsys):
     assert [path.name for path in shipped.iterdir()] == ["Unet.h5"]
     assert (shipped / "Unet.h5").read_text() == "shipped"
-    before = saved_weights(finished / "Unet.h5")
-    train(inputs, finished, replace_shipped_model=True)
-    assert len(rows(finished / "training_log.csv")) == 2
-    np.testing.assert_allclose(saved_weights(finished / "Unet.h5"), before, atol=1e-6)
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    training.run(finished)
+    assert f"Finished before: {finished / 'Unet.h5'}" in capsys.readouterr().out
+    assert (shipped / "Unet.h5").read_text() == "shipped"
+    training.run(finished, replace_shipped_model=True)
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
     for name in ("Unet.h5", "Unet.json"):
         assert (shipped / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("at_its_end", [False, True])
-def test_interrupted_run_ends_as_an_unbroken_one(finished, inputs, tmp_path, at_its_end):
-    standard_callbacks = Unet_train.standard_callbacks
+# --- Resuming ---
 
-    def interrupted_callbacks(*arguments):
-        return [*standard_callbacks(*arguments), Interruption(epoch=1, at_its_end=at_its_end)]
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Unet_train, "standard_callbacks", interrupted_callbacks)
-        train(inputs, tmp_path)
+@pytest.mark.parametrize("after", ["batch", "ValidationReport", "EpochLog", None])
+def test_interrupted_run_ends_as_an_unbroken_one(finished, training, tmp_path, after, capsys):
+    training.interrupt(tmp_path, after)
     assert not (tmp_path / "Unet.h5").exists()
-    train(inputs, tmp_path)
+    training.run(tmp_path)
     np.testing.assert_allclose(
         saved_weights(tmp_path / "Unet.h5"), saved_weights(finished / "Unet.h5"), atol=1e-5
     )
-    assert_same_backup(tmp_path / "backup", finished / "backup")
-    assert [row["epoch"] for row in rows(tmp_path / "training_log.csv")] == ["0", "1"]
+    assert_same_backup(tmp_path / "training_backup", finished / "training_backup")
+    assert_sound_log(rows(tmp_path / "training_log.csv"))
+    end = capsys.readouterr().out
+    assert f'--unet "{tmp_path / "Unet.h5"}"' in end and "val dice" in end
 
 
-def test_fine_tuning_starts_from_the_given_unet(finished, inputs, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 3}, ["EPOCHS was 2, is 3"]),
+        ({"crop": 16, "seed": 2}, ["CROP was 32, is 16", "SEED was 1, is 2"]),
+        ({"validation_names": ("a",)}, ["training images: 1 more (", "1 missing ("]),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(finished, training, changes, words):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    message = training.refused(finished, **changes)
+    for word in [*words, str(finished), "--run-folder"]:
+        assert word in message
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+
+
+def test_fine_tuning_starts_from_the_given_unet(finished, training, tmp_path):
     start = finished / "Unet.h5"
     short = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 1e-9}
-    train(inputs, tmp_path, compiled=True, initial_unet=start, **short)
+    training.run(tmp_path, compiled=True, initial_unet=start, **short)
     old, new = (keras.models.load_model(folder / "Unet.h5") for folder in (finished, tmp_path))
     for a, b in zip(old.trainable_weights, new.trainable_weights, strict=True):
         np.testing.assert_allclose(
@@ -209,8 +205,12 @@ def test_fine_tuning_starts_from_the_given_unet(finished, inputs, tmp_path):
 # --- The split ---
 
 
-def load(folders, weights, validation_folders=(), names=(), share=0.0):
-    return Unet_train.load_samples(folders, weights, validation_folders, names, share, seed=1)
+def load(folders, weights, validation_folders=(), names=(), share=0.1):
+    """Split and read the pairs of folders, as main does."""
+    pairs = [find_pairs(folder) for folder in folders]
+    judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
+    held_out = Unet_train.split(pairs, judged, names, share, seed=1)
+    return Unet_train.load_samples(pairs, weights, judged, held_out)
 
 
 def names_of(samples):
@@ -218,14 +218,12 @@ def names_of(samples):
 
 
 def test_whole_images_go_to_one_side(tmp_path):
-    for index in range(20):
+    for index in range(10):
         write_pair(tmp_path, f"{index:02d}", index, (16, 16))
     training, weights, validation = load((tmp_path,), (1.0,), share=0.3)
-    assert len(training) == len(weights) and 2 <= len(validation) <= 11
-    assert not set(names_of(training)) & set(names_of(validation))
+    assert len(training) == len(weights) == 7 and len(validation) == 3
     everything = {str(path) for path in (tmp_path / "images").iterdir()}
     assert set(names_of(training)) | set(names_of(validation)) == everything
-    assert names_of(load((tmp_path,), (1.0,), share=0.3)[2]) == names_of(validation)
 
 
 def test_validation_folders_leave_the_training_folders_whole(tmp_path):
@@ -256,32 +254,37 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"training_folders": ("nowhere",)}, ["nowhere", "Put images and masks into"]),
+        ({"training_folders": ("nowhere",)}, ["nowhere", "--training-folders"]),
         ({"validation_folders": ("nowhere",)}, ["nowhere"]),
-        ({"validation_names": ("nothing",)}, ["0 for validation", "VALIDATION_FOLDERS"]),
-        ({"validation_names": ("",)}, ["0 images for training"]),
+        ({"validation_folders": (".",)}, ["a.png are the same image", "training and for valid"]),
+        ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
+        ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
+        ({"validation_names": (), "validation_share": 0.9}, ["VALIDATION_SHARE 0.9 of 4 images"]),
         ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS, found 2"]),
+        ({"crop": 33}, ["CROP: expected a multiple of 2, found 33"]),
+        ({"epochs": 0}, ["EPOCHS: expected at least 1, found 0"]),
+        ({"batch_size": -1}, ["BATCH_SIZE: expected at least 1, found -1"]),
+        ({"learning_rate": float("nan")}, ["LEARNING_RATE: expected a number above 0"]),
     ],
 )
-def test_wrong_input_ends_at_once_and_says_what_to_do(inputs, tmp_path, changes, words):
+def test_wrong_input_ends_at_once_and_says_what_to_do(training, inputs, tmp_path, changes, words):
     changes = {
-        name: tuple(tmp_path / part for part in value) if name.endswith("folders") else value
+        name: tuple(inputs / part for part in value) if name.endswith("folders") else value
         for name, value in changes.items()
     }
-    with pytest.raises(SystemExit) as error:
-        train(inputs, tmp_path / "run", **changes)
-    assert all(word in str(error.value) for word in words)
+    message = training.refused(tmp_path / "run", **changes)
+    assert all(word in message for word in words), message
     assert not (tmp_path / "run").exists()
 
 
-def test_orphans_and_mismatches_end_the_run_by_name(tmp_path):
-    write_pair(tmp_path, "a", 0)
+def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
+    folders = {"training_folders": (tmp_path,)}
+    for name in ("a", "held"):
+        write_pair(tmp_path, name, 0)
     write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
-    with pytest.raises(SystemExit, match=r"lonely\.png"):
-        train(tmp_path, tmp_path / "run")
+    assert "lonely.png" in training.refused(tmp_path / "run", **folders)
     write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))
-    with pytest.raises(SystemExit, match=r"lonely\.png is 8x9 pixels"):
-        train(tmp_path, tmp_path / "run")
+    assert "lonely.png is 8x9 pixels" in training.refused(tmp_path / "run", **folders)
 
 
 # --- Network, loss and figures ---
@@ -328,11 +331,6 @@ def test_pixel_figures_by_hand():
 
 
 def test_every_constant_is_a_flag(capsys):
-    parameters = inspect.signature(Unet_train.main).parameters
-    for name, parameter in parameters.items():
+    for name, parameter in inspect.signature(Unet_train.main).parameters.items():
         assert parameter.default == getattr(Unet_train, name.upper())
-    with pytest.raises(SystemExit) as end:
-        tyro.cli(Unet_train.main, args=["--help"])
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')}" in shown for name in parameters)
+    assert_every_constant_is_an_explained_flag(Unet_train, capsys)

@@ -6,8 +6,11 @@ The U-net has to see what it will get: every image is degraded at random, as in 
 super-resolved again. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
 """
 
+import os
 import shutil
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes; before Keras
 
 import cv2
 import keras
@@ -20,6 +23,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# --- Data ---
 SOURCE_FOLDER = ROOT / "data" / "nuclei"
 TARGET_FOLDER = ROOT / "data" / "nuclei_super_resolved"
 GENERATOR = ROOT / "models" / "generator.h5"
@@ -34,7 +38,14 @@ def main(
     degradation: Degradation = DEGRADATION,
     seed: int = SEED,
 ):
-    """Copy a set; see the constants at the top of the script.
+    """Make a super-resolved copy of a training set.
+
+    Args:
+        source_folder: the set: images/ with masks/ or instances/ beside it.
+        target_folder: gets the copy in the same layout.
+        generator: super-resolution model (.h5).
+        degradation: ranges of blur, noise and JPEG.
+        seed: seed of the degradation.
 
     Raises:
         SystemExit: no images/ in the source folder, no generator, or sides that are no
@@ -42,7 +53,10 @@ def main(
     """
     paths = find_images(source_folder / "images")
     if not paths or not generator.is_file():
-        raise SystemExit(f"expected images in {source_folder / 'images'} and a model {generator}")
+        raise SystemExit(
+            f"expected images in {source_folder / 'images'} and a model {generator}: set "
+            "SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
+        )
     model = keras.models.load_model(generator, compile=False)
     (target_folder / "images").mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(tqdm(paths)):

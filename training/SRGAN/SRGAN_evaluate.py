@@ -9,7 +9,10 @@ to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crop
 """
 
 import csv
+import os
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes; before Keras
 
 import cv2
 import keras
@@ -26,13 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDER = ROOT / "data" / "high_resolution"
-IMAGE_NAMES = ()  # only images whose names begin with one of these; () = all
-LARGEST_SIDE = 1024  # pixels; of larger images the middle is judged
+IMAGE_NAMES = ()  # () = all
+LARGEST_SIDE = 1024  # pixels
 STRESS_TESTS = False
 
 # --- Models ---
 GENERATORS = (ROOT / "models" / "generator_pretrained.h5", ROOT / "models" / "generator.h5")
-VGG19_WEIGHTS = None  # "imagenet" or a file: adds the VGG19 feature distance
+VGG19_WEIGHTS = None  # "imagenet" or a file
 VGG19_LAYER = "block3_conv3"
 
 # --- Output ---
@@ -52,7 +55,17 @@ def main(
     vgg19_layer: str = VGG19_LAYER,
     output_folder: Path = OUTPUT_FOLDER,
 ):
-    """Judge generators on a folder; see the constants at the top of the script.
+    """Judge generators on a folder of sharp images.
+
+    Args:
+        high_resolution_folder: folder of sharp images, searched recursively.
+        image_names: only images whose names begin with one of these; none = all.
+        largest_side: pixels; of larger images the middle is judged.
+        stress_tests: judge changed colours and enlarged images, too.
+        generators: super-resolution models (.h5); the last one's images are saved.
+        vgg19_weights: imagenet (Keras downloads them) or a file adds the VGG19 feature distance.
+        vgg19_layer: VGG19 convolution whose activations are compared.
+        output_folder: gets table, images and picture.
 
     Raises:
         SystemExit: no images, no models, or VGG19 weights that do not load.
@@ -139,7 +152,7 @@ def judge(images, change, degrade, methods, features, folder, title) -> list[dic
 def feature_distance(features, high, result) -> float:
     """Mean absolute difference of VGG19 activations, divided by 12.75 as in the content loss."""
     pair = np.stack([high, result]).astype(np.float32)
-    real, generated = np.asarray(features.predict_on_batch(pair))
+    real, generated = keras.ops.convert_to_numpy(features(pair, training=False))
     return float(np.mean(np.abs(real - generated)) / 12.75)
 
 

@@ -6,53 +6,72 @@ Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel, 
 
 Phase 1 pretrains the generator on a pixel loss, phase 2 trains it against a discriminator with a
 VGG19 content loss. An interrupted run is started again with the same command and goes on from its
-last epoch. Every constant below is also a flag: see --help.
+last epoch. A RUN_FOLDER belongs to one set of images and constants. Every constant below is also
+a flag: see --help.
 """
 
-import json
-import platform
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Literal
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes; before Keras
 
 import keras
-import numpy as np
 import tyro
 from srgan_callbacks import ValidationReport, standard_callbacks
-from srgan_data import Degradation, SuperResolutionBatches, find_images, read_image
+from srgan_data import SCALE, Degradation, SuperResolutionBatches, find_images, load_images
+from srgan_epochs import adam
 from srgan_models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+from srgan_setup import (
+    check_folder_weights,
+    check_numbers,
+    check_run_folder,
+    describe,
+    hold_out,
+    plain,
+    print_end,
+    print_finished_before,
+    record,
+    refuse_repeats,
+    save_model,
+    use_devices,
+    write_json,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # --- Data ---
-HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)  # searched recursively
-FOLDER_WEIGHTS = (1.0,)  # relative share of the crops that come from each folder
-VALIDATION_NAMES = ()  # images whose names begin with one of these are kept out for validation
-VALIDATION_SHARE = 0.1  # share of the images kept out where VALIDATION_NAMES is empty
-CROP = 128  # side of a high-resolution crop in pixels, a multiple of 4
+HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
+FOLDER_WEIGHTS = (1.0,)
+VALIDATION_NAMES = ()  # () = VALIDATION_SHARE counts
+VALIDATION_SHARE = 0.1
+CROP = 128  # high-resolution pixels, a multiple of 4
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 
 # --- Networks ---
 GENERATOR_FILTERS = 96
 RESIDUAL_BLOCKS = 8
-INITIAL_GENERATOR = None  # a generator.h5 to start from (fine-tuning) instead of a new one
-DISCRIMINATOR_FILTERS = 32
-VGG19_WEIGHTS = "imagenet"  # or the path of a weights file; "imagenet" lets Keras download them
+INITIAL_GENERATOR = None  # a generator.h5 to fine-tune
+DISCRIMINATOR_FILTERS = 32  # a multiple of 8
+VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
 VGG19_LAYER = "block3_conv3"
 
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 250
 PRETRAINING_EPOCHS = 31
-PRETRAINING_RATE = 4e-4  # peak learning rate, then a cosine down to 1 % of it
+PRETRAINING_RATE = 4e-4  # peak
 ADVERSARIAL_EPOCHS = 4
-ADVERSARIAL_RATE = 1e-4
-PIXEL_WEIGHT = 1.0  # of the mean absolute error in 0..1
-CONTENT_WEIGHT = 0.01  # of the VGG19 feature distance
+ADVERSARIAL_RATE = 1e-4  # peak
+PIXEL_WEIGHT = 1.0
+CONTENT_WEIGHT = 0.01
 ADVERSARIAL_WEIGHT = 0.002
 ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5, the rest is pretrained
 SEED = 1
+DEVICES = 1  # number or "all"; several need KERAS_BACKEND=jax
 
 # --- Output ---
 RUN_FOLDER = ROOT / "training" / "SRGAN" / "runs" / "default"  # also holds the checkpoints
@@ -83,120 +102,148 @@ def main(
     adversarial_weight: float = ADVERSARIAL_WEIGHT,
     adversarial_share: float = ADVERSARIAL_SHARE,
     seed: int = SEED,
+    devices: int | Literal["all"] = DEVICES,
     run_folder: Path = RUN_FOLDER,
     replace_shipped_models: bool = REPLACE_SHIPPED_MODELS,
 ):
-    """Train the generator in two phases; see the constants at the top of the script.
+    """Train the generator in two phases.
+
+    Args:
+        high_resolution_folders: folders of sharp images, searched recursively.
+        folder_weights: relative share of the crops that come from each folder.
+        validation_names: images whose names begin with one of these are kept out for validation.
+        validation_share: without names: this share of the images, at least one, drawn at random.
+        crop: side of a crop in high-resolution pixels, a multiple of 4.
+        degradation: ranges of blur, noise and JPEG that make the low-resolution partners.
+        generator_filters: width of the generator.
+        residual_blocks: depth of the generator.
+        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new one.
+        discriminator_filters: width of the discriminator's first layer, a multiple of 8.
+        vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
+        vgg19_layer: VGG19 convolution whose activations the content loss compares.
+        batch_size: crops per step.
+        steps_per_epoch: steps between two validations.
+        pretraining_epochs: epochs of phase 1, on the pixel loss alone.
+        pretraining_rate: highest learning rate of phase 1; a cosine takes it down to 1 %.
+        adversarial_epochs: epochs of phase 2, against the discriminator.
+        adversarial_rate: highest learning rate of phase 2.
+        pixel_weight: weight, in phase 2, of the mean absolute error in 0..1.
+        content_weight: weight of the VGG19 feature distance.
+        adversarial_weight: weight of the discriminator's verdict.
+        adversarial_share: share of phase 2 in the weights of generator.h5; the rest is phase 1.
+        seed: seed of the weights, the split and all crops.
+        devices: number of devices that share each batch, or all; several need the JAX backend.
+        run_folder: gets models, records, logs, pictures and checkpoints of this one run.
+        replace_shipped_models: copy the finished generators into models/.
 
     Raises:
-        SystemExit: images or VGG19 weights are missing or unusable; nothing was trained.
+        SystemExit: a constant, image or VGG19 weights cannot be used, or the run folder holds
+            another run; nothing was trained.
     """
-    constants = {name: _plain(value) for name, value in locals().items()}
+    constants = {name: plain(value) for name, value in locals().items()}
     constants["vgg19_weights"] = Path(vgg19_weights).name
-    keras.utils.set_random_seed(seed)
     try:
-        training, weights, validation = load_images(
-            high_resolution_folders, folder_weights, validation_names, validation_share, crop, seed
+        check_constants(constants)
+        paths = [find_images(folder) for folder in high_resolution_folders]
+        held_out = split(high_resolution_folders, paths, validation_names, validation_share, seed)
+        files = [(path,) for found in paths for path in found]
+        run = describe(
+            constants,
+            [each for each in files if each[0] not in held_out],
+            [each for each in files if each[0] in held_out],
         )
+        check_run_folder(run_folder, run)
+        if (run_folder / "generator.json").is_file():
+            print_finished_before(run_folder / "generator.h5")
+            if replace_shipped_models:
+                publish(run_folder, ROOT / "models")
+            return
+        use_devices(devices, batch_size)
+        training, weights, validation = load_images(paths, folder_weights, held_out, crop)
+        keras.utils.set_random_seed(seed)
         features = build_vgg19_features(vgg19_weights, vgg19_layer)
+        if initial_generator:
+            generator = keras.models.load_model(initial_generator, compile=False)
+        else:
+            generator = build_generator(generator_filters, residual_blocks)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"{error}\n{_advice(error)}") from None
+        raise SystemExit(f"{error}{_advice(error)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
-
-    run_folder.mkdir(parents=True, exist_ok=True)
+    write_json(run_folder / "run.json", run)
     batches = SuperResolutionBatches(
-        list(training.values()), weights, crop, batch_size, steps_per_epoch, degradation, seed
+        training, weights, crop, batch_size, steps_per_epoch, degradation, seed
     )
-    validation_images = list(validation.values())
-    if initial_generator:
-        generator = keras.models.load_model(initial_generator, compile=False)
-    else:
-        generator = build_generator(generator_filters, residual_blocks)
     started = time.time()
 
+    callbacks = standard_callbacks(run_folder, "pretraining", batches, generator, validation)
     pretrained_file = run_folder / "generator_pretrained.h5"
     if pretrained_file.exists():
         print(f"{pretrained_file} exists: pretraining is finished")
         generator.load_weights(pretrained_file)
     else:
-        callbacks = standard_callbacks(
-            run_folder, "pretraining", batches, generator, validation_images
-        )
         pretrain(generator, batches, pretraining_epochs, pretraining_rate, callbacks)
-        generator.save(pretrained_file, include_optimizer=False)
+        save_model(generator, pretrained_file)
 
-    srgan = SRGAN(
-        generator,
-        build_discriminator(discriminator_filters),
-        features,
-        pixel_weight,
-        content_weight,
-        adversarial_weight,
-    )
-    callbacks = standard_callbacks(run_folder, "adversarial", batches, generator, validation_images)
+    discriminator = build_discriminator(discriminator_filters)
+    term_weights = pixel_weight, content_weight, adversarial_weight
+    srgan = SRGAN(generator, discriminator, features, *term_weights)
+    callbacks = standard_callbacks(run_folder, "adversarial", batches, generator, validation)
     # Another seed: the same crops in the same order again would be the same lesson twice.
     batches.seed = seed + 1
     train_adversarially(srgan, batches, adversarial_epochs, adversarial_rate, callbacks)
-    generator.save(run_folder / "generator_adversarial.h5", include_optimizer=False)
+    save_model(generator, run_folder / "generator_adversarial.h5")
     pretrained = keras.models.load_model(pretrained_file, compile=False)
     blend(generator, pretrained, adversarial_share)
-    generator.save(run_folder / "generator.h5", include_optimizer=False)
+    save_model(generator, run_folder / "generator.h5")
 
-    images = {
-        "training_images": [_plain(Path(name)) for name in training],
-        "validation_images": [_plain(Path(name)) for name in validation],
-    }
     for model in (pretrained, generator):
-        name = "generator" if model is generator else "generator_pretrained"
-        figures = ValidationReport(model, validation_images, run_folder).figures()
-        write_record(run_folder / f"{name}.json", constants, images, figures, time.time() - started)
+        file = pretrained_file if model is pretrained else run_folder / "generator.h5"
+        figures = ValidationReport(model, validation, run_folder).figures()
+        write_record(file, run, figures, time.time() - started)
     if replace_shipped_models:
         publish(run_folder, ROOT / "models")
+    print_end(run_folder / "generator.h5", "--generator", figures)
 
 
-def load_images(folders, folder_weights, validation_names, validation_share, crop, seed):
-    """Read all images; split whole images into training and validation.
+def check_constants(constants: dict):
+    """Raise ValueError for the first constant that cannot work, before any image is read."""
+    check_folder_weights(constants["high_resolution_folders"], constants["folder_weights"])
+    least = dict.fromkeys(("generator_filters", "residual_blocks", "discriminator_filters"), 1)
+    least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
+    least |= dict.fromkeys(("pretraining_epochs", "adversarial_epochs"), 1)
+    least |= {"crop": 16, "seed": 0}  # the discriminator halves a crop four times
+    least |= dict.fromkeys(("pixel_weight", "content_weight", "adversarial_weight"), 0)
+    check_numbers(
+        constants,
+        least,
+        multiples={"crop": SCALE, "discriminator_filters": 8},
+        positive=("pretraining_rate", "adversarial_rate"),
+        shares=("validation_share", "adversarial_share"),
+    )
 
-    Returns:
-        ({name: image} for training, relative chance of each to be drawn, {name: image} for
-        validation); images are uint8 RGB. Within a folder the chance grows with the area.
+
+def split(folders, paths, names, share: float, seed: int) -> set[Path]:
+    """Choose the images of all folders that are kept out for validation.
+
+    Args:
+        folders: the folders.
+        paths: the list of images of each.
+        names, share, seed: see `hold_out`.
 
     Raises:
-        OSError, ValueError: a folder is missing or empty, an image unreadable or too small, or the
-            split leaves nothing on one side.
+        OSError, ValueError: a folder is empty, an image comes twice or one side would be empty.
     """
-    if len(folders) != len(folder_weights):
-        raise ValueError(f"expected {len(folders)} FOLDER_WEIGHTS, found {len(folder_weights)}")
-    training, validation, weights = {}, {}, []
-    rng = np.random.default_rng(seed)
-    for folder, folder_weight in zip(folders, folder_weights, strict=True):
-        paths = find_images(folder)
-        if not paths:
+    for folder, found in zip(folders, paths, strict=True):
+        if not found:
             raise FileNotFoundError(f"no high-resolution images found in {folder}")
-        areas = []
-        for path in paths:
-            image = read_image(path)
-            if min(image.shape[:2]) < crop:
-                raise ValueError(f"{path}: {image.shape[1]}x{image.shape[0]} is less than {crop}")
-            if validation_names:
-                held_out = path.name.startswith(tuple(validation_names))
-            else:
-                held_out = rng.random() < validation_share
-            (validation if held_out else training)[str(path)] = image
-            if not held_out:
-                areas.append(image.shape[0] * image.shape[1])
-        weights += [folder_weight * area / sum(areas) for area in areas]
-    if not training or not validation:
-        raise ValueError(
-            f"the split left {len(training)} images for training and {len(validation)} for "
-            "validation: add images, or change VALIDATION_NAMES or VALIDATION_SHARE"
-        )
-    return training, weights, validation
+    everything = [path for found in paths for path in found]
+    refuse_repeats(everything)
+    return hold_out(everything, names, share, seed)
 
 
 def pretrain(generator, batches, epochs, learning_rate, callbacks):
     """Phase 1: mean absolute error in grey levels, generator alone."""
-    generator.compile(_optimizer(learning_rate, epochs * len(batches)), "mean_absolute_error")
+    generator.compile(adam(learning_rate, epochs * len(batches)), "mean_absolute_error")
     generator.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
@@ -206,7 +253,7 @@ def pretrain(generator, batches, epochs, learning_rate, callbacks):
 def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
     """Phase 2: generator against discriminator, with VGG19 content and pixel loss."""
     srgan.build(None)
-    srgan.compile(_optimizer(learning_rate, epochs * len(batches)))
+    srgan.compile(adam(learning_rate, epochs * len(batches)))
     srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
 
 
@@ -219,24 +266,15 @@ def blend(generator, pretrained, share: float):
     generator.set_weights([share * ours + (1 - share) * theirs for ours, theirs in pairs])
 
 
-def write_record(path: Path, constants, images, figures, seconds):
-    """Write the .json record beside a generator: how it was made and what it reached."""
-    record = {
-        "model": path.with_suffix(".h5").name,
+def write_record(model: Path, run, figures, seconds):
+    """Write the .json record beside a generator."""
+    entries = {
         "task": "x4 super-resolution of H&E images, RGB 0..255 in and out",
         "input_microns_per_pixel": 1.0,
         "output_microns_per_pixel": 0.25,
-        "constants": constants,
-        **images,
         "validation": figures,
-        "seconds_of_this_run": round(seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        },
     }
-    path.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    write_json(model.with_suffix(".json"), record(model, run, seconds, **entries))
 
 
 def publish(run_folder: Path, models: Path):
@@ -246,33 +284,16 @@ def publish(run_folder: Path, models: Path):
             shutil.copy2(run_folder / (name + suffix), models / (name + suffix))
 
 
-def _optimizer(peak, steps):
-    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights."""
-    warmup = min(200, max(1, steps // 10))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
-    )
-    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
-    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
-
-
-def _plain(value):
-    """Return a constant as JSON can hold it."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):  # enough to know it by; records tell nothing of whose disk it is
-        return "/".join(value.parts[-3:])
-    return vars(value) if isinstance(value, Degradation) else value
-
-
-def _advice(error):
-    if "VGG19" in str(error) or "vgg19" in str(error) or "URL" in str(error):
-        return "Set VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
-    return (
-        f"Put sharp H&E images (about 0.25 um per pixel) into {HIGH_RESOLUTION_FOLDERS[0]},\n"
-        "or set HIGH_RESOLUTION_FOLDERS (--high-resolution-folders). The TCIA patches of\n"
-        "doi 10.7937/tcia.2019.4a4dkp9u or any 40x tiles will do; see data/README.md."
-    )
+def _advice(error) -> str:
+    if "VGG19" in str(error):
+        return "\nSet VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
+    if "no high-resolution images" in str(error):
+        return (
+            "\nPut sharp H&E images (about 0.25 um per pixel) there, or set\n"
+            "HIGH_RESOLUTION_FOLDERS (--high-resolution-folders). The TCIA patches of\n"
+            "doi 10.7937/tcia.2019.4a4dkp9u or any 40x tiles will do; see data/README.md."
+        )
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,72 +1,22 @@
 """What a training run writes after every epoch: validation figures, a picture, curves."""
 
-import importlib.util
 from pathlib import Path
 
 import keras
 import numpy as np
 from matplotlib.figure import Figure
 from srgan_data import SCALE, degrade_area, degrade_scanner
+from srgan_epochs import epoch_callbacks
 from srgan_measures import bicubic, mean_fidelity, super_resolve
 
-# TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
-HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
 PICTURE_CROP = 192
 
 
 def standard_callbacks(run_folder: Path, phase: str, batches, generator, validation_images) -> list:
-    """Return the callbacks of one phase in the order in which they have to act.
-
-    The backup comes before the swap to averaged weights (it has to hold the raw ones), validation
-    after it (it has to judge the averaged ones), the logs last (they hold validation's figures).
-    """
-    log_file = run_folder / f"{phase}_log.csv"
+    """Return the callbacks of one phase, in order."""
     report = ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures")
-    callbacks = [
-        keras.callbacks.BackupAndRestore(
-            run_folder / f"{phase}_backup", double_checkpoint=True, delete_checkpoint=False
-        ),
-        EpochOfBatches(batches),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        report,
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(log_file, append=True),
-        TrainingCurves(run_folder),
-    ]
-    if HAS_TENSORBOARD:
-        log_folder = run_folder / f"{phase}_tensorboard"
-        callbacks += [
-            keras.callbacks.TensorBoard(log_folder),
-            PicturesToTensorBoard(log_folder, report),
-        ]
-    return callbacks
-
-
-class PicturesToTensorBoard(keras.callbacks.Callback):
-    """Add the picture of every epoch to the TensorBoard log."""
-
-    def __init__(self, folder: Path, report):
-        super().__init__()
-        self.folder, self.report = folder / "pictures", report
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf  # only here: training runs without it on other backends
-
-        image = tf.io.decode_png(tf.io.read_file(str(self.report.picture_file)))
-        with tf.summary.create_file_writer(str(self.folder)).as_default():
-            tf.summary.image("validation", image[None], step=epoch)
-
-
-class EpochOfBatches(keras.callbacks.Callback):
-    """Tell the data which epoch it is, so that a resumed run draws what an unbroken one would."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.batches.epoch = epoch
+    return epoch_callbacks(batches, report, TrainingCurves(run_folder), run_folder, f"{phase}_")
 
 
 class ValidationReport(keras.callbacks.Callback):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
+from srgan_epochs import RandomBatches
 
 SCALE = 4
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
@@ -40,8 +40,8 @@ class Degradation:
     scanner_share: float = 0.2
 
 
-class SuperResolutionBatches(keras.utils.PyDataset):
-    """Random training batches that depend only on (seed, epoch, index), so that runs resume.
+class SuperResolutionBatches(RandomBatches):
+    """Random training batches.
 
     Args:
         images: uint8 RGB arrays of any size of at least `crop` pixels per side.
@@ -53,26 +53,19 @@ class SuperResolutionBatches(keras.utils.PyDataset):
         seed: seed of all draws.
     """
 
-    def __init__(self, images, weights, crop, batch_size, batches, degradation, seed, workers=2):
-        super().__init__(workers=workers, max_queue_size=8)
+    def __init__(self, images, weights, crop, batch_size, batches, degradation, seed):
+        super().__init__(batches, seed)
         self.images = images
         self.chances = np.asarray(weights, float) / np.sum(weights)
         self.crop = crop
         self.batch_size = batch_size
-        self.batches = batches
         self.degradation = degradation
-        self.seed = seed
-        self.epoch = 0
 
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
+    def draw(self, rng):
         """Return (low, high), float32 in 0..255.
 
         Shapes (batch, crop/4, crop/4, 3) and (batch, crop, crop, 3).
         """
-        rng = np.random.default_rng((self.seed, self.epoch, index))
         low, high = [], []
         for _ in range(self.batch_size):
             image = self.images[rng.choice(len(self.images), p=self.chances)]
@@ -98,6 +91,41 @@ def read_image(path: Path) -> np.ndarray:
     if image is None:
         raise ValueError(f"{path}: not a readable image; remove it or convert it to PNG")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def load_images(paths, folder_weights, held_out, crop: int):
+    """Read all images.
+
+    Args:
+        paths: the list of images of each folder.
+        folder_weights: relative chance of each folder.
+        held_out: the images for validation.
+        crop: smallest allowed side in pixels.
+
+    Returns:
+        (images for training, relative chance of each to be drawn, images for validation); images
+        are uint8 RGB. Within a folder the chance grows with the area.
+
+    Raises:
+        OSError, ValueError: an image is unreadable or too small.
+    """
+    training, weights, validation = [], [], []
+    for found, folder_weight in zip(paths, folder_weights, strict=True):
+        areas = []
+        for path in found:
+            image = read_image(path)
+            if min(image.shape[:2]) < crop:
+                size = f"{image.shape[1]}x{image.shape[0]}"
+                raise ValueError(
+                    f"{path}: {size} is less than CROP {crop}; remove it or lower CROP"
+                )
+            if path in held_out:
+                validation.append(image)
+            else:
+                training.append(image)
+                areas.append(image.shape[0] * image.shape[1])
+        weights += [folder_weight * area / sum(areas) for area in areas]
+    return training, weights, validation
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

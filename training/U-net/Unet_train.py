@@ -4,47 +4,67 @@ Fill TRAINING_FOLDERS with images and masks (see data/README.md for the layouts)
 
     python "training/U-net/Unet_train.py"
 
-An interrupted run is started again with the same command and goes on from its last epoch. Every
-constant below is also a flag: see --help.
+An interrupted run is started again with the same command and goes on from its last epoch. A
+RUN_FOLDER belongs to one set of images and constants. Every constant below is also a flag: see
+--help.
 """
 
-import json
-import platform
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Literal
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes; before Keras
 
 import keras
 import numpy as np
 import tyro
 from unet_callbacks import standard_callbacks
 from unet_data import NucleiBatches, find_pairs, load_sample
+from unet_epochs import adam, read_log
 from unet_model import build_unet, nuclei_loss
+from unet_setup import (
+    check_folder_weights,
+    check_numbers,
+    check_run_folder,
+    describe,
+    hold_out,
+    plain,
+    print_end,
+    print_finished_before,
+    record,
+    refuse_repeats,
+    save_model,
+    use_devices,
+    write_json,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # --- Data ---
-TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)  # each in the TCIA or the images/masks layout
-FOLDER_WEIGHTS = (1.0,)  # relative share of the crops that come from each folder
-VALIDATION_FOLDERS = ()  # folders of images that are never trained on, e.g. other organs
-VALIDATION_NAMES = ()  # or: images of TRAINING_FOLDERS whose names begin so are kept out
-VALIDATION_SHARE = 0.1  # or, where both are empty: this share of the images is kept out
-VALIDATION_LIMIT = 40  # images judged after each epoch, evenly chosen
-MICRONS_PER_PIXEL = 0.25  # of the training images; goes into the record
-CROP = 256  # side of a training crop in pixels, a multiple of 2**DEPTH
+TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)
+FOLDER_WEIGHTS = (1.0,)
+VALIDATION_FOLDERS = ()  # () = VALIDATION_NAMES or VALIDATION_SHARE count
+VALIDATION_NAMES = ()
+VALIDATION_SHARE = 0.1
+VALIDATION_LIMIT = 40  # images
+MICRONS_PER_PIXEL = 0.25  # um
+CROP = 256  # pixels, a multiple of 2**DEPTH
 
 # --- Network ---
 FIRST_FILTERS = 16
 DEPTH = 4
-INITIAL_UNET = None  # a Unet.h5 to start from (fine-tuning) instead of a new one
+INITIAL_UNET = None  # a Unet.h5 to fine-tune
 
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 150
 EPOCHS = 15
-LEARNING_RATE = 2e-3  # peak, then a cosine down to 1 % of it
+LEARNING_RATE = 2e-3  # peak
 SEED = 1
+DEVICES = 1  # number or "all"; several need KERAS_BACKEND=jax
 
 # --- Output ---
 RUN_FOLDER = ROOT / "training" / "U-net" / "runs" / "default"  # also holds the checkpoints
@@ -68,140 +88,167 @@ def main(
     epochs: int = EPOCHS,
     learning_rate: float = LEARNING_RATE,
     seed: int = SEED,
+    devices: int | Literal["all"] = DEVICES,
     run_folder: Path = RUN_FOLDER,
     replace_shipped_model: bool = REPLACE_SHIPPED_MODEL,
 ):
-    """Train the U-net; see the constants at the top of the script.
+    """Train the U-net.
+
+    Args:
+        training_folders: folders of images and masks, each in the TCIA or the images/masks layout.
+        folder_weights: relative share of the crops that come from each folder.
+        validation_folders: folders of images that are never trained on, e.g. other organs.
+        validation_names: training images whose names begin with one of these are kept out.
+        validation_share: without both: this share of the images, at least one, drawn at random.
+        validation_limit: images judged after each epoch, evenly chosen.
+        microns_per_pixel: um per pixel of the training images; goes into the record.
+        crop: side of a training crop in pixels, a multiple of 2**depth.
+        first_filters: width of the U-net at full resolution.
+        depth: number of its 2x2 poolings.
+        initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new one.
+        batch_size: crops per step.
+        steps_per_epoch: steps between two validations.
+        epochs: epochs of the whole run.
+        learning_rate: highest learning rate; a cosine takes it down to 1 %.
+        seed: seed of the weights, the split and all crops.
+        devices: number of devices that share each batch, or all; several need the JAX backend.
+        run_folder: gets model, record, log, pictures and checkpoints of this one run.
+        replace_shipped_model: copy the finished U-net into models/.
 
     Raises:
-        SystemExit: images or masks are missing, orphaned or unreadable; nothing was trained.
+        SystemExit: a constant, image or mask cannot be used, or the run folder holds another run;
+            nothing was trained.
     """
-    constants = {name: _plain(value) for name, value in locals().items()}
-    keras.utils.set_random_seed(seed)
+    constants = {name: plain(value) for name, value in locals().items()}
     try:
-        training, weights, validation = load_samples(
-            training_folders,
-            folder_weights,
-            validation_folders,
-            validation_names,
-            validation_share,
-            seed,
+        check_constants(constants)
+        # All pairs are matched before the first is read: a misnamed mask shows at once.
+        pairs = [find_pairs(folder) for folder in training_folders]
+        judged_pairs = [pair for folder in validation_folders for pair in find_pairs(folder)]
+        held_out = split(pairs, judged_pairs, validation_names, validation_share, seed)
+        files = [pair for found in pairs for pair in found]
+        run = describe(
+            constants,
+            [pair for pair in files if pair[0] not in held_out],
+            judged_pairs + [pair for pair in files if pair[0] in held_out],
         )
+        check_run_folder(run_folder, run)
+        if (run_folder / "Unet.json").is_file():
+            print_finished_before(run_folder / "Unet.h5")
+            if replace_shipped_model:
+                publish(run_folder, ROOT / "models")
+            return
+        use_devices(devices, batch_size)
+        training, weights, validation = load_samples(pairs, folder_weights, judged_pairs, held_out)
+        keras.utils.set_random_seed(seed)
+        if initial_unet:
+            unet = keras.models.load_model(initial_unet, compile=False)
+        else:
+            unet = build_unet(first_filters, depth)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"{error}\n{_advice()}") from None
+        raise SystemExit(f"{error}{_advice(error)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
-
-    run_folder.mkdir(parents=True, exist_ok=True)
+    write_json(run_folder / "run.json", run)
     batches = NucleiBatches(training, weights, crop, batch_size, steps_per_epoch, seed)
-    if initial_unet:
-        unet = keras.models.load_model(initial_unet, compile=False)
-    else:
-        unet = build_unet(first_filters, depth)
     judged = np.linspace(0, len(validation) - 1, min(validation_limit, len(validation)))
     judged = [validation[index] for index in judged.astype(int)]
     started = time.time()
-    unet.compile(_optimizer(learning_rate, epochs * steps_per_epoch), nuclei_loss)
+    unet.compile(adam(learning_rate, epochs * steps_per_epoch), nuclei_loss)
     callbacks = standard_callbacks(run_folder, batches, judged, 2**depth)
     unet.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     unet.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
-    # Without the optimizer: load_model would look for the loss, which is no part of Keras.
-    unet.save(run_folder / "Unet.h5", include_optimizer=False)
+    save_model(unet, run_folder / "Unet.h5")
 
-    names = {
-        "training_images": [_plain(Path(sample.name)) for sample in training],
-        "validation_images": [_plain(Path(sample.name)) for sample in validation],
-    }
-    write_record(run_folder, constants, names, time.time() - started)
+    figures = write_record(run_folder, run, time.time() - started)
     if replace_shipped_model:
-        for name in ("Unet.h5", "Unet.json"):
-            shutil.copy2(run_folder / name, ROOT / "models" / name)
+        publish(run_folder, ROOT / "models")
+    print_end(run_folder / "Unet.h5", "--unet", figures)
 
 
-def load_samples(
-    training_folders, folder_weights, validation_folders, validation_names, validation_share, seed
-):
-    """Read all pairs; whole images go either to training or to validation.
+def check_constants(constants: dict):
+    """Raise ValueError for the first constant that cannot work, before any image is read."""
+    check_folder_weights(constants["training_folders"], constants["folder_weights"])
+    names = ("validation_limit", "first_filters", "batch_size", "steps_per_epoch", "epochs", "crop")
+    check_numbers(constants, {**dict.fromkeys(names, 1), "depth": 1, "seed": 0}, multiples={})
+    check_numbers(
+        constants,
+        least={},
+        multiples={"crop": 2 ** constants["depth"]},
+        positive=("learning_rate", "microns_per_pixel"),
+        shares=("validation_share",),
+    )
+
+
+def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:
+    """Choose the images of the training folders that are kept out for validation.
+
+    Args:
+        pairs: the (image, mask) pairs of each training folder.
+        judged_pairs: the pairs of the validation folders.
+        names, share, seed: see `hold_out`; not needed where there are validation folders.
+
+    Raises:
+        ValueError: an image comes twice, or one side would be empty.
+    """
+    images = [image for found in pairs for image, _ in found]
+    refuse_repeats(images + [image for image, _ in judged_pairs])
+    return hold_out(images, names, share, seed) if names or not judged_pairs else set()
+
+
+def load_samples(pairs, folder_weights, judged_pairs, held_out):
+    """Read all pairs.
+
+    Args:
+        pairs: the (image, mask) pairs of each training folder.
+        folder_weights: relative chance of each folder.
+        judged_pairs: the pairs of the validation folders.
+        held_out: those images of the training folders that are for validation, too.
 
     Returns:
         (training samples, relative chance of each to be drawn, validation samples). Within a
         folder all images are drawn equally often.
 
     Raises:
-        OSError, ValueError: what is wrong with the folders, or a side of the split is empty.
+        OSError, ValueError: an image or mask is unreadable, or they do not fit.
     """
-    if len(training_folders) != len(folder_weights):
-        raise ValueError(
-            f"expected {len(training_folders)} FOLDER_WEIGHTS, found {len(folder_weights)}"
-        )
-    # All pairs are matched before the first is read: a misnamed mask shows at once.
-    training_pairs = [find_pairs(folder) for folder in training_folders]
-    validation_pairs = [pair for folder in validation_folders for pair in find_pairs(folder)]
-    rng = np.random.default_rng(seed)
     training, weights = [], []
-    validation = [load_sample(*pair) for pair in validation_pairs]
-    for pairs, folder_weight in zip(training_pairs, folder_weights, strict=True):
+    validation = [load_sample(*pair) for pair in judged_pairs]
+    for found, folder_weight in zip(pairs, folder_weights, strict=True):
         kept = []
-        for pair in pairs:
-            if validation_names:
-                held_out = pair[0].name.startswith(tuple(validation_names))
-            else:
-                held_out = not validation_folders and rng.random() < validation_share
-            (validation if held_out else kept).append(load_sample(*pair))
+        for pair in found:
+            (validation if pair[0] in held_out else kept).append(load_sample(*pair))
         training += kept
         weights += [folder_weight / len(kept) for _ in kept]
-    if not training or not validation:
-        raise ValueError(
-            f"the split left {len(training)} images for training and {len(validation)} for "
-            "validation: add images, or change VALIDATION_FOLDERS, _NAMES or _SHARE"
-        )
     return training, weights, validation
 
 
-def write_record(run_folder, constants, images, seconds):
-    """Write the .json record beside the model: how it was made and what it reached."""
-    log = np.atleast_1d(np.genfromtxt(run_folder / "training_log.csv", delimiter=",", names=True))
-    record = {
-        "model": "Unet.h5",
+def write_record(run_folder: Path, run, seconds) -> dict:
+    """Write the .json record beside the model; return the validation figures of the last epoch."""
+    last = read_log(run_folder / "training_log.csv")[-1]
+    figures = {name: float(value) for name, value in last.items() if name.startswith("val_")}
+    entries = {
         "task": "nuclei in H&E: RGB 0..255 in; probability and relative distance, 0..1, out",
-        "microns_per_pixel": constants["microns_per_pixel"],
-        "constants": constants,
-        **images,
-        "validation": {column: float(log[column][-1]) for column in log.dtype.names},
-        "seconds_of_this_run": round(seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        },
+        "microns_per_pixel": run["constants"]["microns_per_pixel"],
+        "validation": figures,
     }
-    (run_folder / "Unet.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+    write_json(run_folder / "Unet.json", record(run_folder / "Unet.h5", run, seconds, **entries))
+    return figures
 
 
-def _optimizer(peak, steps):
-    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights."""
-    warmup = min(200, max(1, steps // 10))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
-    )
-    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
-    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
+def publish(run_folder: Path, models: Path):
+    """Copy the finished U-net and its record into the folder of shipped models."""
+    for name in ("Unet.h5", "Unet.json"):
+        shutil.copy2(run_folder / name, models / name)
 
 
-def _plain(value):
-    """Return a constant as JSON can hold it."""
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):  # enough to know it by; records tell nothing of whose disk it is
-        return "/".join(value.parts[-3:])
-    return value
-
-
-def _advice():
+def _advice(error) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return ""
     return (
-        f"Put images and masks into {TRAINING_FOLDERS[0]}, or set TRAINING_FOLDERS\n"
-        "(--training-folders). The TCIA set is at doi 10.7937/tcia.2019.4a4dkp9u: copy its\n"
-        "N_crop.png and N_labeled_mask_corrected.png files there; see data/README.md."
+        "\nPut images and masks there, or set TRAINING_FOLDERS (--training-folders). The TCIA set\n"
+        "is at doi 10.7937/tcia.2019.4a4dkp9u: copy its N_crop.png and\n"
+        "N_labeled_mask_corrected.png files there; see data/README.md."
     )
 
 

@@ -1,70 +1,21 @@
 """What a training run writes after every epoch: validation figures, a picture, curves."""
 
-import importlib.util
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 from matplotlib.figure import Figure
+from unet_epochs import epoch_callbacks
 
-# TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
-HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 MEASURES = ("pixel_accuracy", "dice", "iou")
 
 
 def standard_callbacks(run_folder: Path, batches, validation, pooling: int) -> list:
-    """Return the callbacks in the order in which they have to act.
-
-    The backup comes before the swap to averaged weights (it has to hold the raw ones), validation
-    after it (it has to judge the averaged ones), the logs last (they hold validation's figures).
-    """
-    log_file = run_folder / "training_log.csv"
+    """Return the callbacks of the training, in order."""
     report = ValidationReport(validation, pooling, run_folder / "pictures")
-    callbacks = [
-        keras.callbacks.BackupAndRestore(
-            run_folder / "backup", double_checkpoint=True, delete_checkpoint=False
-        ),
-        EpochOfBatches(batches),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        report,
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(log_file, append=True),
-        TrainingCurves(log_file, run_folder / "training_curves.png"),
-    ]
-    if HAS_TENSORBOARD:
-        log_folder = run_folder / "tensorboard"
-        callbacks += [
-            keras.callbacks.TensorBoard(log_folder),
-            PicturesToTensorBoard(log_folder, report),
-        ]
-    return callbacks
-
-
-class PicturesToTensorBoard(keras.callbacks.Callback):
-    """Add the picture of every epoch to the TensorBoard log."""
-
-    def __init__(self, folder: Path, report):
-        super().__init__()
-        self.folder, self.report = folder / "pictures", report
-
-    def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf  # only here: training runs without it on other backends
-
-        image = tf.io.decode_png(tf.io.read_file(str(self.report.picture_file)))
-        with tf.summary.create_file_writer(str(self.folder)).as_default():
-            tf.summary.image("validation", image[None], step=epoch)
-
-
-class EpochOfBatches(keras.callbacks.Callback):
-    """Tell the data which epoch it is, so that a resumed run draws what an unbroken one would."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.batches.epoch = epoch
+    curves = TrainingCurves(run_folder / "training_log.csv", run_folder / "training_curves.png")
+    return epoch_callbacks(batches, report, curves, run_folder, "training_")
 
 
 class ValidationReport(keras.callbacks.Callback):

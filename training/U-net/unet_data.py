@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
+from unet_epochs import RandomBatches
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 TCIA_IMAGE, TCIA_MASK = "_crop", "_labeled_mask_corrected"
@@ -40,31 +40,27 @@ class Sample:
     white: float
 
 
-class NucleiBatches(keras.utils.PyDataset):
-    """Random training batches that depend only on (seed, epoch, index), so that runs resume.
+class NucleiBatches(RandomBatches):
+    """Random training batches.
 
     Args:
         samples: what to draw from.
         weights: relative chance of each sample.
         crop: side of a crop in pixels, a multiple of the U-net's pooling factor.
+        batch_size: crops per batch.
+        batches: batches per epoch.
+        seed: seed of all draws.
     """
 
-    def __init__(self, samples, weights, crop, batch_size, batches, seed, workers=2):
-        super().__init__(workers=workers, max_queue_size=8)
+    def __init__(self, samples, weights, crop, batch_size, batches, seed):
+        super().__init__(batches, seed)
         self.samples = samples
         self.chances = np.asarray(weights, float) / np.sum(weights)
         self.crop = crop
         self.batch_size = batch_size
-        self.batches = batches
-        self.seed = seed
-        self.epoch = 0
 
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
+    def draw(self, rng):
         """Return (images in 0..255, targets in 0..1), float32, (batch, crop, crop, 3 and 2)."""
-        rng = np.random.default_rng((self.seed, self.epoch, index))
         images, targets = [], []
         for _ in range(self.batch_size):
             sample = self.samples[rng.choice(len(self.samples), p=self.chances)]

@@ -1,0 +1,197 @@
+"""What both trainings share: split, run folders, devices, times and logs of an epoch."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import srgan_epochs
+import srgan_setup
+from hypothesis import given
+from hypothesis import strategies as st
+from srgan_epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
+from srgan_setup import (
+    check_run_folder,
+    describe,
+    hold_out,
+    plain,
+    refuse_repeats,
+    use_devices,
+    write_json,
+)
+from training_runs import rows
+
+TRAINING = Path(__file__).resolve().parents[1] / "training"
+
+
+@pytest.mark.parametrize("part", ["setup", "epochs"])
+def test_both_folders_hold_the_same_module(part):
+    first, second = TRAINING / "SRGAN" / f"srgan_{part}.py", TRAINING / "U-net" / f"unet_{part}.py"
+    assert first.read_bytes() == second.read_bytes()
+
+
+# --- The split ---
+
+
+def paths(count):
+    return [Path("folder") / f"{index:03d}.png" for index in range(count)]
+
+
+@given(count=st.integers(2, 200), share=st.floats(0, 0.5), seed=st.integers(0, 9))
+def test_a_fixed_number_is_held_out_and_at_least_one(count, share, seed):
+    chosen = hold_out(paths(count), (), share, seed)
+    assert len(chosen) == max(1, round(share * count)) and chosen <= set(paths(count))
+    assert hold_out(paths(count), (), share, seed) == chosen
+
+
+def test_the_seed_decides_which():
+    assert len({frozenset(hold_out(paths(50), (), 0.1, seed)) for seed in range(5)}) == 5
+
+
+def test_names_go_before_the_share():
+    assert hold_out(paths(30), ("00", "011"), 0.5, 1) == {*paths(10), Path("folder/011.png")}
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "share", "words"),
+    [
+        (1, (), 0.1, "found only folder/000.png: .* add images"),
+        (1, ("0",), 0.1, "found only folder/000.png: .* add images"),
+        (4, ("x", "y"), 0.1, r"--validation-names\): none of 4 .* x or y; .* 000.png"),
+        (4, ("0",), 0.1, r"--validation-names\): every one of 4"),
+        (4, (), 0.9, "VALIDATION_SHARE 0.9 of 4 images leaves none"),
+    ],
+)
+def test_a_side_without_images_is_refused_with_the_remedy(count, names, share, words):
+    with pytest.raises(ValueError, match=words):
+        hold_out(paths(count), names, share, 1)
+
+
+def test_one_file_under_two_names_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(b"same")
+    refuse_repeats([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(ValueError, match=r"a\.png and .*a\.png are the same image"):
+        refuse_repeats([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "x" / ".." / "a.png"])
+
+
+# --- Run folders ---
+
+
+def run_of(folder, constants, training=("a", "b"), validation=("c",)):
+    for name in (*training, *validation):
+        path = folder / "data" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(b"picture")
+    sides = ([(folder / "data" / f"{n}.png",) for n in names] for names in (training, validation))
+    return describe(constants, *sides)
+
+
+def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
+    constants = plain({"crop": 32, "rates": (0.1, 0.2), "run_folder": tmp_path, "devices": 1})
+    run = run_of(tmp_path, constants)
+    check_run_folder(tmp_path / "run", run)
+    write_json(tmp_path / "run" / "run.json", run)
+    check_run_folder(tmp_path / "run", run)
+    check_run_folder(
+        tmp_path / "run", run_of(tmp_path, {**constants, "devices": "all", "run_folder": "x"})
+    )
+    with pytest.raises(ValueError, match="CROP was 32, is 64"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {**constants, "crop": 64}))
+    with pytest.raises(ValueError, match=r"training images: 1 more \(.*d\.png\); 1 missing \(.*b"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, constants, ("a", "d")))
+    (tmp_path / "data" / "c.png").write_bytes(b"another picture")
+    with pytest.raises(ValueError, match=r"validation images: 1 changed \(.*c\.png\)"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, constants))
+
+
+@pytest.mark.parametrize("leftover", ["backup", "pretraining_backup", "Unet.h5"])
+def test_checkpoints_of_an_unknown_run_are_refused(tmp_path, leftover):
+    run = run_of(tmp_path, {})
+    (tmp_path / "notes.txt").touch()
+    check_run_folder(tmp_path, run)
+    (tmp_path / leftover).mkdir()
+    with pytest.raises(ValueError, match=f"holds {leftover} but no run.json.*--run-folder"):
+        check_run_folder(tmp_path, run)
+
+
+# --- Devices ---
+
+
+def test_several_devices_need_jax_and_a_batch_that_divides(monkeypatch):
+    use_devices(1, 3)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    with pytest.raises(ValueError, match=r"DEVICES: all needs the JAX .*found tensorflow"):
+        use_devices("all", 8)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "cpu:1"])
+    with pytest.raises(ValueError, match=r"DEVICES: expected 1 to 2 .*, found 4"):
+        use_devices(4, 8)
+    with pytest.raises(ValueError, match="BATCH_SIZE: expected a multiple of 2 devices, found 3"):
+        use_devices("all", 3)
+
+
+# --- Epochs ---
+
+
+class Pairs(RandomBatches):
+    """Three batches of random numbers."""
+
+    def __init__(self):
+        super().__init__(batches=3, seed=1)
+
+    def draw(self, rng):
+        return rng.random((2, 3), np.float32), rng.random((2, 1), np.float32)
+
+
+def test_waiting_for_data_is_told_from_computing(monkeypatch):
+    batches = Pairs()
+    times = EpochTimes(batches)
+    monkeypatch.setattr(srgan_epochs, "_batches_ahead", lambda: 0)
+    clock = iter((10, 13, 15, 17))  # begin of the epoch, end of each step
+    monkeypatch.setattr(srgan_epochs.time, "perf_counter", lambda: float(next(clock)))
+    times.on_epoch_begin(epoch=4)
+    # Waited 2 s for the first batch, not for the second, 1 s for the third.
+    batches.ready.update({0: 12.0, 1: 12.5, 2: 16.0})
+    for index in range(3):
+        times.on_train_batch_end(index)
+    logs = {}
+    times.on_epoch_end(4, logs)
+    assert batches.epoch == 4
+    assert logs == pytest.approx({"steps_per_second": 3 / 7, "data_wait_share": 3 / 7})
+
+
+def test_every_batch_knows_when_it_was_ready():
+    batches = Pairs()
+    before = time.perf_counter()
+    first, again = batches[1], batches[1]
+    assert before < batches.ready[1] < time.perf_counter() and list(batches.ready) == [1]
+    np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_a_row_of_an_epoch_that_is_trained_again_is_replaced(tmp_path):
+    log = EpochLog(tmp_path / "log.csv")
+    for epoch, loss in ((0, 5.0), (1, 4.0), (2, 3.0), (1, 2.0)):
+        log.on_epoch_end(epoch, {"loss": loss, "dice": 0.5})
+    assert rows(tmp_path / "log.csv") == [
+        {"epoch": "0", "dice": "0.5", "loss": "5.0"},
+        {"epoch": "1", "dice": "0.5", "loss": "2.0"},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_its_backup(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e30), "mse", run_eagerly=True)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(SystemExit, match="lower the learning rate"):
+        model.fit(Pairs(), epochs=1, callbacks=[StopAtNaN(), backup], verbose=0)
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_broken_write_leaves_no_half_file(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "run.json", {"bad": srgan_setup})
+    assert not (tmp_path / "run.json").exists()

@@ -1,0 +1,176 @@
+"""Training scripts with tiny constants: run, interrupt, compare."""
+
+import contextlib
+import csv
+import inspect
+import re
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tyro
+
+
+class TinyTraining:
+    """The `main` of a training script with constants so small that a run takes a second.
+
+    Args:
+        script: the module.
+        constants: constants other than the script's own.
+    """
+
+    def __init__(self, script, **constants):
+        self.script = script
+        self.constants = constants
+
+    def run(self, run_folder, compiled=False, **changes):
+        """Train in a run folder; `changes` replace constants."""
+        with contextlib.nullcontext() if compiled else step_by_step():
+            self.script.main(**{**self.constants, "run_folder": run_folder, **changes})
+
+    def refused(self, run_folder, **changes):
+        """Return what a run says that ends at once."""
+        with pytest.raises(SystemExit) as error:
+            self.run(run_folder, **changes)
+        assert error.value.code not in (0, None)  # a text, which means exit status 1
+        return str(error.value)
+
+    def interrupt(self, run_folder, after=None, phase=None):
+        """Run until Ctrl-C in the second epoch.
+
+        Args:
+            run_folder: where.
+            after: "batch" = after the first batch; or the name of the callback after which it
+                comes at the end of the epoch; None = after all of them.
+            phase: the phase of the SRGAN.
+        """
+        standard_callbacks = self.script.standard_callbacks
+
+        def interrupted_callbacks(*arguments):
+            callbacks = standard_callbacks(*arguments)
+            if phase is None or phase in arguments:
+                names = [type(callback).__name__ for callback in callbacks]
+                place = names.index(after) + 1 if after in names else len(callbacks)
+                callbacks.insert(place, Interruption(epoch=1, at_its_end=after != "batch"))
+            return callbacks
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(self.script, "standard_callbacks", interrupted_callbacks)
+            self.run(run_folder)
+
+    def recorded_run(self, run_folder, batches: str):
+        """Train; return the (seed, epoch, index) of every batch drawn from a class of data."""
+        drawn = set()
+
+        class RecordedBatches(getattr(self.script, batches)):
+            def __getitem__(self, index):
+                drawn.add((self.seed, self.epoch, index))
+                return super().__getitem__(index)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.script, batches, RecordedBatches)
+            self.run(run_folder)
+        return drawn
+
+
+class Interruption(keras.callbacks.Callback):
+    """Stand-in for Ctrl-C: in epoch `epoch`, after its first batch or at its end."""
+
+    def __init__(self, epoch, at_its_end):
+        super().__init__()
+        self.epoch = epoch
+        self.at_its_end = at_its_end
+        self.reached = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.reached = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.reached == self.epoch and not self.at_its_end:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def step_by_step():
+    """Train uncompiled on TensorFlow, whose tracing and XLA take longer than a tiny training."""
+    compile_model = keras.Model.compile
+
+    def compile_eagerly(model, *arguments, **named):
+        compile_model(model, *arguments, **named, run_eagerly=True)
+
+    if keras.backend.backend() == "tensorflow":
+        keras.Model.compile = compile_eagerly
+    try:
+        yield
+    finally:
+        keras.Model.compile = compile_model
+
+
+@contextlib.contextmanager
+def stand_in_for_models(script, folder, name):
+    """Give a script another repository root, so that no test can touch the shipped models."""
+    (folder / "models").mkdir()
+    (folder / "models" / name).write_text("shipped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "ROOT", folder)
+        yield folder / "models"
+
+
+def rows(file):
+    """Read a CSV file."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def assert_sound_log(log):
+    """Two epochs whose times can be true."""
+    assert [int(row["epoch"]) for row in log] == [0, 1]
+    assert all(np.isfinite(float(value)) for row in log for value in row.values())
+    for row in log:
+        assert 0 < float(row["steps_per_second"]) < 1e5
+        assert 0 <= float(row["data_wait_share"]) <= 1
+
+
+def saved_weights(path):
+    """All weights of a saved model as one vector."""
+    model = keras.models.load_model(path, compile=False)
+    return np.concatenate([np.ravel(values) for values in model.get_weights()])
+
+
+def assert_same_backup(first, second):
+    """Compare the raw weights and the optimizer's state that two runs backed up last."""
+    first, second = (_stored_values(folder / "latest.weights.h5") for folder in (first, second))
+    assert first.keys() == second.keys() and len(first) > 10
+    for name, values in first.items():
+        np.testing.assert_allclose(values, second[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def assert_every_constant_is_an_explained_flag(script, capsys):
+    """The Args of `main` explain each parameter, and --help shows the explanations."""
+    arguments = script.main.__doc__.split("Args:\n")[1].split("\n\n")[0]
+    explained = dict(re.findall(r"^        (\w+): (.+)$", arguments, re.MULTILINE))
+    assert list(explained) == list(inspect.signature(script.main).parameters)
+    with pytest.raises(SystemExit) as end:
+        tyro.cli(script.main, args=["--help"])
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, text in explained.items():
+        assert f"--{name.replace('_', '-')}" in shown and " ".join(text.split()[:3]) in shown
+
+
+def _stored_values(path):
+    values = {}
+
+    def keep(name, item):
+        # The generator's optimizer of phase 1 is a leftover that nothing reads in phase 2.
+        if isinstance(item, h5py.Dataset) and not name.startswith("generator/optimizer"):
+            values[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return values

@@ -1,0 +1,192 @@
+"""An epoch of training: its random batches, how fast it went, what is written after it.
+
+srgan_epochs.py and unet_epochs.py are one file, in each folder because each folder stands alone.
+"""
+
+import csv
+import importlib.util
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+# TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
+HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
+
+
+class RandomBatches(keras.utils.PyDataset):
+    """Batches that depend only on (seed, epoch, index), so that an interrupted run can resume.
+
+    A subclass draws a batch in `draw(rng)`.
+
+    Attributes:
+        epoch: the epoch that is drawn for; `EpochTimes` sets it.
+        ready: {index: second of the clock `time.perf_counter` at which the batch was ready}.
+
+    Args:
+        batches: batches per epoch.
+        seed: seed of all draws.
+        workers: threads that draw batches ahead; NumPy and OpenCV release Python's lock.
+    """
+
+    def __init__(self, batches: int, seed: int, workers: int = 2):
+        super().__init__(workers=workers, max_queue_size=8)
+        self.batches = batches
+        self.seed = seed
+        self.epoch = 0
+        self.ready = {}
+
+    def __len__(self):
+        return self.batches
+
+    def __getitem__(self, index):
+        batch = self.draw(np.random.default_rng((self.seed, self.epoch, index)))
+        self.ready[index] = time.perf_counter()
+        return batch
+
+
+def adam(peak: float, steps: int) -> keras.optimizers.Optimizer:
+    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights.
+
+    Args:
+        peak: highest learning rate.
+        steps: steps of the whole run.
+    """
+    warmup = min(200, max(1, steps // 10))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
+    )
+    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
+    return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
+
+
+def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix: str) -> list:
+    """Return what acts after every epoch, in the order in which it has to act.
+
+    Validation judges the averaged weights and the backup holds the raw ones: `averages` swaps
+    them for the report alone. The backup is last, so that it never knows an epoch that the log
+    does not.
+
+    Args:
+        batches: the training data.
+        report: callback that adds validation figures to the logs; has `picture_file`.
+        curves: callback that draws the log.
+        folder: gets `<prefix>log.csv`, `<prefix>backup`, `<prefix>tensorboard`.
+        prefix: beginning of these names.
+    """
+    averages = keras.callbacks.SwapEMAWeights()
+    callbacks = [
+        EpochTimes(batches),
+        StopAtNaN(),
+        averages,
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: averages.on_test_begin()),
+        report,
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: averages.on_test_end()),
+        EpochLog(folder / f"{prefix}log.csv"),
+        curves,
+    ]
+    if HAS_TENSORBOARD:
+        log_folder = folder / f"{prefix}tensorboard"
+        callbacks += [
+            keras.callbacks.TensorBoard(log_folder),
+            PicturesToTensorBoard(log_folder, report),
+        ]
+    backup = keras.callbacks.BackupAndRestore(
+        folder / f"{prefix}backup", double_checkpoint=True, delete_checkpoint=False
+    )
+    return [*callbacks, backup]
+
+
+class EpochTimes(keras.callbacks.Callback):
+    """Tell the data which epoch it is; log steps per second and the share of waiting for data.
+
+    A step asks for its batch when the step before it has ended, so it waited if the batch was
+    ready only later. (Keras asks a step earlier where JAX computes on one accelerator.) Validation
+    and pictures do not count; the compilation in the first step does.
+    """
+
+    def __init__(self, batches: RandomBatches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.epoch = epoch
+        self.batches.ready.clear()
+        self.begun = self.last = time.perf_counter()
+        self.waited = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        needed = min(batch + _batches_ahead(), len(self.batches) - 1)
+        self.waited += max(0.0, self.batches.ready[needed] - self.last)
+        self.last = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = self.last - self.begun
+        logs["steps_per_second"] = len(self.batches) / seconds
+        logs["data_wait_share"] = self.waited / seconds
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """End a run whose loss is no number any more, before that reaches the backup."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise SystemExit(
+                f"\nThe loss became {logs['loss']} in step {batch + 1}: lower the learning rate "
+                "and give another RUN_FOLDER (--run-folder)."
+            )
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Write the logs as CSV, a row per epoch.
+
+    Unlike Keras' CSVLogger it replaces the rows of epochs that are trained again, because a run
+    was interrupted between its log and its backup.
+    """
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file = file
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = [row for row in read_log(self.file) if int(row["epoch"]) < epoch]
+        rows.append({"epoch": epoch, **dict(sorted(logs.items()))})
+        unfinished = self.file.with_suffix(".tmp")
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[-1]))
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished.replace(self.file)
+
+
+class PicturesToTensorBoard(keras.callbacks.Callback):
+    """Add the picture of every epoch to the TensorBoard log."""
+
+    def __init__(self, folder: Path, report):
+        super().__init__()
+        self.folder, self.report = folder / "pictures", report
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf  # only here: training runs without it on other backends
+
+        image = tf.io.decode_png(tf.io.read_file(str(self.report.picture_file)))
+        with tf.summary.create_file_writer(str(self.folder)).as_default():
+            tf.summary.image("validation", image[None], step=epoch)
+
+
+def read_log(file: Path) -> list[dict]:
+    """Return the rows of an epoch log as strings; none where there is no log."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def _batches_ahead() -> int:
+    """How many batches Keras takes from the queue before the step that uses them."""
+    if keras.backend.backend() != "jax" or keras.distribution.distribution():
+        return 0
+    import jax  # only here: it need not be installed for other backends
+
+    return int(jax.default_backend() != "cpu")

@@ -1,0 +1,291 @@
+"""What is settled before a training begins: constants, split, devices, whose the run folder is.
+
+srgan_setup.py and unet_setup.py are one file, in each folder because each folder stands alone.
+"""
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+
+import keras
+import numpy as np
+
+# They change neither what is learned nor in what order: a run may go on with others.
+NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
+
+
+def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), shares=()):
+    """Raise ValueError for the first constant that cannot work, before any image is read.
+
+    Args:
+        constants: all constants by the name of their parameter.
+        least: smallest allowed values.
+        multiples: numbers that a constant has to be a multiple of.
+        positive: names of the constants that have to be above zero.
+        shares: names of the constants from 0 to 1.
+    """
+    for name, smallest in least.items():
+        if constants[name] < smallest:
+            raise ValueError(_expected(name, f"at least {smallest}", constants))
+    for name, factor in multiples.items():
+        if constants[name] % factor:
+            raise ValueError(_expected(name, f"a multiple of {factor}", constants))
+    for name in positive:
+        if not 0 < constants[name] < float("inf"):
+            raise ValueError(_expected(name, "a number above 0", constants))
+    for name in shares:
+        if not 0 <= constants[name] <= 1:
+            raise ValueError(_expected(name, "0 to 1", constants))
+
+
+def check_folder_weights(folders, weights):
+    """Raise ValueError unless there is a folder and each has a positive weight."""
+    if not folders:
+        raise ValueError("expected at least one folder of images, found none")
+    if len(folders) != len(weights):
+        raise ValueError(f"expected {len(folders)} FOLDER_WEIGHTS, found {len(weights)}")
+    if not all(0 < weight < float("inf") for weight in weights):
+        raise ValueError(f"FOLDER_WEIGHTS: expected numbers above 0, found {weights}")
+
+
+def use_devices(devices, batch_size: int):
+    """Spread every batch over several devices; only the JAX backend of Keras can.
+
+    Args:
+        devices: how many, or "all".
+        batch_size: has to be a multiple of that number.
+
+    Raises:
+        ValueError: another backend, too few devices, or a batch that cannot be divided.
+    """
+    if devices == 1:
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"DEVICES: {devices} needs the JAX backend (pip install jax, KERAS_BACKEND=jax in the "
+            f"environment); found {keras.backend.backend()}, which trains on 1"
+        )
+    found = keras.distribution.list_devices()
+    count = len(found) if devices == "all" else devices
+    if not 1 <= count <= len(found):
+        raise ValueError(f"DEVICES: expected 1 to {len(found)} (those found), found {devices}")
+    if batch_size % count:
+        raise ValueError(f"BATCH_SIZE: expected a multiple of {count} devices, found {batch_size}")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=found[:count]))
+
+
+def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
+    """Choose the images that are kept out for validation.
+
+    Args:
+        paths: all images.
+        names: what the names of those images begin with; where it is empty, `share` counts.
+        share: part of the images, drawn at random; at least one image.
+        seed: seed of the draw.
+
+    Raises:
+        ValueError: one side of the split would be empty.
+    """
+    if len(paths) < 2:
+        raise ValueError(
+            f"found only {paths[0]}: one image is needed for training and another one for "
+            "validation; add images"
+        )
+    if names:
+        chosen = {path for path in paths if path.name.startswith(tuple(names))}
+        if len(chosen) in (0, len(paths)):
+            found = "none" if not chosen else "every one"
+            raise ValueError(
+                f"VALIDATION_NAMES (--validation-names): {found} of {len(paths)} images has a "
+                f"name that begins with {' or '.join(names)}; expected some of the names of "
+                f"files, such as {paths[0].name}, or add images"
+            )
+        return chosen
+    count = max(1, round(share * len(paths)))
+    if count >= len(paths):
+        raise ValueError(
+            f"VALIDATION_SHARE {share} of {len(paths)} images leaves none for training: lower it, "
+            "name images with VALIDATION_NAMES (--validation-names), or add images"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(paths))[:count]
+    return {paths[index] for index in drawn}
+
+
+def refuse_repeats(paths: list[Path]):
+    """Raise ValueError if two of the paths are one file: it would count double, or on both sides.
+
+    A file that is trained on and judged would make the validation figures worthless.
+    """
+    seen = {}
+    for path in paths:
+        first = seen.setdefault(path.resolve(), path)
+        if first is not path:
+            raise ValueError(
+                f"{first} and {path} are the same image: name it in one folder only, and not "
+                "both for training and for validation"
+            )
+
+
+def plain(value):
+    """Return a constant as JSON holds it, with no more of a path than tells which it is."""
+    if dataclasses.is_dataclass(value):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):  # records tell nothing of whose disk it is
+        return "/".join(value.parts[-3:])
+    return value
+
+
+def describe(constants: dict, training, validation) -> dict:
+    """Return what a run is known by.
+
+    Args:
+        constants: all constants as `plain` makes them.
+        training, validation: for each image the tuple of its files.
+
+    Returns:
+        `constants`, `training_images` and `validation_images`; the latter {name: [[bytes of each
+        file], ...]}, with more than one entry where images of several folders share a name.
+    """
+    run = {"constants": constants}
+    for side, images in {"training_images": training, "validation_images": validation}.items():
+        run[side] = {}
+        for files in images:
+            sizes = [file.stat().st_size for file in files]
+            run[side].setdefault(plain(files[0]), []).append(sizes)
+    return run
+
+
+def check_run_folder(folder: Path, run: dict):
+    """Make sure that a run folder is new or holds the run that is about to go on.
+
+    Args:
+        folder: the run folder, which need not exist.
+        run: see `describe`.
+
+    Raises:
+        ValueError: it holds a run with other constants or images, or an unknown one.
+    """
+    file = folder / "run.json"
+    another = "give another RUN_FOLDER (--run-folder) for a new run"
+    if file.is_file():
+        changes = _changes(json.loads(file.read_text(encoding="utf-8")), run)
+        if changes:
+            raise ValueError(
+                f"RUN_FOLDER {folder} holds a run with other constants or images:\n  "
+                + "\n  ".join(changes)
+                + f"\nSet them back to go on with it, or {another}."
+            )
+        return
+    leftovers = sorted(path.name for end in ("*backup", "*.h5") for path in folder.glob(end))
+    if leftovers:
+        raise ValueError(
+            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so that what "
+            f"they were trained with is not known: {another}."
+        )
+
+
+def write_json(path: Path, content: dict):
+    """Write a JSON file that is either complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def save_model(model: keras.Model, path: Path):
+    """Save a whole model as .h5 that is either complete or not there.
+
+    Without the optimizer: `load_model` would look for the loss, which is no part of Keras.
+    """
+    unfinished = path.with_name(f"unfinished_{path.name}")
+    model.save(unfinished, include_optimizer=False)
+    unfinished.replace(path)
+
+
+def record(model: Path, run: dict, seconds: float, **more) -> dict:
+    """Return the record that lies beside a model: how it was made and what it reached.
+
+    Args:
+        model: the saved model.
+        run: see `describe`.
+        seconds: what this run took, the interrupted ones before it not counted.
+        more: entries of this kind of model.
+    """
+    images = {
+        side: [name for name, files in run[side].items() for _ in files]
+        for side in ("training_images", "validation_images")
+    }
+    return {
+        "model": model.name,
+        **more,
+        "constants": run["constants"],
+        **images,
+        "seconds_of_this_run": round(seconds),
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+
+
+def print_end(model: Path, flag: str, validation: dict):
+    """Say where a finished model is, what it reached and how to use it."""
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in validation.items()
+    )
+    print(
+        f"\nFinished: {model}\nValidation: {figures}\n"
+        f'Use it: python Implementation/Final_implementation.py {flag} "{model}"'
+    )
+
+
+def print_finished_before(model: Path):
+    """Say that a run folder holds a finished run, which is not trained again."""
+    print(f"Finished before: {model}; give another RUN_FOLDER (--run-folder) for a new run.")
+
+
+def _expected(name, what, constants):
+    return f"{name.upper()}: expected {what}, found {constants[name]}"
+
+
+def _changes(old: dict, new: dict) -> list[str]:
+    """Say what differs between the descriptions of two runs, a line each."""
+    before, after = _flat(old["constants"]), _flat(new["constants"])
+    names = [name for name in before | after if name.split(".")[0] not in NOT_COMPARED]
+    lines = [
+        f"{name.upper()} was {before.get(name, 'unknown')}, is {after.get(name, 'gone')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+    for kind in ("training_images", "validation_images"):
+        files, now = old[kind], new[kind]
+        found = {
+            "more": [name for name in now if name not in files],
+            "missing": [name for name in files if name not in now],
+            "changed": [name for name in now if name in files and now[name] != files[name]],
+        }
+        parts = [f"{len(some)} {what} ({_some(some)})" for what, some in found.items() if some]
+        if parts:
+            lines.append(f"{kind.replace('_', ' ')}: {'; '.join(parts)}")
+    return lines
+
+
+def _flat(constants: dict) -> dict:
+    """Spread constants that hold several values: {"degradation.blur_sigma": ...}."""
+    flat = {}
+    for name, value in constants.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{part}": item for part, item in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
