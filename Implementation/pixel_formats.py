@@ -3,6 +3,8 @@
 import numpy as np
 from image_errors import ImageReadError
 
+BAND_PIXELS = 2**22  # converted in one go: floats of a whole image would take five times its memory
+
 
 def white_level(pixels: np.ndarray) -> float:
     """White by number type and largest value: 12-bit cameras write 16-bit files."""
@@ -23,15 +25,25 @@ def to_rgb(pixels: np.ndarray, white: float | None = None) -> np.ndarray:
     if samples > 4:
         raise ImageReadError(f"the image has {samples} channels, not RGB; export it as RGB")
     colour = pixels[..., : 3 if samples > 2 else 1]
-    if colour.dtype != np.uint8 or samples in (2, 4):
-        scale = 255 / (white or white_level(colour))
-        colour = np.nan_to_num(colour.astype(np.float32), posinf=0) * scale
-        if samples in (2, 4):
-            opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
-            alpha = pixels[..., -1:].astype(np.float32) / opaque
-            colour = colour * alpha + 255 * (1 - alpha)
-        colour = np.rint(np.clip(colour, 0, 255)).astype(np.uint8)
-    return np.repeat(colour, 3, -1) if colour.shape[-1] == 1 else np.ascontiguousarray(colour)
+    if colour.dtype == np.uint8 and samples in (1, 3):
+        return np.repeat(colour, 3, -1) if samples == 1 else np.ascontiguousarray(colour)
+    white = white or white_level(colour)
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    rows = max(1, BAND_PIXELS // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), rows):
+        rgb[top : top + rows] = _band_to_rgb(pixels[top : top + rows], white)
+    return rgb
+
+
+def _band_to_rgb(pixels: np.ndarray, white: float) -> np.ndarray:
+    samples = pixels.shape[-1]
+    colour = pixels[..., : 3 if samples > 2 else 1]
+    colour = np.nan_to_num(colour.astype(np.float32), posinf=0) * (255 / white)
+    if samples in (2, 4):
+        opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
+        alpha = pixels[..., -1:].astype(np.float32) / opaque
+        colour = colour * alpha + 255 * (1 - alpha)
+    return np.rint(np.clip(colour, 0, 255)).astype(np.uint8)
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
