@@ -17,6 +17,7 @@ import numpy as np
 from image_files import ImageFile
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation, measure, separate, tissue_mask
+from output_folder import check_room
 from outputs import geojson_writer, nucleus_feature, table_writer
 from progress import Progress
 from raster import Raster, preview
@@ -103,7 +104,7 @@ class Analysis:
             )
         row["seconds"] = round(time.monotonic() - started, 1)
         publish(self.partial, self.folder)
-        shutil.rmtree(self.partial)
+        self._discard_partial()
         return row
 
     def _prepare(self) -> dict:
@@ -118,9 +119,17 @@ class Analysis:
             stored = json.loads(self.state_file.read_text("utf-8"))
             if all(stored.get(key) == value for key, value in state.items()):
                 return stored
-        shutil.rmtree(self.partial, ignore_errors=True)
+        self._discard_partial()
         self.partial.mkdir(parents=True)
+        pixels = self.extent.width * self.extent.height
+        check_room(self.partial, 3 * pixels if self.generator else 0)
         return state | {"super_resolved": [-1, -1], "segmented": [-1, -1], "seconds": 0.0}
+
+    def _discard_partial(self):
+        """Delete the unfinished work; the state first, or a kill meanwhile would leave it alone."""
+        self.state_file.unlink(missing_ok=True)
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
 
     def _find_tissue(self) -> tuple[np.ndarray, int]:
         """Return the tissue mask of the input and the input pixels per side of a mask pixel."""

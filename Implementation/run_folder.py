@@ -2,17 +2,21 @@
 
 import errno
 import json
+import logging
 import platform
 import sys
 import traceback
+import warnings
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
 from image_analysis import Analysis, Settings
+from image_errors import one_line, printable
 from image_files import ImageReadError, find_images, open_image
-from networks import ModelError, Network, blended, load_network
+from networks import Network, blended, load_network
 from nuclei import Separation
+from output_folder import OutputError, folder_name, locked, replaced
 from outputs import table_writer
 from progress import Progress
 from report import write_report
@@ -49,17 +53,24 @@ def run_folder(constants: dict) -> int:
         Exit status, see Final_implementation.main.
     """
     output_folder = Path(constants["output_folder"])
+    if not constants["debug"]:
+        _quiet_readers()
     try:
         paths = find_images(Path(constants["input_folder"]))
         networks = load_networks(constants)
         output_folder.mkdir(parents=True, exist_ok=True)
-        write_run_record(output_folder / "run.json", constants, networks)
-    except (ModelError, OSError, ValueError) as error:
+        lock = locked(output_folder)
+    except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
         return _give_up(error, constants["debug"])
+    with lock:
+        return _run_locked(output_folder, paths, networks, constants)
 
+
+def _run_locked(output_folder: Path, paths: list[Path], networks, constants: dict) -> int:
     rows = []
     names = result_names(paths)
     try:
+        write_run_record(output_folder / "run.json", constants, networks)
         for number, path in enumerate(paths, start=1):
             folder = output_folder / names[path]
             rows.append(do_image(path, folder, networks, constants, f"{number}/{len(paths)}"))
@@ -69,7 +80,8 @@ def run_folder(constants: dict) -> int:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         return 130
     except OSError as error:  # a full or read-only disk: every further image would fail, too
-        return _give_up(error, constants["debug"])
+        then = "finished images are kept; run the same command again once this is put right"
+        return _give_up(f"{output_folder} cannot be written: {error}; {then}", constants["debug"])
     print(f"Report: {report}")
     print_table(rows)
     return int(any(row["status"] != "done" for row in rows))
@@ -99,10 +111,10 @@ def result_names(paths: list[Path]) -> dict[Path, str]:
     Where that, too, is taken (a.png, a.jpg and a_png.tif), a number is added.
     """
     stems = [path.stem.casefold() for path in paths]
-    names, taken = {}, set(RUN_FILES)
+    names, taken = {}, {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
     for path in paths:
         alone = stems.count(path.stem.casefold()) == 1
-        first = _printable(path.stem if alone else path.name.replace(".", "_"))
+        first = folder_name(path.stem if alone else path.name.replace(".", "_"))
         candidates = chain([first], (f"{first}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
@@ -118,7 +130,7 @@ def do_image(path: Path, folder: Path, networks, constants: dict, position: str)
     settings = settings_from(constants)
     manifest = folder / "manifest.json"
     signature = _signature(path, networks, settings, constants)
-    image_name = _printable(path.name)
+    image_name = printable(path.name)
     name = f"{position} {image_name}"
     finished = None if constants["overwrite"] else _finished_row(manifest, signature)
     if finished:
@@ -140,9 +152,8 @@ def do_image(path: Path, folder: Path, networks, constants: dict, position: str)
             traceback.print_exc()
         return row | {"status": "failed", "error": _one_line(error)}
     content = {"made_from": signature, "summary": row}
-    fresh = manifest.with_suffix(".new")  # a crash must not leave half a manifest
-    fresh.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    fresh.replace(manifest)
+    with replaced(manifest) as fresh:
+        fresh.write_text(json.dumps(content, indent=2), encoding="utf-8")
     return row
 
 
@@ -170,7 +181,7 @@ def read_at(constants: dict) -> float:
 
 def write_summary(path: Path, rows: list[dict]):
     """Write the table of all images so far."""
-    with table_writer(path, SUMMARY_COLUMNS) as add:
+    with replaced(path) as fresh, table_writer(fresh, SUMMARY_COLUMNS) as add:
         for row in rows:
             add(row)
 
@@ -186,7 +197,8 @@ def write_run_record(path: Path, constants: dict, networks):
             for name, network in (("generator", generator), ("unet", unet))
         },
     }
-    path.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    with replaced(path) as fresh:
+        fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def print_table(rows: list[dict]):
@@ -236,25 +248,30 @@ def _finished_row(manifest: Path, signature: dict) -> dict | None:
     try:
         stored = json.loads(manifest.read_text("utf-8"))
         return stored["summary"] if stored["made_from"] == signature else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
+    except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one
         return None
 
 
-def _printable(name: str) -> str:
-    """Return a file name with ? for what is no text: a name from a system of another encoding."""
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, ImageReadError) else f"{type(error).__name__}: {text}"
+    text = one_line(str(error)) or type(error).__name__
+    return (
+        text
+        if isinstance(error, ImageReadError | OutputError)
+        else f"{type(error).__name__}: {text}"
+    )
 
 
-def _give_up(error: Exception, debug: bool) -> int:
+def _give_up(error: Exception | str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(" ".join(str(error).split()), file=sys.stderr)
+    print(one_line(str(error)), file=sys.stderr)
     return 2
+
+
+def _quiet_readers():
+    """Leave out what the decoders say of a damaged file; the image's one line has the reason."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _version(package: str) -> str | None:
