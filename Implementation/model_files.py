@@ -54,19 +54,17 @@ def check_model_file(path: Path) -> None:
     for layer in layers:
         _check_layer(layer)
     needed = sum(_weights_of_layers(layers))
-    if needed > stored:
+    if not needed <= stored:  # also where it is no number
         raise UnsafeModelError(f"its layers take {needed} weights, it holds {stored}")
 
 
 def _stored_weights(file: h5py.File) -> int:
     """Count the numbers in a file, of which none may lie in another one."""
-
-    def check_link(name, link):
-        if not isinstance(link, h5py.HardLink):
-            raise UnsafeModelError(f"{name} is a link to another place or file")
-
+    # What is found is returned: h5py does not take exceptions from what it calls.
+    name = file.visititems_links(lambda name, link: None if _is_hard(link) else name)
+    if name is not None:
+        raise UnsafeModelError(f"{name} is a link to another place or file")
     datasets = []
-    file.visititems_links(check_link)
     file.visititems(lambda _, item: datasets.append(item) if _is_dataset(item) else None)
     for dataset in datasets:
         if dataset.external or dataset.is_virtual:
@@ -77,6 +75,10 @@ def _stored_weights(file: h5py.File) -> int:
     if stored > MOST_WEIGHTS:
         raise UnsafeModelError(f"it claims {stored} weights, more than {MOST_WEIGHTS}")
     return stored
+
+
+def _is_hard(link) -> bool:
+    return isinstance(link, h5py.HardLink)
 
 
 def _is_dataset(item) -> bool:

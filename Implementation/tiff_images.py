@@ -182,6 +182,8 @@ def _segment(page: tifffile.TiffPage, index: int) -> bytes:
     # Sought and read at once: asking the page for its decoder or tables moves the file's position.
     file.seek(page.dataoffsets[index])
     data = file.read(page.databytecounts[index])
+    if len(data) != page.databytecounts[index]:
+        raise ImageReadError("the TIFF ends before its pixels do; copy it from its source")
     if data and keyframe.compression in SELF_SIZED_COMPRESSIONS:
         width = keyframe.tilewidth if keyframe.is_tiled else keyframe.imagewidth
         height = keyframe.tilelength if keyframe.is_tiled else keyframe.rowsperstrip
