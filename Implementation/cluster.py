@@ -41,11 +41,12 @@ def rows_from_cluster(jobs: dict[int, Job], constants: dict) -> Iterator[tuple[i
     """Do jobs on the cluster; yield (key of the job, row of the summary) as they finish.
 
     Raises:
-        OSError: no scheduler answers or it was lost, or a disk is full.
+        ConnectionError: no scheduler answers, or it was lost.
+        OSError: a disk is full.
     """
     address = constants["scheduler"]
     with (
-        Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client,
+        _connected(address) as client,
         tqdm(total=len(jobs), bar_format=BAR, leave=False) as bar,
     ):
         sent = send_scripts_and_models(client, constants)
@@ -53,6 +54,16 @@ def rows_from_cluster(jobs: dict[int, Job], constants: dict) -> Iterator[tuple[i
         if not client.nthreads():
             print(f"{address} has no workers yet: the run begins when one joins", file=sys.stderr)
         yield from Submitted(client, jobs, bar).rows()
+
+
+def _connected(address: str) -> Client:
+    try:
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler` or "
+            "set SCHEDULER (--scheduler) to its address"
+        ) from error
 
 
 def send_scripts_and_models(client: Client, constants: dict) -> dict:

@@ -22,8 +22,9 @@ from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
 from nuclei_geojson import geojson_writer
 from nuclei_windows import WindowNuclei, merge, nuclei_of_window, table_columns
+from output_folder import appearing, check_room
 from outputs import table_writer
-from pieces import Pieces, Stage, StripRaster, appearing
+from pieces import Pieces, Stage, StripRaster
 from progress import Progress
 from raster import Raster
 from result_files import publish, write_results
@@ -103,8 +104,10 @@ class Analysis:
         made_from = self._made_from()
         if self._stored_state().get("made_from") != made_from:
             started = time.monotonic()
-            shutil.rmtree(self.partial, ignore_errors=True)
+            self._discard_partial()
             self.partial.mkdir(parents=True)
+            pixels = self.extent.width * self.extent.height
+            check_room(self.partial, 3 * pixels if self.generator else 0)
             microns = self.input_microns or UNET_MICRONS * self.scale
             tissue = find_tissue(self.image, microns, self.settings.tissue_threshold)
             tissue.save(self.tissue_file)
@@ -157,7 +160,7 @@ class Analysis:
             )
         row["seconds"] = round(seconds + time.monotonic() - started, 1)
         publish(self.partial, self.folder)
-        shutil.rmtree(self.partial)
+        self._discard_partial()
         return row
 
     def _made_from(self) -> dict:
@@ -174,6 +177,12 @@ class Analysis:
         if not self.state_file.is_file():
             return {}
         return json.loads(self.state_file.read_text("utf-8"))
+
+    def _discard_partial(self):
+        """Delete the unfinished work; the state first, or a kill meanwhile would leave it alone."""
+        self.state_file.unlink(missing_ok=True)
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
 
     def _super_resolving(self) -> StripRaster:
         """Add the stage that enlarges the input; return the raster of RGB that it fills."""

@@ -1,6 +1,7 @@
 """What is wrong with an image file, as one error type with one clear line."""
 
 import contextlib
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,20 @@ def one_error_type(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        name = " ".join(path.name.split())  # a file name may hold a line break
-        raise ImageReadError(f"{name}: {_explain(error)}") from error
+        raise ImageReadError(one_line(f"{path.name}: {_explain(error)}")) from error
+
+
+def printable(text: str) -> str:
+    """Return a text with ? for what a terminal would obey and for what is no text.
+
+    File names may hold line breaks, control sequences and bytes of another system's encoding.
+    """
+    return "".join("?" if unicodedata.category(sign).startswith("C") else sign for sign in text)
+
+
+def one_line(text: str) -> str:
+    """Return a message as one printable line."""
+    return printable(" ".join(text.split()))
 
 
 def _explain(error: Exception) -> str:
@@ -32,7 +45,7 @@ def _explain(error: Exception) -> str:
         return "it needs more memory than is free; convert it to a tiled TIFF or free some memory"
     if isinstance(error, UnidentifiedImageError):
         return "not an image or slide of a known format; convert it to PNG or TIFF, or remove it"
-    detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    detail = one_line(f"{type(error).__name__}: {error}")[:200]
     return (
         f"truncated, damaged or of an unsupported kind ({detail}); copy it again from its source "
         "or export it as PNG or tiled TIFF"

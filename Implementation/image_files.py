@@ -26,6 +26,7 @@ _FOREIGN = """txt md rst csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html
 IMAGE_SUFFIXES = tuple(f".{name}" for name in _IMAGES.split())
 SLIDE_SUFFIXES = tuple(f".{name}" for name in _SLIDES.split())
 FOREIGN_SUFFIXES = frozenset(f".{name}" for name in _FOREIGN.split())
+MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -53,6 +54,9 @@ class ImageFile:
         full = levels[0]
         if full.width < 1 or full.height < 1:
             raise ImageReadError("the image has no pixels; export it again from its source")
+        if max(full.width, full.height) > MAX_SIDE:
+            found = f"{full.width} x {full.height} pixels, more than {MAX_SIDE} on a side"
+            raise ImageReadError(f"{found}; the file is damaged, copy it again from its source")
         self.full_width, self.full_height = full.width, full.height
         self.full_microns_per_pixel = microns
         # Slides are only made coarser: a finer target would be invented detail, and resampling by

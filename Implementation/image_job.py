@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_analysis import Analysis, Settings
-from image_errors import ImageReadError
+from image_errors import ImageReadError, one_line, printable
 from image_files import open_image
 from networks import Network, blended, load_network
 from nuclei import Separation
-from pieces import appearing
+from output_folder import OutputError, appearing
 from progress import Progress
 from tqdm import tqdm
 
@@ -120,7 +120,7 @@ def finished_row(job: Job) -> dict | None:
     try:
         stored = json.loads(job.manifest.read_text("utf-8"))
         return stored["summary"] if stored["made_from"] == job.made_from else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or a damaged one
+    except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one
         return None
 
 
@@ -165,11 +165,6 @@ def signature(path: Path, networks, constants: dict) -> dict:
     return json.loads(json.dumps(content, default=vars))  # as it reads back from a file
 
 
-def printable(name: str) -> str:
-    """Return a file name with ? for what is no text: a name from a system of another encoding."""
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 def _warning(job: Job, analysis: Analysis) -> str:
     """Say before the long work that it may be done on the wrong scale."""
     size = f"{analysis.extent.width} x {analysis.extent.height}"
@@ -185,5 +180,6 @@ def _empty_row(job: Job) -> dict:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, ImageReadError) else f"{type(error).__name__}: {text}"
+    text = one_line(str(error)) or type(error).__name__
+    ours = isinstance(error, ImageReadError | OutputError)
+    return text if ours else f"{type(error).__name__}: {text}"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from image_errors import one_line
 from keras import layers
+from model_files import UnsafeModelError, check_model_file
 
 # Layers that look at one pixel at a time.
 POINTWISE = (
@@ -81,7 +83,10 @@ def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
     if not path.is_file():
         raise ModelError(f"{kind}: no file {path}; train one or restore the one that ships")
     try:
+        check_model_file(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except UnsafeModelError as error:
+        raise ModelError(f"{kind}: {path} is refused: {one_line(str(error))}") from error
     except Exception as error:  # h5py and Keras raise a dozen kinds, all meaning the same here
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(

@@ -8,13 +8,13 @@ several machines), and a piece that is done twice does no harm.
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from output_folder import appearing
 from raster import Raster
 
 
@@ -123,14 +123,3 @@ class StripRaster:
 
     def _rows(self, number: int) -> int:
         return min(self.strip_height, self.height - number * self.strip_height)
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Give a name of its own for a file that gets its final name once it is complete."""
-    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

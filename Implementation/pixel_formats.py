@@ -3,15 +3,14 @@
 import numpy as np
 from image_errors import ImageReadError
 
-ROW_BLOCK = 256  # rows that are converted at once
+BAND_PIXELS = 2**22  # converted in one go: floats of a whole image would take five times its memory
 
 
 def white_level(pixels: np.ndarray) -> float:
     """White by number type and largest value: 12-bit cameras write 16-bit files."""
     if pixels.dtype == np.uint8:
         return 255.0
-    finite = np.isfinite(pixels) if pixels.dtype.kind == "f" else True
-    largest = float(pixels.max(initial=0, where=finite))
+    largest = float(pixels[np.isfinite(pixels)].max(initial=0))
     ladder = (1, 255, 4095, 65535) if pixels.dtype.kind in "fb" else (255, 4095, 65535)
     return float(next((white for white in ladder if largest <= white), largest))
 
@@ -25,22 +24,20 @@ def to_rgb(pixels: np.ndarray, white: float | None = None) -> np.ndarray:
     samples = pixels.shape[-1]
     if samples > 4:
         raise ImageReadError(f"the image has {samples} channels, not RGB; export it as RGB")
-    if samples == 3 and pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    white = white or white_level(pixels[..., : 3 if samples > 2 else 1])
+    colour = pixels[..., : 3 if samples > 2 else 1]
+    if colour.dtype == np.uint8 and samples in (1, 3):
+        return np.repeat(colour, 3, -1) if samples == 1 else np.ascontiguousarray(colour)
+    white = white or white_level(colour)
     rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
-    # Row blocks: at once, the numbers in between would take many times the image's memory.
-    for top in range(0, len(pixels), ROW_BLOCK):
-        rgb[top : top + ROW_BLOCK] = _block_to_rgb(pixels[top : top + ROW_BLOCK], white)
+    rows = max(1, BAND_PIXELS // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), rows):
+        rgb[top : top + rows] = _band_to_rgb(pixels[top : top + rows], white)
     return rgb
 
 
-def _block_to_rgb(pixels: np.ndarray, white: float) -> np.ndarray:
-    """Convert rows (height, width, samples); return (height, width, 3), or 1 for grey."""
+def _band_to_rgb(pixels: np.ndarray, white: float) -> np.ndarray:
     samples = pixels.shape[-1]
     colour = pixels[..., : 3 if samples > 2 else 1]
-    if colour.dtype == np.uint8 and samples in (1, 3):
-        return colour
     colour = np.nan_to_num(colour.astype(np.float32), posinf=0) * (255 / white)
     if samples in (2, 4):
         opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1

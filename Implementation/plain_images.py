@@ -1,5 +1,7 @@
 """Plain images (PNG, JPEG, BMP, ...), decoded once and held in memory."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -7,7 +9,7 @@ import numpy as np
 from image_errors import ImageReadError
 from image_levels import Source, whole_level
 from PIL import Image
-from pixel_formats import ROW_BLOCK, to_rgb, upright
+from pixel_formats import BAND_PIXELS, to_rgb, upright
 from pixel_sizes import plausible_microns
 
 MAX_PLAIN_PIXELS = 400_000_000  # a plain image is held in memory: 1.2 GB of 8-bit RGB
@@ -17,19 +19,24 @@ PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "JPEG2000"
 
 def open_plain(path: Path, kind: str | None = None, microns: float | None = None) -> Source:
     """Decode a file with Pillow; `kind` and `microns` say what the caller knows better."""
-    # Ours replaces Pillow's own bomb limit, which is lower, and is checked on the header alone.
+    with own_size_limit(), Image.open(path, formats=PILLOW_FORMATS) as image:
+        _check_plain_size(*image.size)
+        image.load()
+        pixels = upright(_pillow_rgb(path, image), image.getexif().get(0x0112, 1))
+        if kind is None:
+            kind, dpi = image.format, image.info.get("dpi")
+            microns = plausible_microns(*(25400 / d for d in dpi)) if dpi and all(dpi) else None
+    return Source(kind, [whole_level(pixels)], microns)
+
+
+@contextlib.contextmanager
+def own_size_limit() -> Iterator[None]:
+    """Lift Pillow's bomb limit, which is lower than ours, for callers that check the header."""
     pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path, formats=PILLOW_FORMATS) as image:
-            _check_plain_size(*image.size)
-            image.load()
-            pixels = upright(_pillow_rgb(path, image), image.getexif().get(0x0112, 1))
-            if kind is None:
-                kind, dpi = image.format, image.info.get("dpi")
-                microns = plausible_microns(*(25400 / d for d in dpi)) if dpi and all(dpi) else None
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = pillow_limit
-    return Source(kind, [whole_level(pixels)], microns)
 
 
 def first_bytes(path: Path) -> bytes:
@@ -61,9 +68,8 @@ def _pillow_rgb(path: Path, image: Image.Image) -> np.ndarray:
         return to_rgb(np.asarray(image))
     mode = "RGBA" if image.has_transparency_data else "RGB"
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    # Row blocks: converted at once, the image would be in memory four times.
-    for top in range(0, image.height, ROW_BLOCK):
-        bottom = min(image.height, top + ROW_BLOCK)
-        rows = image.crop((0, top, image.width, bottom))
-        rgb[top:bottom] = to_rgb(np.asarray(rows.convert(mode)))
+    rows = max(1, BAND_PIXELS // image.width)  # at once, each step would hold a copy of the whole
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb[top : top + rows] = to_rgb(np.asarray(band.convert(mode)))
     return rgb

@@ -46,7 +46,9 @@ class Raster:
         self._check(x, y, width, height)
         for row, source in enumerate(np.ascontiguousarray(pixels, self.dtype)):
             self._file.seek(((y + row) * self.width + x) * self._pixel_bytes)
-            self._file.write(source)
+            left = memoryview(source).cast("B")
+            while left:  # a disk that gets full takes a part and fails at the next write only
+                left = left[self._file.write(left) :]
 
     def _check(self, x, y, width, height):
         if not (0 <= x <= x + width <= self.width and 0 <= y <= y + height <= self.height):

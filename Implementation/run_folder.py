@@ -1,17 +1,20 @@
 """A folder of images, one after the other: nothing that is wrong with one stops the others."""
 
 import json
+import logging
 import platform
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
+from image_errors import one_line, printable
 from image_files import find_images
-from image_job import Job, do_job, finished_row, load_networks, printable, signature
-from networks import ModelError
+from image_job import Job, do_job, finished_row, load_networks, signature
+from output_folder import appearing, folder_name, locked
 from outputs import table_writer
 from progress import BAR, Progress
 from report import write_report
@@ -47,17 +50,24 @@ def run_folder(constants: dict) -> int:
         Exit status, see Final_implementation.main.
     """
     output_folder = Path(constants["output_folder"])
+    if not constants["debug"]:
+        _quiet_readers()
     try:
         paths = find_images(Path(constants["input_folder"]))
         networks = load_networks(constants)
         output_folder.mkdir(parents=True, exist_ok=True)
-        write_run_record(output_folder / "run.json", constants, networks)
-    except (ModelError, OSError, ValueError) as error:
+        lock = locked(output_folder)
+    except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
         return _give_up(error, constants["debug"])
+    with lock:
+        return _run_locked(output_folder, paths, networks, constants)
 
+
+def _run_locked(output_folder: Path, paths: list[Path], networks, constants: dict) -> int:
     jobs = make_jobs(paths, output_folder, networks, constants)
     rows = {}
     try:
+        write_run_record(output_folder / "run.json", constants, networks)
         for number, row in _work_off(jobs, networks, constants):
             rows[number] = row
             write_summary(output_folder / "summary.csv", [rows[n] for n in sorted(rows)])
@@ -65,9 +75,11 @@ def run_folder(constants: dict) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         return 130
-    # A full or read-only disk, or a lost cluster: every further image would fail, too.
-    except OSError as error:
+    except ConnectionError as error:  # to the scheduler
         return _give_up(error, constants["debug"])
+    except OSError as error:  # a full or read-only disk: every further image would fail, too
+        then = "finished images are kept; run the same command again once this is put right"
+        return _give_up(f"{output_folder} cannot be written: {error}; {then}", constants["debug"])
     print(f"Report: {report}")
     print_table([rows[number] for number in sorted(rows)])
     print_unknown_sizes(rows.values())
@@ -114,10 +126,10 @@ def result_names(paths: list[Path]) -> dict[Path, str]:
     Where that, too, is taken (a.png, a.jpg and a_png.tif), a number is added.
     """
     stems = [path.stem.casefold() for path in paths]
-    names, taken = {}, set(RUN_FILES)
+    names, taken = {}, {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
     for path in paths:
         alone = stems.count(path.stem.casefold()) == 1
-        first = printable(path.stem if alone else path.name.replace(".", "_"))
+        first = folder_name(path.stem if alone else path.name.replace(".", "_"))
         candidates = chain([first], (f"{first}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
@@ -126,7 +138,7 @@ def result_names(paths: list[Path]) -> dict[Path, str]:
 
 def write_summary(path: Path, rows: list[dict]):
     """Write the table of all images so far."""
-    with table_writer(path, SUMMARY_COLUMNS) as add:
+    with appearing(path) as fresh, table_writer(fresh, SUMMARY_COLUMNS) as add:
         for row in rows:
             add(row)
 
@@ -142,7 +154,8 @@ def write_run_record(path: Path, constants: dict, networks):
             for name, network in (("generator", generator), ("unet", unet))
         },
     }
-    path.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    with appearing(path) as fresh:
+        fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
 def print_table(rows: list[dict]):
@@ -182,11 +195,17 @@ def _shown(value, form: str, unit: str = "") -> str:
     return "-" if value is None else f"{value:{form}}{unit}"
 
 
-def _give_up(error: Exception, debug: bool) -> int:
+def _give_up(error: Exception | str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(" ".join(str(error).split()), file=sys.stderr)
+    print(one_line(str(error)), file=sys.stderr)
     return 2
+
+
+def _quiet_readers():
+    """Leave out what the decoders say of a damaged file; the image's one line has the reason."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _version(package: str) -> str | None:

@@ -1,6 +1,7 @@
 """TIFF and OME-TIFF through tifffile; of slides, a read decodes only the tiles it touches."""
 
 import contextlib
+import io
 import math
 from pathlib import Path
 
@@ -8,11 +9,17 @@ import numpy as np
 import tifffile
 from image_errors import ImageReadError
 from image_levels import BLOCK, Level, Source, cached_blocks, whole_level
+from PIL import Image
 from pixel_formats import to_rgb, upright, white_level
 from pixel_sizes import tiff_microns
-from plain_images import MAX_PLAIN_PIXELS, open_plain
+from plain_images import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 
 WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
+# Codes of TIFF's compressions. The decoders of the first are given the size that must come out...
+SIZED_COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)  # none, LZW, deflate, zstd, ...
+# ... while JPEG, JPEG 2000 and WebP say their own, up to gigabytes in a file of a few bytes.
+SELF_SIZED_COMPRESSIONS = (6, 7, 33003, 33004, 33005, 34712, 34927, 50001)
+SELF_SIZED_FORMATS = ("JPEG", "JPEG2000", "WEBP")  # as Pillow, which reads their sizes, names them
 
 
 def open_tiff(path: Path) -> Source:
@@ -45,6 +52,8 @@ def _open_plain_tiff(path: Path, tif: tifffile.TiffFile) -> Source:
     if page.dtype is None or page.dtype.itemsize == 1:
         return open_plain(path, kind, microns)
     _check_tiff_page(page)
+    for index in range(len(page.dataoffsets)):
+        _segment(page, index)
     rgb = to_rgb(_samples_last(page, page.asarray()))
     rgb = 255 - rgb if page.photometric == WHITE_IS_ZERO else rgb
     pixels = upright(rgb, page.tags.valueof("Orientation", 1))
@@ -69,6 +78,10 @@ def _check_tiff_page(page: tifffile.TiffPage) -> None:
     if not _is_grey_or_rgb(page.keyframe):
         name = getattr(photometric, "name", photometric)
         raise ImageReadError(f"a TIFF with {name} colours cannot be read; convert it to RGB")
+    compression = page.keyframe.compression
+    if compression not in SIZED_COMPRESSIONS + SELF_SIZED_COMPRESSIONS:
+        name = getattr(compression, "name", compression)
+        raise ImageReadError(f"a TIFF compressed as {name} cannot be read; export it as JPEG")
     ends = np.asarray(page.dataoffsets, np.uint64) + np.asarray(page.databytecounts, np.uint64)
     if ends.size == 0 or int(ends.max()) > page.parent.filehandle.size:
         raise ImageReadError("the TIFF is truncated, pixels are missing; copy it from its source")
@@ -84,12 +97,10 @@ class _TiffBlocks:
             raise ImageReadError(f"{found}, not RGB; save one RGB plane")
         for each in pages:
             _check_tiff_page(each)
-        self.page, self.memory_maps = page, []
+        self.page = page
         self.width = page.tilewidth if page.is_tiled else page.imagewidth
         self.height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
         if page.is_memmappable:  # uncompressed in one piece: any part is there without the rest
-            maps = [each.asarray(out="memmap") for each in pages]
-            self.memory_maps = [_samples_last(page, each) for each in maps]
             self.width = self.height = BLOCK
         if self.width * self.height > MAX_PLAIN_PIXELS:
             found = f"a TIFF compressed in pieces of {self.width} x {self.height} pixels"
@@ -98,17 +109,21 @@ class _TiffBlocks:
         self.down = math.ceil(page.imagelength / self.height)
         # The samples of a pixel lie together, or each in a plane of its own, or in pages.
         separate = page.samplesperpixel if page.planarconfig == 2 else 1
-        plane_size = self.across * self.down
-        self.planes = [(each, number * plane_size) for each in pages for number in range(separate)]
+        self.planes = [(each, number) for each in pages for number in range(separate)]
 
     def read(self, column: int, row: int) -> np.ndarray | None:
         """Return a block (height, width, samples) as stored; None for one that is left out."""
-        if self.memory_maps:
+        if self.page.is_memmappable:
             y, x = row * self.height, column * self.width
-            parts = [plane[y : y + self.height, x : x + self.width] for plane in self.memory_maps]
+            height = min(self.height, self.page.imagelength - y)
+            width = min(self.width, self.page.imagewidth - x)
+            parts = [_read_part(*plane, x, y, width, height) for plane in self.planes]
         else:
-            number = row * self.across + column
-            parts = [decode_segment(page, start + number) for page, start in self.planes]
+            index = row * self.across + column
+            plane_size = self.across * self.down
+            parts = [
+                decode_segment(page, plane * plane_size + index) for page, plane in self.planes
+            ]
         return None if any(part is None for part in parts) else np.concatenate(parts, axis=-1)
 
     def sample(self) -> np.ndarray:
@@ -135,14 +150,45 @@ class _TiffBlocks:
         )
 
 
+def _read_part(page, plane: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """Read a part of a plane of an uncompressed page as (height, width, samples).
+
+    Not through a memory map: the system kills a program whose mapped file is cut short or whose
+    network share goes away.
+    """
+    keyframe, file = page.keyframe, page.parent.filehandle
+    samples = 1 if keyframe.planarconfig == 2 else keyframe.samplesperpixel
+    dtype = keyframe.dtype.newbyteorder(page.parent.byteorder)
+    part = np.empty((height, width, samples), dtype)
+    for row, target in enumerate(part, start=y + plane * keyframe.imagelength):
+        place = (row * keyframe.imagewidth + x) * samples * dtype.itemsize
+        file.seek(page.dataoffsets[0] + place)
+        if file.readinto(target) != target.nbytes:
+            raise ImageReadError("the TIFF ends before its pixels do; copy it from its source")
+    return part.astype(keyframe.dtype, copy=False)
+
+
 def decode_segment(page: tifffile.TiffPage, index: int) -> np.ndarray | None:
     """Decode one tile or strip as (height, width, samples); None where it is left out."""
-    count, file, keyframe = page.databytecounts[index], page.parent.filehandle, page.keyframe
-    if count == 0:
-        return None
-    # Read at once: asking the page for its decoder or tables moves the file's position.
-    file.seek(page.dataoffsets[index])
-    data = file.read(count)
+    data, keyframe = _segment(page, index), page.keyframe
     tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
-    decoded = keyframe.decode(data, index, **tables)[0]
+    decoded = keyframe.decode(data, index, **tables)[0] if data else None
     return None if decoded is None else decoded[0]
+
+
+def _segment(page: tifffile.TiffPage, index: int) -> bytes:
+    """Read a tile or strip as stored; refuse one of more pixels than its page has room for."""
+    file, keyframe = page.parent.filehandle, page.keyframe
+    # Sought and read at once: asking the page for its decoder or tables moves the file's position.
+    file.seek(page.dataoffsets[index])
+    data = file.read(page.databytecounts[index])
+    if len(data) != page.databytecounts[index]:
+        raise ImageReadError("the TIFF ends before its pixels do; copy it from its source")
+    if data and keyframe.compression in SELF_SIZED_COMPRESSIONS:
+        width = keyframe.tilewidth if keyframe.is_tiled else keyframe.imagewidth
+        height = keyframe.tilelength if keyframe.is_tiled else keyframe.rowsperstrip
+        with own_size_limit(), Image.open(io.BytesIO(data), formats=SELF_SIZED_FORMATS) as image:
+            if image.width > width or image.height > height:
+                found = f"{image.width} x {image.height} pixels in a place for {width} x {height}"
+                raise ImageReadError(f"{found}; the TIFF is damaged, copy it from its source")
+    return data
