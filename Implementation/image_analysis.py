@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from confidence import nucleus_confidence
+from evidence import domain_warning, errors_at, judge_super_resolution, write_evidence
 from image_files import ImageFile
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation, measure, separate, tissue_mask
 from outputs import geojson_writer, nucleus_feature, table_writer
 from progress import Progress
+from provenance import model_hashes, software_note
 from raster import Raster, preview
 from result_files import publish, write_results
 from scipy import ndimage
@@ -72,6 +75,8 @@ class Analysis:
         self.extent = Window(0, 0, image.width * self.scale, image.height * self.scale)
         self.partial = folder / ".partial"
         self.state_file = self.partial / "state.json"
+        self.hashes = model_hashes(generator, unet)
+        self.errors = None  # raster of the expected error of super-resolution
 
     def run(self) -> dict:
         """Write all results of the image; return its row of the summary."""
@@ -84,14 +89,20 @@ class Analysis:
         # A nucleus on glass may fill too little of a thumbnail pixel beside the one that shows it.
         self.near_tissue = ndimage.binary_dilation(self.tissue, np.ones((3, 3)))
         row = self._describe()
+        row["warning"] = domain_warning(self.image, self.tissue, self.input_microns, self.scale)
+        judgement = None
         with ExitStack() as self.open_rasters:  # closed before they are deleted
             pixels = self._super_resolve(state) if self.generator else self.image
             labels = None
+            if self.generator:
+                judgement = self._judge(pixels)
+                row |= judgement.columns()
             if self.unet:
                 maps = self._segment(state, pixels)
                 labels, figures = self._separate(pixels, maps)
                 row |= self._summarise(figures)
             self.progress.stage("writing")
+            note = software_note(self.hashes)
             write_results(
                 self.partial,
                 self.image,
@@ -100,7 +111,12 @@ class Analysis:
                 labels,
                 self.microns,
                 self.settings.jpeg_quality,
+                note,
+                row["warning"],
             )
+            if judgement:
+                write_evidence(self.partial, judgement, self.errors, self.input_microns, note)
+        row |= self.hashes
         row["seconds"] = round(time.monotonic() - started, 1)
         publish(self.partial, self.folder)
         shutil.rmtree(self.partial)
@@ -163,6 +179,13 @@ class Analysis:
             raster.write(window.x, window.y, np.clip(np.rint(tile), 0, 255).astype(np.uint8))
         return raster
 
+    def _judge(self, pixels):
+        """Compare what was super-resolved with the input; fill the raster of expected errors."""
+        self.errors = self._raster("errors.raw", self.input_extent, 1, np.uint8)
+        tiles = grid(self.image.width, self.image.height, self.settings.tile_size)
+        windows = [window for window in tiles if self._holds_tissue(window, 1)]
+        return judge_super_resolution(self.image, pixels, self.errors, self.scale, windows)
+
     def _segment(self, state, pixels) -> Raster:
         """Fill the raster of the U-net's maps, at the U-net's own pixel size, in 1/255."""
         self.progress.stage("segmenting")
@@ -212,7 +235,7 @@ class Analysis:
         sums = {"count": 0, "area": 0.0, "area_squared": 0.0}
         with (
             table_writer(self.partial / "nuclei.csv", self._columns()) as add_row,
-            geojson_writer(self.partial / "nuclei.geojson") as add_feature,
+            geojson_writer(self.partial / "nuclei.geojson", self.hashes) as add_feature,
         ):
             for window in grid(self.extent.width, self.extent.height, NUCLEI_WINDOW):
                 if self._holds_tissue(window, self.scale):
@@ -225,7 +248,9 @@ class Analysis:
     def _columns(self):
         empty = np.zeros((8, 8), np.int32)
         columns = measure(empty, np.zeros((8, 8, 3), np.uint8), empty, self.microns)
-        return [name for name in columns if name != "bbox"] + ["touches_border"]
+        trust = nucleus_confidence(empty, np.zeros((8, 8, 3), np.uint8), empty)
+        names = [*columns, *(trust if self.generator else ()), "touches_border"]
+        return [name for name in names if name != "bbox"]
 
     def _nuclei(self, window, pixels, read_maps, raster, sums):
         """Yield (row of the table, GeoJSON feature) of the nuclei that belong to a window."""
@@ -234,7 +259,11 @@ class Analysis:
         box = (around.x, around.y, around.width, around.height)
         maps = read_maps(*box).astype(np.float32) / 255
         labels = separate(maps[..., 0], maps[..., 1], microns, self.settings.separation)
-        columns = measure(labels, pixels.read(*box), maps[..., 0], self.microns)
+        picture = pixels.read(*box)
+        columns = measure(labels, picture, maps[..., 0], self.microns)
+        if self.generator:
+            errors = errors_at(self.errors, box, self.scale)
+            columns |= nucleus_confidence(labels, picture, errors)
         boxes = columns.pop("bbox")
         columns = _shifted(columns, around, self.microns)
         x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y

@@ -9,12 +9,14 @@ from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
+from evidence import EVIDENCE_COLUMNS
 from image_analysis import Analysis, Settings
 from image_files import ImageReadError, find_images, open_image
 from networks import ModelError, Network, blended, load_network
 from nuclei import Separation
 from outputs import table_writer
 from progress import Progress
+from provenance import differences, read_run
 from report import write_report
 from tqdm import tqdm
 
@@ -38,12 +40,17 @@ SUMMARY_COLUMNS = (
     "sd_area_um2",
     "mean_area_px2",
     "sd_area_px2",
+    *EVIDENCE_COLUMNS,
+    "generator_sha256",
+    "unet_sha256",
     "seconds",
 )
 
 
-def run_folder(constants: dict) -> int:
+def run_folder(constants: dict, from_run: Path | None = None) -> int:
     """Do what Final_implementation.py promises; `constants` are its constants by flag name.
+
+    from_run: run.json of the run that this one repeats, None where it repeats none.
 
     Returns:
         Exit status, see Final_implementation.main.
@@ -52,11 +59,14 @@ def run_folder(constants: dict) -> int:
     try:
         paths = find_images(Path(constants["input_folder"]))
         networks = load_networks(constants)
+        earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         output_folder.mkdir(parents=True, exist_ok=True)
-        write_run_record(output_folder / "run.json", constants, networks)
+        record = write_run_record(output_folder / "run.json", constants, networks)
     except (ModelError, OSError, ValueError) as error:
         return _give_up(error, constants["debug"])
 
+    for line in differences(earlier, record) if earlier else ():
+        print(f"Not the same as in {from_run}: {line}", file=sys.stderr)
     rows = []
     names = result_names(paths)
     try:
@@ -175,8 +185,8 @@ def write_summary(path: Path, rows: list[dict]):
             add(row)
 
 
-def write_run_record(path: Path, constants: dict, networks):
-    """Write what is needed to repeat the run: constants, versions, models."""
+def write_run_record(path: Path, constants: dict, networks) -> dict:
+    """Write what is needed to repeat the run: constants, versions, models; return it."""
     generator, unet = networks
     record = {
         "constants": constants,
@@ -187,6 +197,7 @@ def write_run_record(path: Path, constants: dict, networks):
         },
     }
     path.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    return record
 
 
 def print_table(rows: list[dict]):
@@ -205,6 +216,8 @@ def print_table(rows: list[dict]):
         cells.append(_shown(row.get(f"mean_area_{unit}"), ".1f", f" {unit}"))
         cells.append(_shown(row["seconds"], ".1f"))
         print(f"{row['image']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
+        if row.get("warning"):
+            print(f"{'':{width}}  warning: {row['warning']}")
 
 
 def _shown(value, form: str, unit: str = "") -> str:
