@@ -5,7 +5,14 @@
 Every image is segmented and compared with the label map of the same name. Several image folders
 over the same labels (enlarged low resolution, super-resolved, high resolution) come out as one
 table. Binary masks give pixel figures only, unless CONNECTED_COMPONENTS says that their connected
-components are the nuclei. Every constant below is also a flag: see --help.
+components are the nuclei.
+
+    python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
+
+asks of sharp images whether super-resolution helps: each is made small by two fixed degradations,
+enlarged again by bicubic interpolation and by the generator, and segmented in all versions. Two
+tables follow that say whether the confidence predicts errors. Labels are used if there are any.
+Every constant below is also a flag: see --help.
 """
 
 import os
@@ -28,6 +35,8 @@ UNET = ROOT / "models" / "Unet.h5"
 PROBABILITY_THRESHOLD = 0.55
 SEED_RISE = 0.15  # rise of a summit that makes a nucleus of its own
 SMALLEST_NUCLEUS = 6.0  # um2
+GENERATOR = ROOT / "models" / "generator.h5"
+DID_IT_HELP = False  # True: the images are sharp; degrade, super-resolve and compare
 COMPARE_SEPARATIONS = False  # True: also connected components and distance-transform watershed
 
 # --- Output ---
@@ -44,6 +53,8 @@ def main(
     probability_threshold: float = PROBABILITY_THRESHOLD,
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
+    generator: Path = GENERATOR,
+    did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
@@ -54,7 +65,9 @@ def main(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from evaluation import evaluate, pair_with_labels, print_table, write_rows
+    from did_it_help import SHOWN as HELP_SHOWN
+    from did_it_help import examine, pairs_for_help, print_trust
+    from evaluation import SHOWN, evaluate, pair_with_labels, print_table, write_rows
     from networks import ModelError, load_network
     from nuclei import Separation
 
@@ -63,20 +76,26 @@ def main(
         rise=seed_rise,
         smallest_nucleus=smallest_nucleus,
     )
+    trust, shown = None, SHOWN
+    how = separation, microns_per_pixel, connected_components
     try:
         network = load_network(unet, "U-net", scale=1, channels=2)
-        pairs = {
-            folder: pair_with_labels(folder, label_folder, image_names) for folder in image_folders
-        }
-        rows = evaluate(
-            pairs, network, separation, microns_per_pixel, connected_components, compare_separations
-        )
+        if did_it_help:
+            sharpener = load_network(generator, "generator", scale=4, channels=3)
+            pairs = pairs_for_help(image_folders, label_folder, image_names)
+            rows, trust = examine(pairs, sharpener, network, *how)
+            shown = HELP_SHOWN
+        else:
+            pairs = {f: pair_with_labels(f, label_folder, image_names) for f in image_folders}
+            rows = evaluate(pairs, network, *how, compare_separations)
         write_rows(output_file, rows)
     except (ModelError, OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    print_table(rows)
-    print(f"\na row per image is in {output_file}")
+    print_table(rows, shown)
+    if trust:
+        print_trust(trust)
+    print(f"\na row per image{' and version' if trust else ''} is in {output_file}")
     return 0
 
 
