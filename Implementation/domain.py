@@ -1,6 +1,6 @@
 """Is this an image of the kind that the networks were trained on? If not, why not, in a few words.
 
-Six plain measures of the input at about 1 um per pixel, each with a limit far from what H&E of
+Plain measures of the input at about 1 um per pixel, each with a limit far from what H&E of
 eight sources shows (models/README.md has the table): an image is never refused, only flagged.
 
 Colour is judged in optical density, where a stain has one hue however strong it is: hematoxylin
@@ -24,6 +24,7 @@ MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E to .16, DAB f
 LEAST_COLOUR = 0.05  # difference of the channels' densities / mean density; H&E from .14, grey 0
 MOST_CLIPPED = 0.30  # share of tissue pixels with a channel at its end; H&E to .14
 LEAST_FINE = -2.0  # log10(fine / medium detail) without noise; H&E from -1.7, sigma 3 um below -2.2
+LEAST_DETAIL = -4.0  # log10(fine / coarse detail) without noise; H&E from -3.4
 MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E to -1.24, white noise 0
 PIXEL_SIZES = (0.5, 2.0)  # times the nominal pixel size
 NOMINAL_MICRONS = 1.0  # um per pixel that the generator was trained on
@@ -40,6 +41,8 @@ class Signs:
         colour: mean difference between the channels' densities / mean density.
         clipped: share of tissue pixels with a channel at either end of its range.
         fine: log10 of fine over medium detail, noise taken off.
+        detail: log10 of fine over coarse detail, noise taken off; blur strong enough to take the
+            medium detail, too, shows here only.
         flat: log10 of the finest over coarse detail.
     """
 
@@ -48,6 +51,7 @@ class Signs:
     colour: float
     clipped: float
     fine: float
+    detail: float
     flat: float
 
 
@@ -61,7 +65,7 @@ def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
     """
     share = float(tissue.mean())
     if share < LEAST_TISSUE:
-        return Signs(share, *[math.nan] * 5)
+        return Signs(share, *[math.nan] * 6)
     side_x, side_y = min(PATCH, width), min(PATCH, height)
     colours, clipped, spectra = [], [], []
     for x, y in patch_corners(width, height, tissue):
@@ -74,8 +78,8 @@ def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
         colours.append(cv2.blur(patch, (2, 2))[mask])  # single pixels carry the camera's noise
         spectra.append(spectrum(patch))
     foreign, colour = colour_signs(np.concatenate(colours))
-    fine, flat = detail_signs(np.mean(spectra, axis=0))
-    return Signs(share, foreign, colour, float(np.concatenate(clipped).mean()), fine, flat)
+    detail = detail_signs(np.mean(spectra, axis=0))
+    return Signs(share, foreign, colour, float(np.concatenate(clipped).mean()), *detail)
 
 
 def patch_corners(width: int, height: int, tissue: np.ndarray) -> list[tuple[int, int]]:
@@ -121,12 +125,13 @@ def spectrum(patch: np.ndarray) -> np.ndarray:
     return np.bincount(ring, power.ravel(), 32) / np.maximum(1, np.bincount(ring, minlength=32))
 
 
-def detail_signs(power: np.ndarray) -> tuple[float, float]:
-    """Return (fine, flat), see `Signs`, of the mean spectrum of an image's patches."""
+def detail_signs(power: np.ndarray) -> tuple[float, float, float]:
+    """Return (fine, detail, flat), see `Signs`, of the mean spectrum of an image's patches."""
     band = {name: float(power[slice(*limits)].mean()) for name, limits in BANDS.items()}
     noise = 0.9 * band["noise"]  # what is left there is mostly noise, which is alike everywhere
-    fine = math.log10(max(band["fine"] - noise, 1e-3) / max(band["medium"] - noise, 1e-3))
-    return fine, math.log10((band["finest"] + 1e-6) / (band["coarse"] + 1e-6))
+    fine, medium, coarse = (max(band[n] - noise, 1e-3) for n in ("fine", "medium", "coarse"))
+    flat = math.log10((band["finest"] + 1e-6) / (band["coarse"] + 1e-6))
+    return math.log10(fine / medium), math.log10(fine / coarse), flat
 
 
 def warnings_of(signs: Signs, relative_size: float | None, side: int) -> list[str]:
@@ -151,6 +156,6 @@ def warnings_of(signs: Signs, relative_size: float | None, side: int) -> list[st
     if side >= SMALLEST_PATCH:
         if signs.flat > MOST_FLAT:
             found.append("noise: as much fine detail as coarse")
-        elif signs.fine < LEAST_FINE:
+        elif signs.fine < LEAST_FINE or signs.detail < LEAST_DETAIL:
             found.append("out of focus or enlarged: no fine detail")
     return found
