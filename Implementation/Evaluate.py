@@ -5,7 +5,14 @@
 Every image is segmented and compared with the label map of the same name. Several image folders
 over the same labels (enlarged low resolution, super-resolved, high resolution) come out as one
 table. Binary masks give pixel figures only, unless CONNECTED_COMPONENTS says that their connected
-components are the nuclei. Every constant below is also a flag: see --help.
+components are the nuclei.
+
+    python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
+
+asks of sharp images whether super-resolution helps: each is made small by two fixed degradations,
+enlarged again by bicubic interpolation and by the generator, and segmented in all versions. Two
+tables follow that say whether the confidence predicts errors. Labels are used if there are any.
+Every constant below is also a flag: see --help.
 """
 
 import os
@@ -28,6 +35,8 @@ UNET = ROOT / "models" / "Unet.h5"
 PROBABILITY_THRESHOLD = 0.55
 SEED_RISE = 0.15
 SMALLEST_NUCLEUS = 6.0  # um2
+DID_IT_HELP = False
+GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 COMPARE_SEPARATIONS = False
 
 # --- Output ---
@@ -44,6 +53,8 @@ def main(
     probability_threshold: float = PROBABILITY_THRESHOLD,
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
+    generator: Path = GENERATOR,
+    did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
@@ -59,6 +70,9 @@ def main(
         probability_threshold: a pixel is nucleus above this probability.
         seed_rise: rise of a summit of the relief that makes a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
+        generator: super-resolution model (.h5) for did_it_help.
+        did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
+            super-resolved and high resolution.
         compare_separations: judge connected components and the distance-transform watershed, too.
         output_file: CSV with a row per image and method.
 
@@ -66,13 +80,17 @@ def main(
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
     named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
-    for name, folder in [*named, ("LABEL_FOLDER (--label-folder)", label_folder)]:
+    if not did_it_help:  # which takes high resolution for the truth where there are no labels
+        named.append(("LABEL_FOLDER (--label-folder)", label_folder))
+    for name, folder in named:
         if not folder.is_dir():
             print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
             return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from evaluation import evaluate, pair_with_labels, print_table, write_rows
+    from did_it_help import SHOWN as HELP_SHOWN
+    from did_it_help import examine, pairs_for_help, print_trust
+    from evaluation import SHOWN, evaluate, pair_with_labels, print_table, write_rows
     from networks import ModelError, load_network
     from nuclei import Separation
 
@@ -81,20 +99,26 @@ def main(
         rise=seed_rise,
         smallest_nucleus=smallest_nucleus,
     )
+    trust, shown = None, SHOWN
+    how = separation, microns_per_pixel, connected_components
     try:
         network = load_network(unet, "U-net", scale=1, channels=2)
-        pairs = {
-            folder: pair_with_labels(folder, label_folder, image_names) for folder in image_folders
-        }
-        rows = evaluate(
-            pairs, network, separation, microns_per_pixel, connected_components, compare_separations
-        )
+        if did_it_help:
+            sharpener = load_network(generator, "generator", scale=4, channels=3)
+            pairs = pairs_for_help(image_folders, label_folder, image_names)
+            rows, trust = examine(pairs, sharpener, network, *how)
+            shown = HELP_SHOWN
+        else:
+            pairs = {f: pair_with_labels(f, label_folder, image_names) for f in image_folders}
+            rows = evaluate(pairs, network, *how, compare_separations)
         write_rows(output_file, rows)
     except (ModelError, OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    print_table(rows)
-    print(f"\na row per image is in {output_file}")
+    print_table(rows, shown)
+    if trust:
+        print_trust(trust)
+    print(f"\na row per image{' and version' if trust else ''} is in {output_file}")
     return 0
 
 

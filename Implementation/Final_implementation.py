@@ -7,15 +7,18 @@ Put images or slides into INPUT_FOLDER and run
 Each image is super-resolved x4, its nuclei are outlined, separated and measured, and pictures,
 tables and QuPath files are written to OUTPUT_FOLDER. An interrupted run is started again with the
 same command: finished images are skipped, an unfinished one goes on where it stopped. Every
-constant below is also a flag: see --help.
+constant below is also a flag: see --help. `--from-run run.json` takes the constants of an earlier
+run instead; flags given beside it count more.
 """
 
+import functools
 import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from provenance import constants_of_run, path_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,6 +88,7 @@ def main(
     geojson_gzip: bool = GEOJSON_GZIP,
     jpeg_quality: int = JPEG_QUALITY,
     debug: bool = DEBUG,
+    from_run: Path | None = None,
 ) -> int:
     """Super-resolve, segment and measure every image of a folder.
 
@@ -114,11 +118,14 @@ def main(
         geojson_gzip: compress nuclei.geojson.
         jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
         debug: show the whole traceback of an error.
+        from_run: run.json of an earlier run; on the command line its constants replace the defaults
+            of all other flags. A model or package that has changed since is named.
 
     Returns:
         Exit status: 0, or 1 if an image failed, 2 if nothing could be started, 130 if interrupted.
     """
-    constants = {name: str(v) if isinstance(v, Path) else v for name, v in locals().items()}
+    constants = {n: str(v.absolute()) if isinstance(v, Path) else v for n, v in locals().items()}
+    del constants["from_run"]
     wrong = _wrong_constants(constants)
     if wrong:
         print(wrong, file=sys.stderr)
@@ -127,7 +134,18 @@ def main(
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     from run_folder import run_folder
 
-    return run_folder(constants)
+    return run_folder(constants, from_run)
+
+
+def command_line(arguments: list[str]) -> int:
+    """Run `main` with flags; behind --from-run with the constants of that run as defaults."""
+    earlier = path_of_run(arguments)
+    try:
+        constants = constants_of_run(earlier, main) if earlier else {}
+    except (OSError, ValueError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return tyro.cli(functools.partial(main, **constants), args=arguments)
 
 
 def _wrong_constants(constants: dict) -> str | None:
@@ -157,4 +175,4 @@ def _wrong_constants(constants: dict) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(command_line(sys.argv[1:]))

@@ -18,6 +18,8 @@ from tqdm import tqdm
 TILE = 1024  # pixels per side of a tile for the U-net
 IMAGE_MARK, MASK_MARK = "_crop", "_labeled_mask_corrected"  # names of the TCIA layout
 SHOWN = {
+    "true_count": "true",
+    "predicted_count": "found",
     "pixel_accuracy": "pixel acc",
     "background_accuracy": "all-backgr",
     "dice": "Dice",
@@ -165,19 +167,22 @@ def write_rows(path: Path, rows: list[dict]):
             add(row)
 
 
-def print_table(rows: list[dict]):
-    """Print the mean over the images for each folder and method, with the number of images."""
+def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):
+    """Print the mean over the images for each folder and method, with the number of images.
+
+    shown: {figure: heading of its column}.
+    """
     groups = {}
     for row in rows:
         groups.setdefault((row["folder"], row["method"]), []).append(row)
     names = {key: f"{Path(key[0]).name}, {key[1]}" for key in groups}
     width = max(map(len, names.values()))
-    print(f"\n{'':{width}}{'n':>5}" + "".join(f"{title:>11}" for title in SHOWN.values()))
+    print(f"\n{'':{width}}{'n':>5}" + "".join(f"{title:>11}" for title in shown.values()))
     for key, group in groups.items():
-        figures = [{name: row[name] for name in SHOWN if name in row} for row in group]
+        figures = [{name: row[name] for name in shown if name in row} for row in group]
         for figure in figures:
             if "count_error" in figure:
                 figure["count_error"] = abs(figure["count_error"])
         means = mean_of(figures)
-        cells = "".join(f"{means[n]:>11.3f}" if n in means else f"{'-':>11}" for n in SHOWN)
+        cells = "".join(f"{means[n]:>11.3f}" if n in means else f"{'-':>11}" for n in shown)
         print(f"{names[key]:{width}}{len(group):>5}{cells}")

@@ -39,7 +39,16 @@ def draw_outlines(image, labels, colour=OUTLINE, width=1):
     return outlined
 
 
-def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel, detail=None):
+def write_figure(
+    path,
+    low_resolution,
+    super_resolved,
+    labels,
+    microns_per_pixel,
+    detail=None,
+    software_note=None,
+    warning="",
+):
     """Write the side-by-side figure of one field (PNG, 300 dpi).
 
     Panels: low resolution, super-resolved, nuclei outlined; below each the same small field, the
@@ -50,6 +59,7 @@ def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel
     where unknown, and the scale bar then states pixels. detail: where these are reduced previews,
     a function that returns the same three for a field (x, y, width, height) of the preview at full
     resolution, with the preview's reduction factor as attribute `step`; None otherwise.
+    software_note: content of the PNG's Software field. warning: stands above the panels.
     """
     panels = _panels(low_resolution, super_resolved, labels)
     height, width = super_resolved.shape[:2]
@@ -66,7 +76,9 @@ def write_figure(path, low_resolution, super_resolved, labels, microns_per_pixel
         _frame(whole, field)
     for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
         _scale_bar(axis, shown_width, microns_per_pixel)
-    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+    if warning:
+        figure.suptitle(f"Warning: {warning}", fontsize=7, color="#a3261b", wrap=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png", metadata={"Software": software_note})
 
 
 def _figure_size(columns, panel_ratio):

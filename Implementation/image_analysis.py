@@ -17,6 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from evidence import (
+    Judgement,
+    domain_warning,
+    errors_of,
+    judge_super_resolution,
+    write_evidence,
+)
 from image_files import ImageFile
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
@@ -26,6 +33,7 @@ from output_folder import appearing, check_room
 from outputs import table_writer
 from pieces import Pieces, Stage, StripRaster
 from progress import Progress
+from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
 from tiling import Window, expanded, grid, predict_tiles, resampled, resized
@@ -84,6 +92,7 @@ class Analysis:
         self.partial = folder / ".partial"
         self.state_file = self.partial / "state.json"
         self.tissue_file = self.partial / "tissue.npz"
+        self.hashes = model_hashes(generator, unet)
 
     def run(self) -> dict:
         """Write all results of the image; return its row of the summary."""
@@ -141,13 +150,19 @@ class Analysis:
             for number in range(len(stage.sizes))
         )
         row = self._describe()
-        path = self.partial / "labels.raw"
-        path.unlink(missing_ok=True)
+        row["warning"] = domain_warning(
+            self.image, self.tissue.mask, self.input_microns, self.scale
+        )
+        note = software_note(self.hashes)
         with ExitStack() as files:  # closed before they are deleted
             labels = None
+            if self.generator:
+                errors = self._fresh_raster(files, "errors.raw", self.input_extent, np.uint8)
+                judgement = self._judge(errors)
+                row |= judgement.columns()
+                write_evidence(self.partial, judgement, errors, self.input_microns, note)
             if self.unet:
-                size = self.extent.width, self.extent.height
-                labels = files.enter_context(Raster(path, *size, 1, np.uint32))
+                labels = self._fresh_raster(files, "labels.raw", self.extent, np.uint32)
                 row |= self._summarise(self._merge(labels))
             write_results(
                 self.partial,
@@ -157,7 +172,10 @@ class Analysis:
                 labels,
                 self.microns,
                 self.settings.jpeg_quality,
+                note,
+                row["warning"],
             )
+        row |= self.hashes
         row["seconds"] = round(seconds + time.monotonic() - started, 1)
         publish(self.partial, self.folder)
         self._discard_partial()
@@ -189,6 +207,22 @@ class Analysis:
         return self._predicting(
             "super-resolving", "pixels", self.generator, self.image.read, self.input_extent, 1.0
         )
+
+    def _judge(self, errors: Raster) -> Judgement:
+        """Compare what was super-resolved with the input; fill the raster of expected errors."""
+        tiles = grid(self.image.width, self.image.height, self.settings.tile_size)
+        windows = [window for window in tiles if self.tissue.is_in(window, 1)]
+        return judge_super_resolution(self.image, self.pixels, errors, self.scale, windows)
+
+    def _errors(self, place: Window) -> np.ndarray | None:
+        """Return the expected error of a rectangle of the output, None without a generator."""
+        return self.generator and errors_of(self.image, self.pixels, place, self.scale)
+
+    def _fresh_raster(self, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
+        """Open a raster of one channel, all zero, until `files` are closed."""
+        path = self.partial / name
+        path.unlink(missing_ok=True)
+        return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
 
     def _segmenting(self) -> StripRaster:
         """Add the stage that fills the U-net's maps, in 1/255; return their raster.
@@ -272,6 +306,7 @@ class Analysis:
                     self.extent,
                     read_maps(*box).astype(np.float32) / 255,
                     self.pixels.read(*box),
+                    self._errors(place),
                     self.microns,
                     own_microns,
                     self.settings.separation,
@@ -293,10 +328,13 @@ class Analysis:
         scale, shift = self._geojson_frame()
         name = "nuclei.geojson.gz" if self.settings.geojson_gzip else "nuclei.geojson"
         with (
-            table_writer(self.partial / "nuclei.csv", table_columns(self.microns)) as add_row,
-            geojson_writer(self.partial / name) as add_feature,
+            table_writer(self.partial / "nuclei.csv", self._table_columns()) as add_row,
+            geojson_writer(self.partial / name, self.hashes) as add_feature,
         ):
             return merge(windows, labels, add_row, add_feature, scale, shift)
+
+    def _table_columns(self) -> list[str]:
+        return table_columns(self.microns, super_resolved=self.generator is not None)
 
     def _geojson_frame(self) -> tuple[float, tuple[float, float]]:
         """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.

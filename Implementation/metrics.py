@@ -71,6 +71,26 @@ def instance_metrics(truth_labels, predicted_labels):
     }
 
 
+def best_ious(labels, others):
+    """Largest IoU of each nucleus of a label map with any nucleus of another map.
+
+    Both maps as for `instance_metrics`. Returns float (n,) in the order of the labels, 0 for a
+    nucleus that touches none.
+    """
+    labels, others = _same_shape(labels, others)
+    numbers = np.unique(labels[labels != 0])
+    first, areas = _consecutive(labels)
+    second, other_areas = _consecutive(others)
+    pairs = _overlaps(first, areas, second, other_areas)
+    best = np.zeros(len(areas))
+    np.maximum.at(best, pairs["true"], pairs["iou"])
+    # `_consecutive` counts in reading order; give back the order of the labels.
+    inside = labels != 0
+    place = np.zeros(len(numbers), np.int64)
+    place[np.searchsorted(numbers, labels[inside])] = first[inside]
+    return best[place]
+
+
 def mean_of(scores):
     """Mean of each score over a list of dicts with the same keys, nan values left out.
 

@@ -27,6 +27,8 @@ MEASUREMENT_NAMES = {
     "minor_axis_px": "Minor axis px",
     "mean_hematoxylin_od": "Hematoxylin OD mean",
     "probability": "Detection probability",
+    "sr_confidence": "Super-resolution confidence",
+    "sr_expected_error": "Super-resolution expected error",
 }
 NUCLEUS_CLASS = {"name": "Nucleus", "color": [0, 200, 120]}
 NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
@@ -76,11 +78,12 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
 
 
 @contextmanager
-def geojson_writer(path):
+def geojson_writer(path, members=None):
     """Open a GeoJSON FeatureCollection and give the function that adds one feature.
 
     Features go to the file one by one. A path that ends in .gz is compressed, without a time or
-    name inside, so that identical runs give identical files.
+    name inside, so that identical runs give identical files. members: further members of the
+    collection, which readers pass over (RFC 7946, section 6.1).
     """
     with Path(path).open("wb") as raw, _text(raw, Path(path).suffix == ".gz") as file:
         separator = "\n"
@@ -92,7 +95,8 @@ def geojson_writer(path):
             file.write(separator + text)
             separator = ",\n"
 
-        file.write('{"type":"FeatureCollection","features":[')
+        head = {"type": "FeatureCollection"} | (members or {})
+        file.write(json.dumps(head, separators=(",", ":"))[:-1] + ',"features":[')
         yield add
         file.write("\n]}\n")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from confidence import nucleus_confidence
 from nuclei import Separation, measure, separate
 from nuclei_geojson import nucleus_feature, outline
 from raster import Raster
@@ -56,10 +57,17 @@ class WindowNuclei:
             return cls(Window(*file["place"].tolist()), file["labels"], columns, outlines)
 
 
-def table_columns(microns: float | None) -> list[str]:
-    """Return the columns of the nuclei table for a pixel size in um, None where unknown."""
+def table_columns(microns: float | None, super_resolved: bool) -> list[str]:
+    """Return the columns of the nuclei table.
+
+    Args:
+        microns: um per pixel, None where unknown.
+        super_resolved: whether nuclei have a confidence of the super-resolution.
+    """
     empty = np.zeros((8, 8), np.int32)
     columns = measure(empty, np.zeros((8, 8, 3), np.uint8), empty, microns)
+    if super_resolved:
+        columns |= nucleus_confidence(empty, np.zeros((8, 8, 3), np.uint8), empty)
     return [name for name in columns if name != "bbox"] + ["touches_border"]
 
 
@@ -69,6 +77,7 @@ def nuclei_of_window(
     image: Window,
     maps: np.ndarray,
     pixels: np.ndarray,
+    errors: np.ndarray | None,
     microns: float | None,
     unet_microns: float,
     separation: Separation,
@@ -84,12 +93,15 @@ def nuclei_of_window(
         image: extent of the image.
         maps: float (height, width, 2) of `place`: probability and distance, 0..1.
         pixels: uint8 RGB of `place`.
+        errors: expected error of the super-resolution in `place`, grey levels; None without one.
         microns: um per pixel, None where unknown.
         unet_microns: stands in for it in the separation.
         separation: thresholds.
     """
     labels = separate(maps[..., 0], maps[..., 1], microns or unet_microns, separation)
     columns = measure(labels, pixels, maps[..., 0], microns)
+    if errors is not None:
+        columns |= nucleus_confidence(labels, pixels, errors)
     boxes = columns.pop("bbox")
     columns = _shifted(columns, place, microns)
     x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y

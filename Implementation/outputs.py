@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import tifffile
+from provenance import png_with_text
 from raster import Raster
 
 TILE = 512  # side of a TIFF tile, in pixels
@@ -68,19 +69,26 @@ def write_pyramid(path, raster, microns_per_pixel, jpeg_quality=90, software_not
             )
 
 
-def write_label_tiff(path, raster, microns_per_pixel):
-    """Write a raster of one channel as uint32 label map: plain tiled TIFF, deflate, lossless.
+def write_label_tiff(path, raster, microns_per_pixel, software_note=None):
+    """Write a raster of one channel as uint32 label map; see `write_grey_tiff`."""
+    write_grey_tiff(path, raster, microns_per_pixel, software_note, np.uint32)
 
-    The pixel size (micrometres, or None when unknown) goes into the resolution tags. The file is
-    a BigTIFF only where the uncompressed labels would pass 4 GB.
+
+def write_grey_tiff(path, raster, microns_per_pixel, software_note=None, dtype=np.uint8):
+    """Write a raster of one channel of whole numbers: plain tiled TIFF, deflate, lossless.
+
+    The pixel size (micrometres, or None when unknown) goes into the resolution tags, software_note
+    into the Software tag. The file is a BigTIFF only where the uncompressed samples would pass
+    4 GB.
     """
-    raw_size = raster.width * raster.height * np.dtype(np.uint32).itemsize
+    raw_size = raster.width * raster.height * np.dtype(dtype).itemsize
     with tifffile.TiffWriter(path, bigtiff=raw_size > CLASSIC_TIFF_LIMIT) as tiff:
         tiff.write(
-            (tile.reshape(tile.shape[:2]).astype(np.uint32) for _, _, tile in _tiles(raster)),
+            (tile.reshape(tile.shape[:2]).astype(dtype) for _, _, tile in _tiles(raster)),
             shape=(raster.height, raster.width),
-            dtype=np.uint32,
+            dtype=dtype,
             photometric="minisblack",
+            software=_ascii(software_note),
             tile=(TILE, TILE),
             compression="zlib",
             metadata=None,
@@ -89,12 +97,16 @@ def write_label_tiff(path, raster, microns_per_pixel):
         )
 
 
-def write_image(path, image):
-    """Write an image, uint8 grey (height, width) or RGB (height, width, 3), as PNG."""
+def write_image(path, image, software_note=None):
+    """Write an image, uint8 grey (height, width) or RGB (height, width, 3), as PNG.
+
+    software_note: content of its Software field.
+    """
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     # cv2.imwrite cannot open a path with other than ASCII letters on every system.
-    Path(path).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    png = cv2.imencode(".png", image)[1].tobytes()
+    Path(path).write_bytes(png_with_text(png, "Software", software_note) if software_note else png)
 
 
 @contextmanager
@@ -139,9 +151,12 @@ def _first_page(sublevels, microns_per_pixel, software_note):
         for axis in "XY":
             metadata[f"PhysicalSize{axis}"] = microns_per_pixel
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
-    # The Software tag is ASCII by definition.
-    software = software_note and software_note.encode("ascii", "replace").decode()
-    return {"subifds": sublevels, "metadata": metadata, "software": software}
+    return {"subifds": sublevels, "metadata": metadata, "software": _ascii(software_note)}
+
+
+def _ascii(note):
+    """Text for the TIFF Software tag, which is ASCII by definition."""
+    return note and note.encode("ascii", "replace").decode()
 
 
 def _tiles(raster):

@@ -38,6 +38,9 @@ FILES = {
     "nuclei_labels.tif": "Label map (TIFF)",
     "overlay.png": "Outlines (PNG)",
     "figure.png": "Figure (PNG)",
+    "consistency.png": "Colour difference to the input (PNG)",
+    "confidence.png": "Confidence of the super-resolution (PNG)",
+    "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
 # Column of summary.csv, title, unit, decimals. A column that is empty in every row is left out.
 COLUMNS = (
@@ -47,6 +50,10 @@ COLUMNS = (
     ("sd_area_um2", "SD of area", "µm²", 1),
     ("mean_area_px2", "Mean area", "px²", 1),
     ("sd_area_px2", "SD of area", "px²", 1),
+    ("colour_difference", "Colour difference", "CIEDE2000", 2),
+    ("colour_difference_p99", "99th percentile", "CIEDE2000", 2),
+    ("sr_expected_error", "Expected error", "grey levels", 1),
+    ("sr_confidence", "Confidence", "0 to 1", 2),
     ("seconds", "Time", "s", 1),
 )
 # Column of nuclei.csv, title, unit, upper end of the axis (None = from the data).
@@ -55,6 +62,7 @@ HISTOGRAMS = (
     ("area_px2", "Area", "px²", None),
     ("eccentricity", "Eccentricity", "0 = circle, 1 = line", 1.0),
     ("mean_hematoxylin_od", "Hematoxylin", "mean optical density", None),
+    ("sr_confidence", "Super-resolution confidence", "0 to 1", 1.0),
 )
 
 
@@ -103,10 +111,11 @@ def _script_hash(script: str) -> str:
 
 def _read_rows(path: Path) -> list[dict]:
     """Return the rows of summary.csv; figures as float, empty cells as None."""
-    texts = ("image", "status", "error")
+    texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
+            {"warning": ""}
+            | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
             for row in csv.DictReader(file)
         ]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from evidence import EVIDENCE_FILES
 from figures import draw_outlines, write_figure
 from outputs import write_image, write_label_tiff, write_pyramid
 from raster import preview
@@ -17,13 +18,16 @@ RESULTS = (
     "nuclei.geojson.gz",
     "overlay.png",
     "figure.png",
+    *EVIDENCE_FILES,
 )
 LARGE_IMAGE = 64_000_000  # output pixels above which a pyramid is written instead of a PNG
 PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
 FIGURE_SIDE = 1024  # longest side of the panels of figure.png
 
 
-def write_results(folder: Path, image, scale: int, pixels, labels, microns, jpeg_quality):
+def write_results(
+    folder: Path, image, scale: int, pixels, labels, microns, jpeg_quality, note=None, warning=""
+):
     """Write pictures, pyramid and label map of one image.
 
     Args:
@@ -34,25 +38,28 @@ def write_results(folder: Path, image, scale: int, pixels, labels, microns, jpeg
         labels: label raster, or None where nuclei were not segmented.
         microns: um per output pixel, None where unknown.
         jpeg_quality: of a pyramid, None = lossless.
+        note: text for the Software field of the files.
+        warning: what makes the image unlike the training data; stands in the figure.
     """
     width, height = pixels.width, pixels.height
     low = None
     if scale > 1:
         low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
-        write_image(folder / "low_resolution.png", low)
+        write_image(folder / "low_resolution.png", low, note)
         if image.is_slide or width * height > LARGE_IMAGE:
-            write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality)
+            write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality, note)
         else:
-            write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height))
+            write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height), note)
     shown = None
     step = _step(width, height, FIGURE_SIDE)
     if labels is not None:
-        write_label_tiff(folder / "nuclei_labels.tif", labels, microns)
+        write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
         shown = preview(labels, step, "first")
-        write_image(folder / "overlay.png", _overlay(pixels, labels))
+        write_image(folder / "overlay.png", _overlay(pixels, labels), note)
     size = microns and microns * step
     detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
-    write_figure(folder / "figure.png", low, preview(pixels, step), shown, size, detail)
+    shrunk = preview(pixels, step)
+    write_figure(folder / "figure.png", low, shrunk, shown, size, detail, note, warning)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
+from evidence import EVIDENCE_COLUMNS
 from image_errors import one_line, printable
 from image_files import find_images
 from image_job import Job, do_job, finished_row, load_networks, signature
 from output_folder import appearing, folder_name, locked
 from outputs import table_writer
 from progress import BAR, Progress
+from provenance import differences, read_run
 from report import write_report
 from tqdm import tqdm
 
@@ -39,12 +41,17 @@ SUMMARY_COLUMNS = (
     "sd_area_um2",
     "mean_area_px2",
     "sd_area_px2",
+    *EVIDENCE_COLUMNS,
+    "generator_sha256",
+    "unet_sha256",
     "seconds",
 )
 
 
-def run_folder(constants: dict) -> int:
+def run_folder(constants: dict, from_run: Path | None = None) -> int:
     """Do what Final_implementation.py promises; `constants` are its constants by flag name.
+
+    from_run: run.json of the run that this one repeats, None where it repeats none.
 
     Returns:
         Exit status, see Final_implementation.main.
@@ -55,19 +62,22 @@ def run_folder(constants: dict) -> int:
     try:
         paths = find_images(Path(constants["input_folder"]))
         networks = load_networks(constants)
+        earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         output_folder.mkdir(parents=True, exist_ok=True)
         lock = locked(output_folder)
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
         return _give_up(error, constants["debug"])
     with lock:
-        return _run_locked(output_folder, paths, networks, constants)
+        return _run_locked(output_folder, paths, networks, constants, earlier)
 
 
-def _run_locked(output_folder: Path, paths: list[Path], networks, constants: dict) -> int:
+def _run_locked(output_folder: Path, paths: list[Path], networks, constants, earlier) -> int:
     jobs = make_jobs(paths, output_folder, networks, constants)
     rows = {}
     try:
-        write_run_record(output_folder / "run.json", constants, networks)
+        record = write_run_record(output_folder / "run.json", constants, networks)
+        for line in differences(earlier, record) if earlier else ():
+            print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
         for number, row in _work_off(jobs, networks, constants):
             rows[number] = row
             write_summary(output_folder / "summary.csv", [rows[n] for n in sorted(rows)])
@@ -143,8 +153,8 @@ def write_summary(path: Path, rows: list[dict]):
             add(row)
 
 
-def write_run_record(path: Path, constants: dict, networks):
-    """Write what is needed to repeat the run: constants, versions, models."""
+def write_run_record(path: Path, constants: dict, networks) -> dict:
+    """Write what is needed to repeat the run: constants, versions, models; return it."""
     generator, unet = networks
     record = {
         "constants": constants,
@@ -156,6 +166,7 @@ def write_run_record(path: Path, constants: dict, networks):
     }
     with appearing(path) as fresh:
         fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    return record
 
 
 def print_table(rows: list[dict]):
@@ -174,6 +185,8 @@ def print_table(rows: list[dict]):
         cells.append(_shown(row.get(f"mean_area_{unit}"), ".1f", f" {unit}"))
         cells.append(_shown(row["seconds"], ".1f"))
         print(f"{row['image']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
+        if row.get("warning"):
+            print(f"{'':{width}}  warning: {row['warning']}")
 
 
 def print_unknown_sizes(rows: Iterable[dict]):

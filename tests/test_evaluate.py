@@ -5,10 +5,13 @@ import csv
 import Evaluate
 import numpy as np
 import pytest
+from did_it_help import degraded, fitted, wrong_shares
 from drawn_tissue import draw_tissue, write_picture
 from evaluation import pair_with_labels, predict_maps, read_labels
+from metrics import best_ious
 from networks import load_network
-from tiny_models import darkness_unet, save
+from srgan_data import degrade_area, degrade_scanner
+from tiny_models import bicubic_generator, darkness_unet, save
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,61 @@ def test_label_maps_and_masks_are_told_apart(tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(ValueError, match=r"empty\.png"):
         read_labels(tmp_path / "empty.png", connected_components=False)
+
+
+# --- did it help? ---
+
+
+@pytest.fixture
+def generator(tmp_path):
+    return save(bicubic_generator(), tmp_path / "generator.h5")
+
+
+def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(
+    drawn_set, unet, generator, capsys
+):
+    status, rows = judge(drawn_set, unet, did_it_help=True, generator=generator)
+    assert status == 0 and len(rows) == 2 * 2 * 3  # images, degradations, versions
+    for row in rows:
+        assert int(row["true_count"]) <= 6 and float(row["dice"]) > 0.5
+        if row["method"] == "high resolution":
+            assert row["high_invented"] == row["high_lost"] == "0" and row["high_pq"] == "1"
+    shown = capsys.readouterr().out
+    for text in ("area, bicubic", "scanner, super-resolved", "area, high resolution", "ratio"):
+        assert text in shown
+    assert "rank correlation" in shown and "labels" in shown
+
+
+def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, generator, capsys):
+    status, rows = judge(drawn_set, unet, "none", did_it_help=True, generator=generator)
+    assert status == 0 and "dice" not in rows[0] and float(rows[0]["high_dice"]) > 0.5
+    assert "no labels in" in capsys.readouterr().out
+
+
+def test_the_degradations_are_those_of_the_training_folder():
+    image, _ = draw_tissue(64, 80)
+    np.testing.assert_array_equal(degraded(image, "area", 3), degrade_area(image))
+    expected = degrade_scanner(image, np.random.default_rng(3))
+    np.testing.assert_array_equal(degraded(image, "scanner", 3), expected)
+
+
+def test_the_fit_finds_the_law_that_errors_follow():
+    detail, departure = np.random.default_rng(0).uniform(0.5, 9, (2, 500))
+    error = 4 * (detail + 0.3) ** 0.7 * (departure + 0.3) ** 0.2
+    np.testing.assert_allclose(fitted(detail, departure, error), [0.7, 0.2, 4], rtol=1e-6)
+
+
+def test_wrong_shares_compare_the_least_with_the_most_confident_fifth():
+    confidence = np.append(np.arange(10) / 10, np.nan)
+    wrong = np.array([1, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1], bool)
+    assert wrong_shares(confidence, wrong) == (1.0, 0.5)
+
+
+def test_best_ious_come_in_the_order_of_the_labels():
+    labels, others = np.zeros((2, 6, 12), int)
+    labels[0:2, 6:12] = 3  # first in reading order
+    labels[4:6, 0:4] = 1
+    labels[4:6, 8:12] = 7
+    others[4:6, 0:2] = 5
+    others[0:2, 6:12] = 1
+    assert best_ious(labels, others).tolist() == [0.5, 1, 0]

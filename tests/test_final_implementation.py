@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import evidence
 import Final_implementation
 import image_analysis
 import image_job
@@ -28,6 +29,7 @@ from keras import layers
 from networks import Network
 from PIL import Image
 from raster import Raster
+from skimage.data import immunohistochemistry
 
 SCRIPT = Path(Final_implementation.__file__)
 BACKGROUND, NUCLEUS = (230, 180, 210), (95, 60, 140)
@@ -39,6 +41,9 @@ RESULTS = {
     "nuclei.geojson",
     "overlay.png",
     "figure.png",
+    "consistency.png",
+    "confidence.png",
+    "sr_confidence.tif",
 }
 
 
@@ -61,7 +66,8 @@ cached_network = functools.lru_cache(networks.load_network)  # so that each is t
 def run(models, tmp_path, monkeypatch):
     """Function that runs main on tmp_path/input and gives its exit status; flags as keywords."""
     monkeypatch.setattr(image_job, "load_network", cached_network)
-    # The real one takes half the time of an image; the first test below draws it.
+    # The real ones take half the time of an image; the first test below draws them.
+    monkeypatch.setattr(evidence, "write_map", lambda path, *_: Path(path).write_bytes(b"drawn"))
     monkeypatch.setattr(
         result_files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
     )
@@ -451,8 +457,8 @@ def test_an_interrupted_image_goes_on_and_gives_the_same(
     assert run(**TILE) == 0
     assert bytes_of(folder) == expected
     assert not (folder / ".partial").exists()
-    # 40 writes of tiles and the last one of labels; strips of 5 tiles that were finished are kept.
-    assert predicted.calls == 40 - 5 * ((stop[place] - 1) // 5)
+    # 40 writes of tiles, then those of the evidence and the labels; finished strips of 5 are kept.
+    assert predicted.calls == max(0, 40 - 5 * ((stop[place] - 1) // 5))
 
 
 def test_an_interruption_inside_a_network_loses_one_strip(
@@ -759,6 +765,8 @@ def test_without_super_resolution_the_image_is_taken_as_it_is(run, tmp_path):
     folder = tmp_path / "output" / "a"
     assert check_agreement(folder) == len(centres)
     assert nuclei(folder)[0].shape == (4 * HEIGHT, 4 * WIDTH)
+    assert not [name for name in evidence.EVIDENCE_FILES if (folder / name).exists()]
+    assert "sr_confidence" not in nuclei(folder)[1][0]
     assert not (folder / "super_resolved.png").exists()
     assert (folder / "overlay.png").is_file() and (folder / "figure.png").is_file()
 
@@ -770,6 +778,112 @@ def test_without_segmentation_only_pictures_are_written(run, tmp_path):
     assert {"super_resolved.png", "figure.png"} <= found
     assert not [name for name in found if name.startswith(("nuclei", "overlay"))]
     assert summary(tmp_path / "output")["a.png"]["nuclei"] == ""
+
+
+# --- evidence ---
+
+
+def test_the_summary_says_how_far_super_resolution_keeps_to_its_input(finished):
+    for row in summary(finished[0]).values():
+        assert 0 < float(row["colour_difference"]) < float(row["colour_difference_p99"]) < 30
+        assert 0 < float(row["sr_expected_error"]) < 30 and 0 < float(row["sr_confidence"]) < 1
+        assert row["warning"] == ""
+
+
+def test_each_nucleus_has_a_confidence_in_the_table_and_in_geojson(finished):
+    _, rows, features = nuclei(finished[0] / "first")
+    for row, feature in zip(rows, features, strict=True):
+        measured = feature["properties"]["measurements"]["Super-resolution confidence"]
+        assert 0.5 < float(row["sr_confidence"]) < 1  # the drawn nuclei are dark
+        assert measured == pytest.approx(float(row["sr_confidence"]))
+
+
+def test_every_file_of_an_image_carries_the_hashes_of_the_models(finished):
+    models = json.loads((finished[0] / "run.json").read_text("utf-8"))["models"]
+    hashes = [models[name]["sha256"] for name in ("generator", "unet")]
+    folder = finished[0] / "first"
+    for name in {path.name for path in folder.iterdir()} - {"nuclei.csv"}:  # a plain table
+        content = (folder / name).read_bytes()
+        assert all(value.encode() in content for value in hashes), name
+    collection = json.loads((folder / "nuclei.geojson").read_text("utf-8"))
+    assert collection["type"] == "FeatureCollection"
+    assert [collection[f"{name}_sha256"] for name in ("generator", "unet")] == hashes
+    row = summary(finished[0])["first.png"]
+    assert [row["generator_sha256"], row["unet_sha256"]] == hashes
+
+
+def test_an_image_unlike_the_training_data_is_done_and_flagged(run, tmp_path, capsys):
+    put(tmp_path / "input", "ihc.png", immunohistochemistry()[::4, ::4])
+    put(tmp_path / "input", "glass.png", np.full((60, 60, 3), 245, np.uint8))
+    assert run() == 0
+    rows = summary(tmp_path / "output")
+    assert rows["ihc.png"]["warning"].startswith("not H&E")
+    assert rows["glass.png"]["warning"] == "blank: no tissue"
+    shown = capsys.readouterr().out
+    assert "warning: not H&E" in shown and "warning: blank" in shown
+    report = (tmp_path / "output" / "report.html").read_text("utf-8")
+    assert "not H&amp;E" in report
+
+
+# --- the same again ---
+
+SAME = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "sr_confidence.tif")
+
+
+def test_a_repeated_run_gives_the_same_bytes(run, tmp_path):
+    put(tmp_path / "input", "a.png", crowded(75, 101, 60))
+    assert run() == run("again") == 0
+    folders = [tmp_path / name / "a" for name in ("output", "again")]
+    assert bytes_of(folders[0], SAME) == bytes_of(folders[1], SAME)
+    tables = [rows_of(folder.parent / "summary.csv") for folder in folders]
+    for row in tables[0] + tables[1]:
+        del row["seconds"]
+    assert tables[0] == tables[1]
+
+
+def test_a_run_is_repeated_from_its_record(run, tmp_path, capsys):
+    put(tmp_path / "input", "a.png", crowded(75, 101, 30))
+    assert run(tile_size=32, smallest_nucleus=9.0) == 0
+    flags = ["--from-run", str(tmp_path / "output" / "run.json")]
+    flags += ["--output-folder", str(tmp_path / "again")]
+    assert Final_implementation.command_line(flags) == 0
+    folders = [tmp_path / name / "a" for name in ("output", "again")]
+    assert bytes_of(folders[0], SAME) == bytes_of(folders[1], SAME)
+    records = [json.loads((f.parent / "run.json").read_text("utf-8")) for f in folders]
+    different = {k for k, v in records[0]["constants"].items() if records[1]["constants"][k] != v}
+    assert different == {"output_folder"}
+    assert "Not the same" not in capsys.readouterr().err
+
+
+def test_a_flag_beside_the_record_counts_more_and_another_model_is_named(run, tmp_path, capsys):
+    put(tmp_path / "input", "a.png", drawn()[0])
+    assert run(tile_size=32) == 0
+    record = tmp_path / "output" / "run.json"
+    other = tiny_models.save(tiny_models.random_generator(), tmp_path / "other.h5")
+    flags = ["--tile-size", "48", "--generator", str(other), "--from-run", str(record)]
+    flags += ["--output-folder", str(tmp_path / "again")]
+    assert Final_implementation.command_line(flags) == 0
+    repeated = json.loads((tmp_path / "again" / "run.json").read_text("utf-8"))["constants"]
+    assert repeated["tile_size"] == 48 and repeated["generator"] == str(other)
+    assert "generator: another model than in the earlier run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no file"),
+        ("{", "is not the run.json"),
+        ('{"constants": 1, "models": {}}', "is not the run.json"),
+        ('{"constants": {"tile": 5}, "models": {}}', "another version of this script: tile"),
+    ],
+)
+def test_a_record_that_cannot_be_repeated_is_named_in_one_line(tmp_path, capsys, content, message):
+    record = tmp_path / "run.json"
+    if content is not None:
+        record.write_text(content, encoding="utf-8")
+    assert Final_implementation.command_line(["--from-run", str(record)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 # --- what stops a run before it begins ---

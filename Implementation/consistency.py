@@ -1,0 +1,146 @@
+"""Does the super-resolved image say what the input says? Brought back down, compared in colour.
+
+Both measures of trust, the colour difference here and the expected error of confidence.py, are
+collected window by window in a `Tally`: mean, percentile and a small map of any image, however
+large.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+LONGEST_MAP = 1024  # longest side of a map in cells
+BIN = 0.01  # width of a bin of the histogram, in units of the value
+BINS = 10_001  # the last one takes everything above 100
+COLOUR_LIMIT = 10.0  # CIEDE2000 at the end of the scale of consistency.png, in every run
+DOTS_PER_INCH = 150
+
+
+def colour_difference(low: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """CIEDE2000 between an input and its super-resolved image, brought back down by block means.
+
+    Below 1 nobody sees a difference, above about 2 an attentive eye does (Sharma et al. 2005,
+    doi 10.1002/col.20070, as scikit-image implements it).
+
+    Args:
+        low: uint8 RGB (height, width, 3).
+        output: uint8 RGB (scale * height, scale * width, 3), scale a whole number.
+
+    Returns:
+        float32 (height, width).
+
+    Raises:
+        ValueError: the sizes do not fit.
+    """
+    down = block_means(output, low.shape[:2])
+    difference = deltaE_ciede2000(rgb2lab(low.astype(np.float32) / 255), rgb2lab(down / 255))
+    return difference.astype(np.float32)
+
+
+def block_means(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the means of equal blocks, float32 (*size, ...), for a (height, width, ...) image.
+
+    Raises:
+        ValueError: `image` is not a whole number of times as large, alike in both directions.
+    """
+    height, width = size
+    scale = max(1, image.shape[0] // height)
+    if image.shape[:2] != (scale * height, scale * width):
+        raise ValueError(
+            f"expected an image a whole number of times {width}x{height} pixels, found "
+            f"{image.shape[1]}x{image.shape[0]}"
+        )
+    blocks = image.reshape(height, scale, width, scale, *image.shape[2:])
+    return blocks.mean(axis=(1, 3), dtype=np.float32)
+
+
+@dataclass
+class Tally:
+    """Mean, percentiles and a map of a value per pixel of a large image, fed by rectangle.
+
+    Args:
+        width, height: size of the image in pixels.
+
+    Attributes:
+        step: pixels per side of a cell of the map.
+        histogram: counts of the values in steps of `BIN`.
+    """
+
+    width: int
+    height: int
+    step: int = field(init=False)
+    histogram: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self.step = -(-max(self.width, self.height) // LONGEST_MAP)
+        cells = -(-self.height // self.step), -(-self.width // self.step)
+        self._sums, self._counts = np.zeros(cells), np.zeros(cells, np.int64)
+        self.histogram = np.zeros(BINS, np.int64)
+
+    def add(self, x: int, y: int, values: np.ndarray):
+        """Add the values (height, width), not negative, of the rectangle whose corner is (x, y)."""
+        bins = np.minimum((values / BIN).astype(np.int64), BINS - 1)
+        self.histogram += np.bincount(bins.ravel(), minlength=BINS)
+        rows, columns = (
+            np.arange(start, start + size) // self.step
+            for start, size in zip((y, x), values.shape, strict=True)
+        )
+        cells = rows[:, None] * self._sums.shape[1] + columns
+        size = self._sums.size
+        sums = np.bincount(cells.ravel(), values.ravel().astype(np.float64), size)
+        self._sums += sums.reshape(self._sums.shape)
+        self._counts += np.bincount(cells.ravel(), minlength=size).reshape(self._counts.shape)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of all values, None where there was none."""
+        count = int(self._counts.sum())
+        return float(self._sums.sum() / count) if count else None
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile to the upper edge of its bin, None where there was no value."""
+        total = np.cumsum(self.histogram)
+        if not total[-1]:
+            return None
+        return (int(np.searchsorted(total, percent / 100 * total[-1])) + 1) * BIN
+
+    def map(self) -> np.ndarray:
+        """Return the mean of each cell, float (rows, columns), nan where nothing was added."""
+        means = np.full(self._sums.shape, np.nan)
+        return np.divide(self._sums, self._counts, out=means, where=self._counts > 0)
+
+
+def write_map(
+    path: Path,
+    values: np.ndarray,
+    limits: tuple[float, float],
+    title: str,
+    label: str,
+    software: str | None = None,
+):
+    """Draw a map with its colour bar as PNG; the limits are the caller's, so that runs compare.
+
+    Args:
+        path: the file.
+        values: float (rows, columns); nan (not looked at) is drawn in light grey.
+        limits: value at the dark and at the bright end of the scale.
+        title: a line above it.
+        label: what the scale measures.
+        software: text for the PNG's Software field.
+    """
+    rows, columns = values.shape
+    ratio = min(max(rows / columns, 0.3), 3)
+    width = 6.4 if ratio <= 1 else 6.4 / ratio + 1
+    figure = Figure(figsize=(width, (width - 1) * ratio + 0.6), layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("0.85")
+    shown = axis.imshow(values, cmap="inferno", vmin=limits[0], vmax=limits[1])
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=8)
+    bar = figure.colorbar(shown, ax=axis, extend="max")
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png", metadata={"Software": software})

@@ -1,0 +1,161 @@
+"""Is this an image of the kind that the networks were trained on? If not, why not, in a few words.
+
+Plain measures of the input at about 1 um per pixel, each with a limit far from what H&E of
+eight sources shows (models/README.md has the table): an image is never refused, only flagged.
+
+Colour is judged in optical density, where a stain has one hue however strong it is: hematoxylin
+and eosin absorb most in green, DAB and melanin in blue, green and yellow things elsewhere. Hence
+the exact blue and pink of a laboratory does not matter. Focus and noise are judged by how the power
+of the brightness is spread over spatial frequencies.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+PATCH = 64  # side of the squares whose spectrum is taken, in pixels
+MOST_PATCHES = 64  # of them, spread over the tissue
+SMALLEST_PATCH = 32  # smaller images have too few frequencies to judge focus and noise
+LEAST_TISSUE = 0.001  # share of the image; less is a blank slide
+HE_HUES = (40.0, 190.0)  # degrees, hue in optical density, of H&E: blue 60, violet 90, pink 140
+MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E to .16, DAB from .92
+LEAST_COLOUR = 0.05  # difference of the channels' densities / mean density; H&E from .14, grey 0
+MOST_CLIPPED = 0.30  # share of tissue pixels with a channel at its end; H&E to .14
+LEAST_FINE = -2.0  # log10(fine / medium detail) without noise; H&E from -1.7, sigma 3 um below -2.2
+LEAST_DETAIL = -4.0  # log10(fine / coarse detail) without noise; H&E from -3.4
+MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E to -1.24, white noise 0
+PIXEL_SIZES = (0.5, 2.0)  # times the nominal pixel size
+NOMINAL_MICRONS = 1.0  # um per pixel that the generator was trained on
+BANDS = {"medium": (4, 8), "fine": (8, 16), "finest": (16, 32), "coarse": (1, 8), "noise": (28, 32)}
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What `measure_signs` finds in an image; nan where it could not be measured.
+
+    Attributes:
+        tissue: share of the image that is tissue.
+        foreign: share of the colour, in density, that is outside the hues of H&E.
+        colour: mean difference between the channels' densities / mean density.
+        clipped: share of tissue pixels with a channel at either end of its range.
+        fine: log10 of fine over medium detail, noise taken off.
+        detail: log10 of fine over coarse detail, noise taken off; blur strong enough to take the
+            medium detail, too, shows here only.
+        flat: log10 of the finest over coarse detail.
+    """
+
+    tissue: float
+    foreign: float
+    colour: float
+    clipped: float
+    fine: float
+    detail: float
+    flat: float
+
+
+def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
+    """Measure an image in at most MOST_PATCHES squares of PATCH pixels on its tissue.
+
+    Args:
+        read: function (x, y, width, height) -> uint8 RGB at about 1 um per pixel.
+        width, height: size of the image that it reads.
+        tissue: bool (rows, columns), the tissue mask of the whole image at any size.
+    """
+    share = float(tissue.mean())
+    if share < LEAST_TISSUE:
+        return Signs(share, *[math.nan] * 6)
+    side_x, side_y = min(PATCH, width), min(PATCH, height)
+    colours, clipped, spectra = [], [], []
+    for x, y in patch_corners(width, height, tissue):
+        patch = read(x, y, side_x, side_y)
+        rows = np.arange(y, y + side_y) * tissue.shape[0] // height
+        columns = np.arange(x, x + side_x) * tissue.shape[1] // width
+        mask = tissue[np.ix_(rows, columns)]
+        ends = (patch >= 254) | (patch <= 1)
+        clipped.append(ends.any(axis=-1)[mask])
+        colours.append(cv2.blur(patch, (2, 2))[mask])  # single pixels carry the camera's noise
+        spectra.append(spectrum(patch))
+    foreign, colour = colour_signs(np.concatenate(colours))
+    detail = detail_signs(np.mean(spectra, axis=0))
+    return Signs(share, foreign, colour, float(np.concatenate(clipped).mean()), *detail)
+
+
+def patch_corners(width: int, height: int, tissue: np.ndarray) -> list[tuple[int, int]]:
+    """Return the corners (x, y) of squares spread over the tissue, mostly filled by it."""
+    rows, columns = tissue.shape
+    side = max(1, PATCH * columns // width), max(1, PATCH * rows // height)
+    filled = cv2.blur(tissue.astype(np.float32), side, borderType=cv2.BORDER_REPLICATE)
+    inside = np.argwhere((filled > 0.5) & tissue)
+    if not len(inside):
+        inside = np.argwhere(tissue)
+    chosen = inside[np.linspace(0, len(inside) - 1, min(len(inside), MOST_PATCHES)).astype(int)]
+    corners = {}
+    for row, column in chosen:
+        x = (2 * column + 1) * width // (2 * columns) - PATCH // 2
+        y = (2 * row + 1) * height // (2 * rows) - PATCH // 2
+        corner = max(0, min(int(x), width - PATCH)), max(0, min(int(y), height - PATCH))
+        corners[corner] = None  # a dict keeps the order and drops repetitions
+    return list(corners)
+
+
+def colour_signs(pixels: np.ndarray) -> tuple[float, float]:
+    """Return (foreign, colour), see `Signs`, of uint8 RGB pixels (n, 3)."""
+    density = -np.log10((pixels.astype(np.float64) + 1) / 256)
+    chroma = np.ptp(density, axis=1)
+    red, green, blue = density.T
+    hue = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360
+    outside = (hue < HE_HUES[0]) | (hue > HE_HUES[1])
+    total = max(float(chroma.sum()), 1e-9)
+    return float(chroma[outside].sum()) / total, total / max(float(density.mean(1).sum()), 1e-9)
+
+
+def spectrum(patch: np.ndarray) -> np.ndarray:
+    """Return the mean power of the brightness at 0/64, 1/64, ... 31/64 cycles per pixel.
+
+    patch: uint8 RGB (height, width, 3). The mean is taken off and the edges are faded out (Hann).
+    """
+    grey = patch.mean(axis=-1)
+    height, width = grey.shape
+    fade = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * fade)) ** 2 / (fade**2).sum()
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    ring = np.minimum((frequency * 64).astype(int), 31).ravel()
+    return np.bincount(ring, power.ravel(), 32) / np.maximum(1, np.bincount(ring, minlength=32))
+
+
+def detail_signs(power: np.ndarray) -> tuple[float, float, float]:
+    """Return (fine, detail, flat), see `Signs`, of the mean spectrum of an image's patches."""
+    band = {name: float(power[slice(*limits)].mean()) for name, limits in BANDS.items()}
+    noise = 0.9 * band["noise"]  # what is left there is mostly noise, which is alike everywhere
+    fine, medium, coarse = (max(band[n] - noise, 1e-3) for n in ("fine", "medium", "coarse"))
+    flat = math.log10((band["finest"] + 1e-6) / (band["coarse"] + 1e-6))
+    return math.log10(fine / medium), math.log10(fine / coarse), flat
+
+
+def warnings_of(signs: Signs, relative_size: float | None, side: int) -> list[str]:
+    """Say what makes an image unlike the training data; an empty list where nothing does.
+
+    Args:
+        signs: what was measured.
+        relative_size: the image's pixel size / the nominal one, None where it is unknown.
+        side: shorter side of the image in pixels; below SMALLEST_PATCH detail is not judged.
+    """
+    if signs.tissue < LEAST_TISSUE:
+        return ["blank: no tissue"]
+    found = []
+    if relative_size and not PIXEL_SIZES[0] * 0.95 < relative_size < PIXEL_SIZES[1] * 1.05:
+        found.append(f"pixel size: {relative_size:.2g} times that of the training images")
+    if signs.colour < LEAST_COLOUR:
+        found.append("not H&E: no colour")
+    elif signs.foreign > MOST_FOREIGN:
+        found.append(f"not H&E: {signs.foreign:.0%} of the colour is neither blue, violet nor pink")
+    if signs.clipped > MOST_CLIPPED:
+        found.append(f"saturated: {signs.clipped:.0%} of the tissue is over- or underexposed")
+    if side >= SMALLEST_PATCH:
+        if signs.flat > MOST_FLAT:
+            found.append("noise: as much fine detail as coarse")
+        elif signs.fine < LEAST_FINE or signs.detail < LEAST_DETAIL:
+            found.append("out of focus or enlarged: no fine detail")
+    return found
