@@ -3,10 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
+from folding import folded
 from keras import layers
 
 # Layers that look at one pixel at a time.
@@ -38,7 +40,8 @@ class Network:
     """A trained network with what tiling has to know of it.
 
     Attributes:
-        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...).
+        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...). After the
+            first prediction its weights must stay as they are.
         scale: output pixels per input pixel.
         radius: input pixels around an output pixel that it depends on.
         pooling: sides of an input must be multiples of it.
@@ -53,10 +56,15 @@ class Network:
     record: dict = field(default_factory=dict)
     sha256: str = ""
 
+    @cached_property
+    def folded(self) -> keras.Model:
+        """The model with its layers rewritten so that it computes the same sooner."""
+        return folded(self.model)
+
     def predict(self, tiles: np.ndarray) -> np.ndarray:
         """Predict a batch; where memory does not suffice, in halves."""
         try:
-            return np.asarray(self.model.predict_on_batch(tiles.astype(np.float32)))
+            return np.asarray(self.folded.predict_on_batch(tiles.astype(np.float32)))
         except Exception as error:
             # Each backend has its own class for it, and none must be imported for its name.
             if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
@@ -192,18 +200,24 @@ def receptive_interval(model: keras.Model) -> Interval:
 
 
 def operations_per_pixel(network: Network) -> float:
-    """Count the floating-point operations (2 per multiply-add) per output pixel.
+    """Count the floating-point operations (2 per multiply-add) per output pixel, as predicted.
 
     Convolutions only: all other layers together cost a few per cent of them.
     """
-    operations, intervals = 0.0, layer_intervals(network.model)
-    for layer in network.model.layers:
+    return sum(layer_operations(network).values())
+
+
+def layer_operations(network: Network) -> dict[str, float]:
+    """Count the operations of each convolution of the folded network per output pixel."""
+    operations, intervals = {}, layer_intervals(network.folded)
+    for layer in network.folded.layers:
         if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
             # A transposed convolution works once on each pixel that it takes, not that it gives.
             source = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
             step = intervals[id(source)].step
-            operations += 2 * float(np.prod(layer.kernel.shape)) / step**2
-    return operations / network.scale**2
+            multiplications = float(np.prod(layer.kernel.shape)) / step**2
+            operations[layer.name] = 2 * multiplications / network.scale**2
+    return operations
 
 
 def layer_intervals(model: keras.Model) -> dict[int, Interval]:
