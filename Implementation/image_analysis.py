@@ -25,6 +25,7 @@ from scipy import ndimage
 from tiling import Window, expanded, grid, predict_tiles, resampled, resized
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
+UNET_TILE = 2048  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
 THUMBNAIL_MICRONS = 8.0  # um per pixel of the thumbnail that tells tissue from glass
 
@@ -34,7 +35,7 @@ class Settings:
     """What a user chooses for a run; see the constants of Final_implementation.py."""
 
     microns_per_pixel: float | None = None
-    tile_size: int = 256
+    tile_size: int = 640
     batch_size: int = 1
     separation: Separation = field(default_factory=Separation)
     tissue_threshold: float = 0.08
@@ -149,7 +150,7 @@ class Analysis:
                 raster.write(window.x, window.y, white)
         network = self.generator
         tiles = predict_tiles(
-            network.predict,
+            network.predict_middle,
             self.image.read,
             self.input_extent,
             self.settings.tile_size,
@@ -172,10 +173,10 @@ class Analysis:
         raster = self._raster("maps.raw", extent, 2, np.uint8)
         per_input_pixel = self.scale * ratio
         tiles = predict_tiles(
-            self.unet.predict,
+            self.unet.predict_middle,
             read,
             extent,
-            self.settings.tile_size * self.scale,
+            min(self.settings.tile_size * self.scale, UNET_TILE),
             self.unet.radius,
             self.unet.pooling,
             1,

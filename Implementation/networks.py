@@ -56,21 +56,40 @@ class Network:
     record: dict = field(default_factory=dict)
     sha256: str = ""
 
+    @property
+    def margin(self) -> int:
+        """Input pixels around a tile with which its prediction is that of the whole image."""
+        return -(-self.radius // self.pooling) * self.pooling
+
     @cached_property
     def folded(self) -> keras.Model:
         """The model with its layers rewritten so that it computes the same sooner."""
         return folded(self.model)
 
+    @cached_property
+    def middle(self) -> keras.Model:
+        """The folded model without most of what concerns the margin of a tile alone."""
+        return folded(self.model, self.margin)
+
     def predict(self, tiles: np.ndarray) -> np.ndarray:
-        """Predict a batch; where memory does not suffice, in halves."""
-        try:
-            return np.asarray(self.folded.predict_on_batch(tiles.astype(np.float32)))
-        except Exception as error:
-            # Each backend has its own class for it, and none must be imported for its name.
-            if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
-                raise
-            half = len(tiles) // 2
-            return np.concatenate([self.predict(tiles[:half]), self.predict(tiles[half:])])
+        """Predict a batch, (batch, height, width, 3) to (batch, scale*height, ...)."""
+        return _predicted(self.folded, tiles)
+
+    def predict_middle(self, tiles: np.ndarray) -> np.ndarray:
+        """Predict a batch of tiles with margins; the results may lack a part of the margin."""
+        return _predicted(self.middle, tiles)
+
+
+def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:
+    """Predict a batch; where memory does not suffice, in halves."""
+    try:
+        return np.asarray(model.predict_on_batch(tiles.astype(np.float32)))
+    except Exception as error:
+        # Each backend has its own class for it, and none must be imported for its name.
+        if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
+            raise
+        half = len(tiles) // 2
+        return np.concatenate([_predicted(model, tiles[:half]), _predicted(model, tiles[half:])])
 
 
 def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
@@ -197,27 +216,6 @@ class Interval:
 def receptive_interval(model: keras.Model) -> Interval:
     """Derive the receptive field of a functional model from its layers; see `layer_intervals`."""
     return _interval_of(model.outputs[0], layer_intervals(model))
-
-
-def operations_per_pixel(network: Network) -> float:
-    """Count the floating-point operations (2 per multiply-add) per output pixel, as predicted.
-
-    Convolutions only: all other layers together cost a few per cent of them.
-    """
-    return sum(layer_operations(network).values())
-
-
-def layer_operations(network: Network) -> dict[str, float]:
-    """Count the operations of each convolution of the folded network per output pixel."""
-    operations, intervals = {}, layer_intervals(network.folded)
-    for layer in network.folded.layers:
-        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
-            # A transposed convolution works once on each pixel that it takes, not that it gives.
-            source = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
-            step = intervals[id(source)].step
-            multiplications = float(np.prod(layer.kernel.shape)) / step**2
-            operations[layer.name] = 2 * multiplications / network.scale**2
-    return operations
 
 
 def layer_intervals(model: keras.Model) -> dict[int, Interval]:

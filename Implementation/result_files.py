@@ -1,5 +1,6 @@
 """The files of one image: which there are, how large pictures are made, and their final names."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,23 +36,29 @@ def write_results(folder: Path, image, scale: int, pixels, labels, microns, jpeg
         jpeg_quality: of a pyramid, None = lossless.
     """
     width, height = pixels.width, pixels.height
-    low = None
-    if scale > 1:
-        low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
-        write_image(folder / "low_resolution.png", low)
-        if image.is_slide or width * height > LARGE_IMAGE:
-            write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality)
-        else:
-            write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height))
-    shown = None
-    step = _step(width, height, FIGURE_SIDE)
-    if labels is not None:
-        write_label_tiff(folder / "nuclei_labels.tif", labels, microns)
-        shown = preview(labels, step, "first")
-        write_image(folder / "overlay.png", _overlay(pixels, labels))
-    size = microns and microns * step
-    detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
-    write_figure(folder / "figure.png", low, preview(pixels, step), shown, size, detail)
+    low, shown, step = None, None, _step(width, height, FIGURE_SIDE)
+    # Pictures are compressed in a thread meanwhile; only this one reads the rasters.
+    with ThreadPoolExecutor(1) as thread:
+        compressed = []
+        if scale > 1:
+            low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
+            compressed.append(thread.submit(write_image, folder / "low_resolution.png", low))
+            if image.is_slide or width * height > LARGE_IMAGE:
+                write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality)
+            else:
+                picture = pixels.read(0, 0, width, height)
+                path = folder / "super_resolved.png"
+                compressed.append(thread.submit(write_image, path, picture))
+        if labels is not None:
+            shown = preview(labels, step, "first")
+            overlay = _overlay(pixels, labels)
+            compressed.append(thread.submit(write_image, folder / "overlay.png", overlay))
+            write_label_tiff(folder / "nuclei_labels.tif", labels, microns)
+        size = microns and microns * step
+        detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
+        write_figure(folder / "figure.png", low, preview(pixels, step), shown, size, detail)
+        for picture in compressed:
+            picture.result()  # raises what went wrong in the thread
 
 
 @dataclass(frozen=True)

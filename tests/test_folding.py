@@ -58,6 +58,19 @@ def test_a_folded_unet_predicts_the_same():
     assert not kinds & {layers.BatchNormalization, layers.UpSampling2D, layers.Concatenate}
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_middle_of_a_tile_is_predicted_the_same_from_smaller_maps(depth):
+    model = random_unet(depth=depth)
+    margin = 16 * 2**depth
+    batch = np.random.default_rng(1).uniform(0, 255, (1, 4 * margin, 3 * margin, 3))
+    batch = batch.astype(np.float32)
+    expected = model.predict_on_batch(batch)[0, margin:-margin, margin:-margin]
+    found = folded(model, margin).predict_on_batch(batch)[0]
+    left = (found.shape[0] - 2 * margin) // 2
+    assert 0 < left < 8
+    np.testing.assert_allclose(found[left:-left, left:-left], expected, atol=1e-4)
+
+
 def test_a_folded_generator_predicts_the_same():
     new = assert_equal_predictions(random_generator(), 12, atol=1e-2)  # of 255 grey levels
     assert not any(isinstance(layer, layers.UpSampling2D) for layer in new.layers)
