@@ -45,7 +45,7 @@ READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None 
 # first network was trained on: 1.0 before super-resolution, 0.25 without
 
 # --- Tiles ---
-TILE_SIZE = 256  # side of a tile in input pixels, a multiple of 16
+TILE_SIZE = 640  # side of a tile in input pixels, a multiple of 16; less needs less memory
 BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---

@@ -3,9 +3,11 @@
     python Implementation/benchmark.py
 
 Prints, and saves as JSON: the rate of matrix multiplication; for both networks the operations per
-output pixel, the bare speed and its share of that rate, for several tiles and batches; the speed of
-the whole pipeline, split by stage, for several image sizes; peak memory. Medians of repeated runs
-after a warm-up. Every constant below is also a flag: see --help.
+output pixel, the bare speed, its share of that rate and what the margins of tiles cost, for
+several tiles and batches; the layers that lose most; the speed of the whole pipeline, split by
+stage, for several image sizes, tiles and batches; peak memory so far. Medians of repeated runs
+after a warm-up.
+Every constant below is also a flag: see --help.
 """
 
 import os
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 IMAGE = ROOT / "data" / "samples" / "histo.png"
 MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
-TILE_SIZES = (128, 256, 384)  # input pixels
+TILE_SIZES = (256, 512, 640)  # input pixels
 BATCH_SIZES = (1, 4)
 REPEATS = 3
 GENERATOR = ROOT / "models" / "generator.h5"

@@ -111,7 +111,7 @@ def predict_maps(unet: Network, image: np.ndarray, microns: float) -> np.ndarray
     reader = read if ratio == 1 else resampled(read, extent, small)
     maps = np.empty((small.height, small.width, 2), np.float32)
     tiles = predict_tiles(
-        unet.predict, reader, small, TILE, unet.radius, unet.pooling, scale=1, batch_size=1
+        unet.predict_middle, reader, small, TILE, unet.radius, unet.pooling, scale=1, batch_size=1
     )
     for window, tile in tiles:
         maps[window.y : window.y + window.height, window.x : window.x + window.width] = tile

@@ -36,10 +36,11 @@ from progress import Progress
 from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
-from tiling import Window, expanded, grid, predict_tiles, resampled, resized
+from tiling import Window, expanded, grid, predict_tiles, resampled, resized, tile_sides
 from tissue import Tissue, find_tissue
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
+UNET_TILE = 2048  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
 
 
@@ -48,7 +49,7 @@ class Settings:
     """What a user chooses for a run; see the constants of Final_implementation.py."""
 
     microns_per_pixel: float | None = None
-    tile_size: int = 256
+    tile_size: int = 640
     batch_size: int = 1
     separation: Separation = field(default_factory=Separation)
     tissue_threshold: float = 0.08
@@ -250,23 +251,24 @@ class Analysis:
         """
         # Tiles without tissue are not predicted, they stay white or empty.
         channels, gain, blank = (3, 1, 255) if network is self.generator else (2, 255, 0)
-        scale = network.scale
-        tile = self.settings.tile_size * (1 if network is self.generator else self.scale)
-        tile = math.ceil(tile / network.pooling) * network.pooling
+        scale, tile = network.scale, self.settings.tile_size
+        if network is self.unet:
+            tile = min(tile * self.scale, UNET_TILE)
+        tile_width, tile_height = tile_sides(extent, tile, network.pooling)
         width, height = extent.width * scale, extent.height * scale
         pieces = Pieces(self.partial / name, ".raw")
-        raster = StripRaster(pieces, width, height, channels, np.uint8, tile * scale)
+        raster = StripRaster(pieces, width, height, channels, np.uint8, tile_height * scale)
         weight = self.extent.width * self.extent.height / (width * height)
 
         def work(number):
-            top = number * tile
+            top = number * tile_height
             with raster.new_strip(number) as strip:
-                for w in grid(extent.width, extent.height, tile):
+                for w in grid(extent.width, extent.height, tile_width, tile_height):
                     if w.y == top and not self.tissue.is_in(w, ratio):
                         shape = w.height * scale, w.width * scale, channels
                         strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
                 for window, values in predict_tiles(
-                    network.predict,
+                    network.predict_middle,
                     read,
                     extent,
                     tile,

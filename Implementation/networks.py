@@ -3,10 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
+from folding import folded
 from image_errors import one_line
 from keras import layers
 from model_files import UnsafeModelError, check_model_file
@@ -40,7 +42,8 @@ class Network:
     """A trained network with what tiling has to know of it.
 
     Attributes:
-        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...).
+        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...). After the
+            first prediction its weights must stay as they are.
         scale: output pixels per input pixel.
         radius: input pixels around an output pixel that it depends on.
         pooling: sides of an input must be multiples of it.
@@ -55,16 +58,40 @@ class Network:
     record: dict = field(default_factory=dict)
     sha256: str = ""
 
+    @property
+    def margin(self) -> int:
+        """Input pixels around a tile with which its prediction is that of the whole image."""
+        return -(-self.radius // self.pooling) * self.pooling
+
+    @cached_property
+    def folded(self) -> keras.Model:
+        """The model with its layers rewritten so that it computes the same sooner."""
+        return folded(self.model)
+
+    @cached_property
+    def middle(self) -> keras.Model:
+        """The folded model without most of what concerns the margin of a tile alone."""
+        return folded(self.model, self.margin)
+
     def predict(self, tiles: np.ndarray) -> np.ndarray:
-        """Predict a batch; where memory does not suffice, in halves."""
-        try:
-            return np.asarray(self.model.predict_on_batch(tiles.astype(np.float32)))
-        except Exception as error:
-            # Each backend has its own class for it, and none must be imported for its name.
-            if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
-                raise
-            half = len(tiles) // 2
-            return np.concatenate([self.predict(tiles[:half]), self.predict(tiles[half:])])
+        """Predict a batch, (batch, height, width, 3) to (batch, scale*height, ...)."""
+        return _predicted(self.folded, tiles)
+
+    def predict_middle(self, tiles: np.ndarray) -> np.ndarray:
+        """Predict a batch of tiles with margins; the results may lack a part of the margin."""
+        return _predicted(self.middle, tiles)
+
+
+def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:
+    """Predict a batch; where memory does not suffice, in halves."""
+    try:
+        return np.asarray(model.predict_on_batch(tiles.astype(np.float32)))
+    except Exception as error:
+        # Each backend has its own class for it, and none must be imported for its name.
+        if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
+            raise
+        half = len(tiles) // 2
+        return np.concatenate([_predicted(model, tiles[:half]), _predicted(model, tiles[half:])])
 
 
 def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
@@ -194,21 +221,6 @@ class Interval:
 def receptive_interval(model: keras.Model) -> Interval:
     """Derive the receptive field of a functional model from its layers; see `layer_intervals`."""
     return _interval_of(model.outputs[0], layer_intervals(model))
-
-
-def operations_per_pixel(network: Network) -> float:
-    """Count the floating-point operations (2 per multiply-add) per output pixel.
-
-    Convolutions only: all other layers together cost a few per cent of them.
-    """
-    operations, intervals = 0.0, layer_intervals(network.model)
-    for layer in network.model.layers:
-        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
-            # A transposed convolution works once on each pixel that it takes, not that it gives.
-            source = layer.input if isinstance(layer, layers.Conv2DTranspose) else layer.output
-            step = intervals[id(source)].step
-            operations += 2 * float(np.prod(layer.kernel.shape)) / step**2
-    return operations / network.scale**2
 
 
 def layer_intervals(model: keras.Model) -> dict[int, Interval]:

@@ -208,6 +208,8 @@ def _resolution(microns_per_pixel):
 
 
 def _cell(value):
+    if isinstance(value, float):  # first, because it is quick and most cells are
+        return f"{value:.6g}"
     if value is None or isinstance(value, Integral):
         return value
     if isinstance(value, Real):

@@ -1,5 +1,6 @@
 """The files of one image: which there are, how large pictures are made, and their final names."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,24 +43,32 @@ def write_results(
         warning: what makes the image unlike the training data; stands in the figure.
     """
     width, height = pixels.width, pixels.height
-    low = None
-    if scale > 1:
-        low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
-        write_image(folder / "low_resolution.png", low, note)
-        if image.is_slide or width * height > LARGE_IMAGE:
-            write_pyramid(folder / "super_resolved.ome.tif", pixels, microns, jpeg_quality, note)
-        else:
-            write_image(folder / "super_resolved.png", pixels.read(0, 0, width, height), note)
-    shown = None
-    step = _step(width, height, FIGURE_SIDE)
-    if labels is not None:
-        write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
-        shown = preview(labels, step, "first")
-        write_image(folder / "overlay.png", _overlay(pixels, labels), note)
-    size = microns and microns * step
-    detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
-    shrunk = preview(pixels, step)
-    write_figure(folder / "figure.png", low, shrunk, shown, size, detail, note, warning)
+    low, shown, step = None, None, _step(width, height, FIGURE_SIDE)
+    # Pictures are compressed in a thread meanwhile; only this one reads the rasters.
+    with ThreadPoolExecutor(1) as thread:
+        compressed = []
+
+        def write(name, picture):
+            compressed.append(thread.submit(write_image, folder / name, picture, note))
+
+        if scale > 1:
+            low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
+            write("low_resolution.png", low)
+            if image.is_slide or width * height > LARGE_IMAGE:
+                path = folder / "super_resolved.ome.tif"
+                write_pyramid(path, pixels, microns, jpeg_quality, note)
+            else:
+                write("super_resolved.png", pixels.read(0, 0, width, height))
+        if labels is not None:
+            shown = preview(labels, step, "first")
+            write("overlay.png", _overlay(pixels, labels))
+            write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
+        size = microns and microns * step
+        detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
+        shrunk = preview(pixels, step)
+        write_figure(folder / "figure.png", low, shrunk, shown, size, detail, note, warning)
+        for picture in compressed:
+            picture.result()  # raises what went wrong in the thread
 
 
 @dataclass(frozen=True)

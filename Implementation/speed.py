@@ -5,41 +5,64 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import keras
+import nuclei_windows
 import numpy as np
 from image_analysis import Analysis, Settings
 from image_files import open_image
-from networks import Network, load_network, operations_per_pixel
+from networks import Network, load_network
+from operation_counts import convolutions, operations, operations_per_pixel
 from outputs import write_image
 
 MATRIX_SIDE = 3000
-NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, about
+NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, at least
+BATCH_PIXELS = 6_000_000  # output pixels of a batch of several tiles, at most
+SLOWEST_LAYERS = 3  # that are named
+STAGES = {
+    "super-resolving": "super-resolve",
+    "segmenting": "segment",
+    "measuring": "measure",
+    "writing": "write",
+}
 
 
 class StageClock:
     """Stands in for the progress bar and times the stages instead."""
 
     def __init__(self):
-        self.seconds, self._begun = {}, None
+        self.seconds = {"read": 0.0}
+        self._begun = "read", time.perf_counter()
 
     def start(self, stages, stage_size):
-        """Begin with what comes before the first stage."""
-        self.stage("prepare")
+        """Count what comes before the first stage as reading: decoding and the thumbnail."""
 
     def stage(self, title):
         """End the current stage and begin the next; None ends the last."""
         now = time.perf_counter()
-        if self._begun:
-            name, start = self._begun
-            self.seconds[name] = self.seconds.get(name, 0.0) + now - start
-        self._begun = (title, now)
+        name, start = self._begun
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - start
+        self._begun = STAGES.get(title, title), now
 
     def advance(self, pixels):
         """Ignore progress within a stage."""
+
+    def timed(self, name, part_of, function):
+        """Return a function whose time counts as a stage of its own within another one."""
+
+        def run(*arguments):
+            start = time.perf_counter()
+            result = function(*arguments)
+            taken = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + taken
+            self.seconds[part_of] = self.seconds.get(part_of, 0.0) - taken
+            return result
+
+        return run
 
 
 def benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, unet, report):
@@ -57,15 +80,24 @@ def benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, un
     rate = multiplication_rate(repeats)
     print(f"{platform.processor() or platform.machine()}, {keras.backend.backend()}")
     print(f"matrix multiplication: {rate:.0f} GFLOP/s")
-    bare = [
-        row
-        for name, network in networks.items()
-        for row in network_rows(name, network, tile_sizes, batch_sizes, repeats, rate)
+    content = {"gflops": rate, "networks": [], "slowest layers": []}
+    for name, network in networks.items():
+        content["networks"] += network_rows(name, network, tile_sizes, batch_sizes, repeats, rate)
+        content["slowest layers"] += layer_rows(name, network, repeats, rate)
+    print_rows("bare networks", content["networks"])
+    print_rows("layers that lose most time to the rate", content["slowest layers"])
+    default = Settings(microns_per_pixel=1.0)
+    content["pipeline"] = [
+        pipeline_row(tissue, size, networks, repeats, default) for size in megapixels
     ]
-    print_rows("bare networks", bare)
-    whole = [pipeline_row(tissue, size, networks, repeats) for size in megapixels]
-    print_rows("whole pipeline", whole)
-    content = {"gflops": rate, "networks": bare, "pipeline": whole}
+    print_rows("whole pipeline", content["pipeline"])
+    middle = sorted(megapixels)[len(megapixels) // 2]
+    content["pipeline by tile and batch"] = [
+        pipeline_row(tissue, middle, networks, repeats, replace(default, **sizes))
+        for sizes in [{"tile_size": tile} for tile in tile_sizes]
+        + [{"batch_size": batch} for batch in batch_sizes if batch != default.batch_size]
+    ]
+    print_rows("whole pipeline by tile and batch", content["pipeline by tile and batch"])
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(content, indent=2), encoding="utf-8")
     print(f"\n{report}")
@@ -81,69 +113,113 @@ def multiplication_rate(repeats: int) -> float:
 
 
 def network_rows(name, network: Network, tile_sizes, batch_sizes, repeats, rate) -> list[dict]:
-    """Time a bare network for each tile (in input pixels of the pipeline) and batch size."""
-    operations = operations_per_pixel(network)
+    """Time a bare network for each tile (in input pixels of the pipeline) and batch size.
+
+    `Mpx/s` counts the pixels that the operations in the margin would make, too; `tiled Mpx/s` does
+    not. Batches that would not fit into the memory of a small machine are left out.
+    """
+    bare = operations_per_pixel(network)
     rows = []
     for tile in tile_sizes:
-        margin = -(-network.radius // network.pooling) * network.pooling
         inner = tile if network.scale > 1 else tile * 4
-        side = inner + 2 * margin
+        side, pixels = inner + 2 * network.margin, (inner * network.scale) ** 2
+        done = operations(network.middle, side)
         for batch in batch_sizes:
+            if batch > 1 and batch * pixels > BATCH_PIXELS:
+                continue
             tiles = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
-            pixels = batch * (side * network.scale) ** 2
-            calls = max(1, round(NETWORK_PIXELS / pixels))
-            seconds = _median_time(lambda t=tiles, c=calls: _call(network, t, c), repeats) / calls
+            calls = max(1, round(NETWORK_PIXELS / pixels / batch))
+            seconds = _median_time(lambda t=tiles, c=calls: _call(network, t, c), repeats)
+            seconds /= calls * batch
             rows.append(
                 {
                     "network": name,
                     "tile": tile,
                     "batch": batch,
-                    "kFLOP/px": operations / 1e3,
-                    "Mpx/s": pixels / seconds / 1e6,
-                    "share of rate": pixels * operations / seconds / 1e9 / rate,
-                    "margin cost": 1 - (inner / side) ** 2,
+                    "kFLOP/px": bare / 1e3,
+                    "Mpx/s": done / bare / seconds / 1e6,
+                    "share of rate": done / seconds / 1e9 / rate,
+                    "margin cost": 1 - pixels * bare / done,
+                    "tiled Mpx/s": pixels / seconds / 1e6,
                 }
             )
     return rows
 
 
-def pipeline_row(tissue, megapixels: float, networks, repeats: int) -> dict:
+def layer_rows(name, network: Network, repeats, rate) -> list[dict]:
+    """Time each convolution of a network by itself; return those that lose most to the rate."""
+    side = 64 * network.pooling if network.scale == 1 else 256
+    megapixels = (side * network.scale) ** 2 / 1e6
+    rows = []
+    for layer, shape, count in convolutions(network.folded, side):
+        inputs = keras.Input(shape[1:])
+        alone = keras.Model(inputs, type(layer).from_config(layer.get_config())(inputs))
+        values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        seconds = _median_time(lambda m=alone, v=values: m.predict_on_batch(v), repeats)
+        rows.append(
+            {
+                "network": name,
+                "layer": layer.name,
+                "share of operations": count / megapixels / 1e6 / operations_per_pixel(network),
+                "share of rate": count / seconds / 1e9 / rate,
+                "ms/Mpx": seconds * 1e3 / megapixels,
+                "ms/Mpx over the rate": (seconds - count / 1e9 / rate) * 1e3 / megapixels,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["ms/Mpx over the rate"])[:SLOWEST_LAYERS]
+
+
+def pipeline_row(tissue, megapixels: float, networks, repeats: int, settings: Settings) -> dict:
     """Time a whole analysis of a mirrored image of about so many output pixels."""
     side = round((megapixels * 1e6) ** 0.5 / 4)
     missing = [(0, max(0, side - extent)) for extent in tissue.shape[:2]]
     mirrored = np.pad(tissue, [*missing, (0, 0)], "symmetric")[:side, :side]
-    runs = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_image(path, mirrored)
-        for _ in range(repeats + 1):  # the first one is the warm-up
-            clock = StageClock()
-            with open_image(path) as image:
-                settings = Settings(microns_per_pixel=1.0)
-                Analysis(image, Path(folder), *networks.values(), settings, clock).run()
-            clock.stage(None)
-            runs.append(clock.seconds)
-    stages = {name: median(run[name] for run in runs[1:]) for name in runs[0]}
+        # The first one is the warm-up.
+        runs = [_timed_run(path, networks, settings) for _ in range(repeats + 1)][1:]
+    stages = {name: median(run[name] for run in runs) for name in runs[0]}
     total = sum(stages.values())
     pixels = (4 * side) ** 2
-    other = total - stages["super-resolving"] - stages["segmenting"]
-    row = {"Mpx": pixels / 1e6, "seconds": total, "Mpx/s": pixels / 1e6 / total}
+    other = total - stages["super-resolve"] - stages["segment"]
+    row = {"Mpx": pixels / 1e6, "tile": settings.tile_size, "batch": settings.batch_size}
+    row |= {"seconds": total, "Mpx/s": pixels / 1e6 / total}
     row |= {f"{name}, s": seconds for name, seconds in stages.items()}
     return row | {"outside networks": other / total, "peak memory, MB": _peak_memory()}
 
 
+def _timed_run(path, networks, settings) -> dict:
+    """Analyse an image once; return the seconds of its stages.
+
+    Tiles are read in a thread while the network works, so `read` is what comes before.
+    """
+    clock = StageClock()
+    separate = nuclei_windows.separate
+    nuclei_windows.separate = clock.timed("separate", "measure", separate)
+    try:
+        with open_image(path) as image:
+            Analysis(image, path.parent, *networks.values(), settings, clock).run()
+    finally:
+        nuclei_windows.separate = separate
+    clock.stage(None)
+    order = ("read", "super-resolve", "segment", "separate", "measure", "write")
+    return {name: clock.seconds[name] for name in order}
+
+
 def print_rows(title: str, rows: list[dict]):
     """Print a table of numbers under their names."""
+    cells = [list(rows[0])]
+    cells += [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     print(f"\n{title}")
-    print("".join(f"{name:>18}" for name in rows[0]))
-    for row in rows:
-        cells = (f"{v:>18.3g}" if isinstance(v, float) else f"{v:>18}" for v in row.values())
-        print("".join(cells))
+    for row in cells:
+        print("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
 def _call(network, tiles, calls):
     for _ in range(calls):
-        network.predict(tiles)
+        network.predict_middle(tiles)
 
 
 def _median_time(work, repeats: int) -> float:

@@ -38,13 +38,32 @@ def expanded(window: Window, by: int, extent: Window) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def grid(width: int, height: int, tile: int) -> list[Window]:
-    """Cut an image into tiles of at most `tile` pixels per side, row by row."""
+def grid(width: int, height: int, tile: int, tile_height: int | None = None) -> list[Window]:
+    """Cut an image row by row into tiles of at most `tile` pixels per side.
+
+    With `tile_height`, `tile` is the width of a tile alone.
+    """
+    tile_height = tile_height or tile
     return [
-        Window(x, y, min(tile, width - x), min(tile, height - y))
-        for y in range(0, height, tile)
+        Window(x, y, min(tile, width - x), min(tile_height, height - y))
+        for y in range(0, height, tile_height)
         for x in range(0, width, tile)
     ]
+
+
+def tile_sides(image: Window, tile: int, multiple: int) -> tuple[int, int]:
+    """Return width and height of an image's tiles: as few as `tile` allows, and of equal size.
+
+    Args:
+        image: extent of the image.
+        tile: side of a tile in pixels at most, rounded up to `multiple`.
+        multiple: of which the sides are.
+    """
+    tile = _round_up(tile, multiple)
+    width, height = (
+        _round_up(-(-side // -(-side // tile)), multiple) for side in (image.width, image.height)
+    )
+    return width, height
 
 
 def read_padded(read: Reader, image: Window, window: Window) -> np.ndarray:
@@ -82,10 +101,11 @@ def predict_tiles(
     """Predict an image tile by tile.
 
     All tiles of an image have one shape (the network is traced once), no larger than the image
-    needs.
+    needs: as few as `tile` allows, of equal size but for the last ones.
 
     Args:
-        predict: network: (batch, height, width, 3) -> (batch, scale*height, scale*width, channels).
+        predict: network: (batch, height, width, 3) -> (batch, scale*height, scale*width, channels),
+            or less by a part of the margin, on all sides alike.
         read: returns a rectangle of the input image.
         image: extent of the input image, at (0, 0).
         tile: side of a tile in input pixels, without its margin.
@@ -98,11 +118,10 @@ def predict_tiles(
     Yields:
         (window in output pixels, prediction of that window), row by row.
     """
-    tile, margin = _round_up(tile, multiple), _round_up(margin, multiple)
-    shape = [
-        min(tile, _round_up(side, multiple)) + 2 * margin for side in (image.width, image.height)
-    ]
-    windows = [window for window in grid(image.width, image.height, tile) if wanted(window)]
+    margin = _round_up(margin, multiple)
+    sides = tile_sides(image, tile, multiple)
+    shape = [side + 2 * margin for side in sides]
+    windows = [window for window in grid(image.width, image.height, *sides) if wanted(window)]
     batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
 
     def with_margins(batch):
@@ -112,7 +131,7 @@ def predict_tiles(
     for batch, tiles in prefetched(map(with_margins, batches)):
         for window, prediction in zip(batch, predict(tiles), strict=True):
             output = Window(*(scale * side for side in vars(window).values()))
-            start = margin * scale
+            start = (prediction.shape[0] - sides[1] * scale) // 2  # what is left of the margin
             rows = slice(start, start + output.height)
             yield output, prediction[rows, start : start + output.width]
 

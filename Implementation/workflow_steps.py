@@ -53,7 +53,7 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
 
 def _tiles(network, image, tile):
     return predict_tiles(
-        network.predict,
+        network.predict_middle,
         lambda x, y, w, h: image[y : y + h, x : x + w],
         Window(0, 0, image.shape[1], image.shape[0]),
         tile,

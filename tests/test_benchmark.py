@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import Workflow_figure
 from drawn_tissue import draw_tissue, write_picture
+from image_analysis import Settings
 from keras import Input, Model, layers
-from networks import Network, operations_per_pixel
+from networks import Network
+from operation_counts import operations_per_pixel
 from tiny_models import darkness_unet, random_generator, save
 
 
@@ -42,9 +44,20 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
         rate = row["Mpx/s"] * row["kFLOP/px"] / content["gflops"]
         assert row["share of rate"] == pytest.approx(rate, rel=1e-6)
         assert 0 < row["margin cost"] < 1
+        tiled = row["Mpx/s"] * (1 - row["margin cost"])
+        assert row["tiled Mpx/s"] == pytest.approx(tiled, rel=1e-6)
+    assert {row["network"] for row in content["slowest layers"]} == {"generator", "U-net"}
+    assert all(0 < row["share of operations"] <= 1 for row in content["slowest layers"])
+    by_tile_and_batch = content["pipeline by tile and batch"]
+    assert [(row["tile"], row["batch"]) for row in by_tile_and_batch] == [
+        (32, 1),
+        (Settings().tile_size, 2),
+    ]
     (row,) = content["pipeline"]
-    stages = [value for name, value in row.items() if name.endswith(", s")]
-    assert len(stages) >= 5 and sum(stages) == pytest.approx(row["seconds"])
+    stages = {name: value for name, value in row.items() if name.endswith(", s")}
+    names = ("read", "super-resolve", "segment", "separate", "measure", "write")
+    assert list(stages) == [f"{name}, s" for name in names]
+    assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
     assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50
 
 

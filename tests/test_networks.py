@@ -35,7 +35,7 @@ def stitched(network, image, tile, batch_size=1):
     channels = network.model.output_shape[-1]
     result = np.full((height * network.scale, width * network.scale, channels), np.nan)
     tiles = predict_tiles(
-        network.predict,
+        network.predict_middle,
         lambda x, y, w, h: image[y : y + h, x : x + w],
         Window(0, 0, width, height),
         tile,
@@ -58,7 +58,7 @@ def untiled(network, image):
     padding = ((margin, margin + -height % 16), (margin, margin + -width % 16), (0, 0))
     padded = np.pad(image, padding, mode="symmetric")
     start = margin * network.scale
-    prediction = network.predict(padded[None])[0]
+    prediction = network.model.predict_on_batch(padded[None].astype(np.float32))[0]
     return prediction[start : start + height * network.scale, start : start + width * network.scale]
 
 
@@ -407,22 +407,29 @@ class SmallMachine:
         return tiles * 2
 
 
+def network_on(machine):
+    """A network whose predictions a machine makes."""
+    network = Network(machine, 1, 0, 1)
+    network.folded = machine
+    return network
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5, 8])
 @pytest.mark.parametrize("most", [1, 3, 100])
 def test_a_batch_too_large_for_the_memory_is_halved(batch, most):
     model = SmallMachine(most)
     tiles = np.random.default_rng(0).integers(0, 256, (batch, 4, 4, 3), np.uint8)
-    np.testing.assert_array_equal(Network(model, 1, 0, 1).predict(tiles), tiles * 2.0)
+    np.testing.assert_array_equal(network_on(model).predict(tiles), tiles * 2.0)
     assert model.sizes[0] == batch
 
 
 def test_one_tile_too_large_for_the_memory_is_an_error():
     with pytest.raises(ResourceExhaustedError):
-        Network(SmallMachine(0), 1, 0, 1).predict(np.zeros((4, 4, 4, 3), np.uint8))
+        network_on(SmallMachine(0)).predict(np.zeros((4, 4, 4, 3), np.uint8))
 
 
 def test_other_errors_pass_on_at_once():
     model = SmallMachine(1, ValueError)
     with pytest.raises(ValueError, match="out of memory"):
-        Network(model, 1, 0, 1).predict(np.zeros((4, 4, 4, 3), np.uint8))
+        network_on(model).predict(np.zeros((4, 4, 4, 3), np.uint8))
     assert model.sizes == [4]

@@ -314,3 +314,14 @@ def test_small_gaps_in_tissue_count_as_tissue():
 def test_tiny_thumbnails_give_a_mask_of_their_size(size):
     assert tissue_mask(np.full((*size, 3), 250, np.uint8), THRESHOLD).shape == size
     assert tissue_mask(np.full((*size, 3), 90, np.uint8), THRESHOLD).all()
+
+
+def test_hematoxylin_is_that_of_rgb2hed():
+    random = np.random.default_rng(2)
+    labels = np.repeat(np.arange(40, dtype=np.int32), 10).reshape(20, 20)
+    image = random.integers(0, 256, (*labels.shape, 3)).astype(np.uint8)
+    image[:5] = 0
+    found = measure(labels, image, np.zeros(labels.shape), None)["mean_hematoxylin_od"]
+    hematoxylin = rgb2hed(image / 255)[..., 0] * 6  # its unit is six decades of density
+    expected = ndimage.mean(hematoxylin, labels, np.arange(1, labels.max() + 1))
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -177,28 +177,35 @@ def test_all_batches_have_one_shape_no_larger_than_the_image_needs():
         return batch[..., :2]
 
     stitched(noise(70, 50), predict, tile=32, margin=5, multiple=4, scale=1)
-    assert shapes == {(48, 48, 3)}
+    assert shapes == {(24 + 16, 28 + 16, 3)}  # three rows of 24 and two columns of 28
     shapes.clear()
     stitched(noise(9, 50), predict, tile=256, margin=5, multiple=4, scale=1)
     assert shapes == {(12 + 16, 52 + 16, 3)}
 
 
 def test_only_wanted_tiles_are_predicted():
-    image, calls = noise(40, 40), []
+    image, calls = noise(42, 42), []
 
     def predict(batch):
         calls.append(len(batch))
         return batch[..., :2]
 
-    def wanted(window):
-        return (window.x, window.y) in {(16, 0), (32, 32)}
+    def wanted(window):  # 42 pixels are three tiles of 14
+        return (window.x, window.y) in {(14, 0), (28, 28)}
 
     found = stitched(image, predict, 16, 3, 1, 1, batch_size=4, wanted=wanted)
     assert calls == [2]
-    expected = np.full((40, 40, 2), np.nan)
-    for rows, columns in ((slice(0, 16), slice(16, 32)), (slice(32, 40), slice(32, 40))):
+    expected = np.full((42, 42, 2), np.nan)
+    for rows, columns in ((slice(0, 14), slice(14, 28)), (slice(28, 42), slice(28, 42))):
         expected[rows, columns] = image[rows, columns, :2]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_prediction_without_a_part_of_the_margin_is_placed_the_same():
+    image, predict = noise(50, 70), local_network(radius=3, scale=4)
+    whole = stitched(image, predict, 32, 3, 1, 4)
+    cut = stitched(image, lambda batch: predict(batch)[:, 5:-5, 5:-5], 32, 3, 1, 4)
+    np.testing.assert_array_equal(cut, whole)
 
 
 # --- resampled ---

@@ -1,0 +1,232 @@
+"""Rewrite a trained network so that it computes the same with fewer operations.
+
+Three identities, each exact up to rounding, on built-in layers only, so that any backend runs it:
+a batch normalization after a convolution is a scaling of its kernel and a bias; a convolution of
+concatenated maps is the sum of convolutions of each; and a 3x3 convolution of a map that was
+enlarged x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, with 16
+instead of 36 multiplications. The enlarged and the concatenated maps are never made.
+
+Where only the middle of a tile is asked for, maps are cut at these places to what it depends on:
+most of a wide margin serves the small maps of a U-net alone.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+# Layers whose output lies as far beyond the middle as their input, but for their step.
+CENTRED = (
+    layers.InputLayer,
+    layers.Conv2D,
+    layers.BatchNormalization,
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.Rescaling,
+    layers.Add,
+    layers.Concatenate,
+    layers.MaxPooling2D,
+    layers.UpSampling2D,
+)
+
+
+def folded(model: keras.Model, margin: int = 0) -> keras.Model:
+    """Return a network that gives what a functional model gives; the model stays as it is.
+
+    Args:
+        model: functional, one input and one output; no layer used twice.
+        margin: the outermost pixels of an input, a multiple of the model's pooling, for which no
+            output is wanted. The output may then be cut on all sides alike, to the middle at most.
+    """
+    if not all(_is_centred(layer) for layer in model.layers):
+        margin = 0  # nothing is cut
+    return _Folding(model, margin).result()
+
+
+class _Folding:
+    """Builds each tensor of the new network from the output backwards, and each once."""
+
+    def __init__(self, model: keras.Model, margin: int):
+        self.model = model
+        self.inputs = keras.Input(model.input_shape[1:])
+        self.built = {id(model.inputs[0]): self.inputs}
+        # Pixels of a map beyond the middle: that it has in the new network, and that are needed.
+        self.beyond = {id(model.inputs[0]): margin}
+        self.needed = _needed(model) if margin else None
+        self.makers = {id(layer.output): layer for layer in model.layers}
+        self.uses = {}
+        for layer in model.layers:
+            for tensor in [] if isinstance(layer, layers.InputLayer) else _sources(layer):
+                self.uses[id(tensor)] = self.uses.get(id(tensor), 0) + 1
+
+    def _maker(self, tensor):
+        return self.makers[id(tensor)]
+
+    def _is_enlarged(self, tensor) -> bool:
+        layer = self._maker(tensor)
+        repeats = isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest"
+        return repeats and tuple(layer.size) == (2, 2)
+
+    def result(self) -> keras.Model:
+        return keras.Model(self.inputs, self._new(self.model.outputs[0]), name=self.model.name)
+
+    def _new(self, tensor):
+        if id(tensor) not in self.built:
+            self.built[id(tensor)], self.beyond[id(tensor)] = self._build(self._maker(tensor))
+        return self.built[id(tensor)]
+
+    def _build(self, layer):
+        """Return the new output of a layer, and how far it lies beyond the middle."""
+        if isinstance(layer, layers.BatchNormalization):
+            source = _sources(layer)[0]
+            convolution = self._maker(source)
+            plain = type(convolution) is layers.Conv2D and _is_linear(convolution)
+            if plain and self.uses[id(source)] == 1 and layer.axis in (-1, 3):
+                return self._convolution(convolution, *_normalized(convolution, layer))
+        if type(layer) is layers.Conv2D:
+            return self._convolution(layer, *_weights(layer))
+        sources, beyond = self._aligned(_sources(layer), _step(layer))
+        return _copied(layer)(sources if len(sources) > 1 else sources[0]), beyond
+
+    def _aligned(self, tensors, step):
+        """Return new tensors cut to one size whose border is a multiple of a step; and theirs."""
+        for tensor in tensors:
+            self._new(tensor)
+        least = min(self.beyond[id(tensor)] for tensor in tensors)
+        least = least if step <= 1 else int(least // step * step)
+        return [self._cut(tensor, least) for tensor in tensors], round(least / step)
+
+    def _cut(self, tensor, beyond):
+        new = self._new(tensor)
+        superfluous = self.beyond[id(tensor)] - beyond
+        return layers.Cropping2D(superfluous)(new) if superfluous else new
+
+    def _convolution(self, layer, kernel, bias):
+        """Build a convolution with another kernel and bias, without enlarging its input first."""
+        source = _sources(layer)[0]
+        pieces = (
+            _sources(self._maker(source)) if _is_concatenation(self._maker(source)) else [source]
+        )
+        if not (_is_simple(layer) and any(self._is_enlarged(piece) for piece in pieces)):
+            (new,), beyond = self._aligned([source], layer.strides[0])
+            return self._plain(layer, source, new, kernel, bias, layer.activation), beyond
+        beyond = self._beyond_join(source, pieces)
+        ends = np.cumsum([piece.shape[-1] for piece in pieces])[:-1]
+        parts = []
+        for piece, part in zip(pieces, np.split(kernel, ends, axis=2), strict=True):
+            weights = part, None if parts else bias
+            if self._is_enlarged(piece):
+                small = self._cut(_sources(self._maker(piece))[0], beyond // 2)
+                parts.append(self._enlarging(layer, piece, small, *weights))
+            else:
+                parts.append(self._plain(layer, piece, self._cut(piece, beyond), *weights))
+        total = layers.Add(name=layer.name)(parts) if len(parts) > 1 else parts[0]
+        if not _is_linear(layer):
+            total = layers.Activation(layer.activation)(total)
+        return total, beyond
+
+    def _beyond_join(self, source, pieces) -> int:
+        """Decide how far the maps that a convolution joins shall reach beyond the middle."""
+        reach = []
+        for piece in pieces:
+            enlarged = self._is_enlarged(piece)
+            made = _sources(self._maker(piece))[0] if enlarged else piece
+            self._new(made)
+            reach.append(self.beyond[id(made)] * (2 if enlarged else 1))
+        least = min(reach) // 2 * 2
+        return least if self.needed is None else min(least, -(-self.needed[id(source)] // 2) * 2)
+
+    def _plain(self, layer, source, new, kernel, bias, activation=None):
+        name = f"{layer.name}_{self._maker(source).name}"
+        config = {"use_bias": bias is not None, "activation": activation, "name": name}
+        return _applied(layers.Conv2D.from_config(layer.get_config() | config), new, kernel, bias)
+
+    def _enlarging(self, layer, source, small, kernel, bias):
+        """Build the convolution of an enlarged map from the map itself."""
+        name = f"{layer.name}_{self._maker(source).name}"
+        options = {"use_bias": bias is not None, "padding": "same", "name": name}
+        # A tap of the transposed kernel gathers the taps that meet the same small pixel.
+        gather = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
+        transposed = np.einsum("ik,jl,klab->ijba", gather, gather, kernel)
+        new = layers.Conv2DTranspose(layer.filters, 4, strides=2, **options)
+        return _applied(new, small, transposed, bias)
+
+
+def _applied(new, source, kernel, bias):
+    result = new(source)
+    new.set_weights([kernel] if bias is None else [kernel, bias])
+    return result
+
+
+def _needed(model) -> dict[int, int]:
+    """Return how far beyond the middle each tensor of a centred model is needed, in its pixels."""
+    needed = {id(model.outputs[0]): 0}
+    for layer in reversed(model.layers):
+        if isinstance(layer, layers.InputLayer):
+            continue
+        reach = -(-needed[id(layer.output)] * _step(layer) // 1)
+        if isinstance(layer, layers.Conv2D):
+            reach += max(layer.kernel_size) // 2 * max(layer.dilation_rate)
+        for source in _sources(layer):
+            needed[id(source)] = max(needed.get(id(source), 0), int(reach))
+    return needed
+
+
+def _step(layer) -> float:
+    """Return the pixels that a layer takes along a side for each that it gives."""
+    if isinstance(layer, layers.MaxPooling2D | layers.Conv2D):
+        return layer.strides[0]
+    return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
+
+
+def _is_centred(layer) -> bool:
+    if isinstance(layer, layers.Conv2D):
+        padded = layer.padding == "same" or max(layer.kernel_size) == 1
+        return padded and max(layer.strides) == 1
+    if isinstance(layer, layers.MaxPooling2D):
+        return tuple(layer.pool_size) == tuple(layer.strides)
+    return isinstance(layer, CENTRED)
+
+
+def _sources(layer) -> list:
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def _copied(layer):
+    """Return a layer of its own with the same weights."""
+    copy = type(layer).from_config(layer.get_config())
+    if layer.weights:
+        copy.build(_sources(layer)[0].shape)
+        copy.set_weights(layer.get_weights())
+    return copy
+
+
+def _is_linear(layer) -> bool:
+    return layer.activation is keras.activations.linear
+
+
+def _is_concatenation(layer) -> bool:
+    return isinstance(layer, layers.Concatenate) and layer.axis in (-1, 3)
+
+
+def _is_simple(layer) -> bool:
+    """Tell whether a convolution is 3x3, padded, of stride 1, neither dilated nor grouped."""
+    shape = (*layer.kernel_size, *layer.strides, *layer.dilation_rate, layer.groups)
+    return shape == (3, 3, 1, 1, 1, 1, 1) and layer.padding == "same"
+
+
+def _weights(layer):
+    kernel, *bias = layer.get_weights()
+    return kernel, bias[0] if bias else None
+
+
+def _normalized(convolution, norm):
+    """Return kernel and bias of a convolution with the normalization behind it."""
+    kernel, bias = _weights(convolution)
+    mean, variance = (ops.convert_to_numpy(w) for w in (norm.moving_mean, norm.moving_variance))
+    factor = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        factor = factor * ops.convert_to_numpy(norm.gamma)
+    shift = ops.convert_to_numpy(norm.beta) if norm.center else np.zeros_like(mean)
+    return kernel * factor, shift + ((0 if bias is None else bias) - mean) * factor

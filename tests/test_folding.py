@@ -1,0 +1,88 @@
+"""folding: a rewritten network gives what the trained one gives, with fewer operations."""
+
+import keras
+import numpy as np
+import pytest
+from folding import folded
+from keras import Input, Model, layers
+from tiny_models import random_generator, random_unet
+
+HARD_TO_FOLD = {
+    "normalization without scale and centre": lambda x: layers.BatchNormalization(
+        scale=False, center=False
+    )(layers.Conv2D(4, 3, padding="same", use_bias=False)(x)),
+    "normalization after a bias and an activation": lambda x: layers.BatchNormalization()(
+        layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    ),
+    "normalization of a map that is used twice": lambda x: (
+        lambda y: layers.Add()([y, layers.BatchNormalization()(y)])
+    )(layers.Conv2D(4, 3, padding="same")(x)),
+    "normalization of the input": lambda x: layers.BatchNormalization()(x),
+    "5x5 convolution of an enlarged map": lambda x: layers.Conv2D(4, 5, padding="same")(
+        layers.UpSampling2D(2)(x)
+    ),
+    "convolution with an activation of two enlarged maps and one that is not": lambda x: (
+        layers.Conv2D(4, 3, padding="same", activation="sigmoid")(
+            layers.Concatenate()(
+                [
+                    layers.UpSampling2D(2)(x),
+                    layers.Conv2DTranspose(2, 2, strides=2)(x),
+                    layers.UpSampling2D(2)(x),
+                ]
+            )
+        )
+    ),
+    "enlarged x3": lambda x: layers.Conv2D(4, 3, padding="same")(layers.UpSampling2D(3)(x)),
+}
+
+
+def randomized(model):
+    """Give every weight a value of its own; variances among them are positive."""
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.05, 0.5, w.shape) for w in model.get_weights()])
+    return model
+
+
+def assert_equal_predictions(model, side, **tolerance):
+    batch = np.random.default_rng(1).uniform(0, 255, (2, side, side + 16, 3)).astype(np.float32)
+    expected = model.predict_on_batch(batch)
+    new = folded(model)
+    np.testing.assert_allclose(new.predict_on_batch(batch), expected, **tolerance)
+    np.testing.assert_array_equal(model.predict_on_batch(batch), expected)  # untouched
+    return new
+
+
+def test_a_folded_unet_predicts_the_same():
+    new = assert_equal_predictions(random_unet(depth=2), 16, atol=1e-4)
+    kinds = {type(layer) for layer in new.layers}
+    assert not kinds & {layers.BatchNormalization, layers.UpSampling2D, layers.Concatenate}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_middle_of_a_tile_is_predicted_the_same_from_smaller_maps(depth):
+    model = random_unet(depth=depth)
+    margin = 16 * 2**depth
+    batch = np.random.default_rng(1).uniform(0, 255, (1, 4 * margin, 3 * margin, 3))
+    batch = batch.astype(np.float32)
+    expected = model.predict_on_batch(batch)[0, margin:-margin, margin:-margin]
+    found = folded(model, margin).predict_on_batch(batch)[0]
+    left = (found.shape[0] - 2 * margin) // 2
+    assert 0 < left < 8
+    np.testing.assert_allclose(found[left:-left, left:-left], expected, atol=1e-4)
+
+
+def test_a_folded_generator_predicts_the_same():
+    new = assert_equal_predictions(random_generator(), 12, atol=1e-2)  # of 255 grey levels
+    assert not any(isinstance(layer, layers.UpSampling2D) for layer in new.layers)
+
+
+@pytest.mark.parametrize("kind", HARD_TO_FOLD)
+def test_what_cannot_be_folded_stays(kind):
+    inputs = Input((None, None, 3))
+    model = randomized(Model(inputs, HARD_TO_FOLD[kind](inputs)))
+    assert_equal_predictions(model, 8, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folded_network_is_of_built_in_layers(tmp_path):
+    folded(random_unet(depth=1)).save(tmp_path / "folded.h5")
+    keras.models.load_model(tmp_path / "folded.h5", compile=False)
