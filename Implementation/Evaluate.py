@@ -32,6 +32,7 @@ MICRONS_PER_PIXEL = 0.25  # um
 
 # --- Model ---
 UNET = ROOT / "models" / "Unet.h5"
+TEST_TIME_AUGMENTATION = False
 PROBABILITY_THRESHOLD = 0.55
 SEED_RISE = 0.15
 SMALLEST_NUCLEUS = 6.0  # um2
@@ -50,6 +51,7 @@ def main(
     image_names: tuple[str, ...] = IMAGE_NAMES,
     microns_per_pixel: float = MICRONS_PER_PIXEL,
     unet: Path = UNET,
+    test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     probability_threshold: float = PROBABILITY_THRESHOLD,
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
@@ -67,6 +69,7 @@ def main(
         image_names: only images whose names begin with one of these; none = all.
         microns_per_pixel: um per pixel of all images.
         unet: nucleus model (.h5).
+        test_time_augmentation: take its mean over four mirrorings of each tile.
         probability_threshold: a pixel is nucleus above this probability.
         seed_rise: rise of a summit of the relief that makes a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
@@ -91,7 +94,7 @@ def main(
     from did_it_help import SHOWN as HELP_SHOWN
     from did_it_help import examine, pairs_for_help, print_trust
     from evaluation import SHOWN, evaluate, pair_with_labels, print_table, write_rows
-    from networks import ModelError, load_network
+    from networks import ModelError, averaged_over_mirrorings, load_network
     from nuclei import Separation
 
     separation = Separation(
@@ -103,6 +106,8 @@ def main(
     how = separation, microns_per_pixel, connected_components
     try:
         network = load_network(unet, "U-net", scale=1, channels=2)
+        if test_time_augmentation:
+            network = averaged_over_mirrorings(network)
         if did_it_help:
             sharpener = load_network(generator, "generator", scale=4, channels=3)
             pairs = pairs_for_help(image_folders, label_folder, image_names)

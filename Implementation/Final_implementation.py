@@ -38,6 +38,7 @@ FAITHFUL_SHARE = 0.0  # 0 = GENERATOR: sharp, for looking; 1 = FAITHFUL_GENERATO
 UNET = ROOT / "models" / "Unet.h5"
 SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
 SEGMENT = True  # False: super-resolution only
+TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the images as they are read; None = from the file
@@ -76,6 +77,7 @@ def main(
     unet: Path = UNET,
     super_resolve: bool = SUPER_RESOLVE,
     segment: bool = SEGMENT,
+    test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     microns_per_pixel: float | None = MICRONS_PER_PIXEL,
     read_at_microns_per_pixel: float | None = READ_AT_MICRONS_PER_PIXEL,
     tile_size: int = TILE_SIZE,
@@ -104,6 +106,7 @@ def main(
         unet: nucleus model (.h5).
         super_resolve: enlarge x4 first; off for images that are already at 40x.
         segment: find and measure nuclei.
+        test_time_augmentation: take the mean of the U-net over four mirrorings of each tile.
         microns_per_pixel: um per pixel of the images as they are read; None = from the file.
         read_at_microns_per_pixel: um per pixel at which slides are read; None = 1.0, or 0.25
             without super-resolution.

@@ -223,7 +223,7 @@ def _analysis(job: Job) -> Iterator[Analysis]:
     folder = Path(get_worker().local_directory)
     sent = {name: folder / job.constants[name] for name in MODELS}
     choices = job.constants | sent
-    names = (*MODELS, "super_resolve", "segment", "faithful_share")
+    names = (*MODELS, "super_resolve", "segment", "faithful_share", "test_time_augmentation")
     with _one_at_a_time:
         networks = _networks(tuple((name, choices[name]) for name in names))
         with opened(job, networks, Progress(tqdm(disable=True), job.title)) as analysis:

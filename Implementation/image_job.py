@@ -11,7 +11,7 @@ from pathlib import Path
 from image_analysis import Analysis, Settings
 from image_errors import ImageReadError, one_line, printable
 from image_files import open_image
-from networks import Network, blended, load_network
+from networks import Network, averaged_over_mirrorings, blended, load_network
 from nuclei import Separation
 from output_folder import OutputError, appearing
 from progress import Progress
@@ -59,6 +59,8 @@ def load_networks(constants: dict) -> tuple[Network | None, Network | None]:
             generator = blended(generator, faithful, constants["faithful_share"])
     if constants["segment"]:
         unet = load_network(constants["unet"], "U-net", scale=1, channels=2)
+        if constants["test_time_augmentation"]:
+            unet = averaged_over_mirrorings(unet)
     return generator, unet
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,8 @@ POINTWISE = (
 )
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError", "MemoryError")
 
+MIRRORINGS = ((), (1,), (2,), (1, 2))  # axes of a batch that are turned round
+
 PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own above which is resampled
 UNET_MICRONS = 0.25  # um per pixel where the U-net's record does not say
 
@@ -49,6 +51,7 @@ class Network:
         pooling: sides of an input must be multiples of it.
         record: the .json beside the file, {} where there is none.
         sha256: hash of the file.
+        mirrored: predictions are means over the four mirrorings of a tile.
     """
 
     model: keras.Model
@@ -57,6 +60,7 @@ class Network:
     pooling: int
     record: dict = field(default_factory=dict)
     sha256: str = ""
+    mirrored: bool = False
 
     @property
     def margin(self) -> int:
@@ -79,7 +83,9 @@ class Network:
 
     def predict_middle(self, tiles: np.ndarray) -> np.ndarray:
         """Predict a batch of tiles with margins; the results may lack a part of the margin."""
-        return _predicted(self.middle, tiles)
+        axes = MIRRORINGS if self.mirrored else MIRRORINGS[:1]
+        predictions = [np.flip(_predicted(self.middle, np.flip(tiles, a)), a) for a in axes]
+        return np.mean(predictions, axis=0) if self.mirrored else predictions[0]
 
 
 def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:
@@ -178,6 +184,14 @@ def blended(network: Network, other: Network, share: float) -> Network:
     network.model.set_weights([(1 - share) * a + share * b for a, b in pairs])
     network.sha256 = f"{1 - share:g} x {network.sha256} + {share:g} x {other.sha256}"
     return network
+
+
+def averaged_over_mirrorings(network: Network) -> Network:
+    """Return a network whose predictions are means over the four mirrorings of each tile.
+
+    Test-time augmentation: four times the cost for maps that depend less on chance.
+    """
+    return replace(network, mirrored=True, sha256=f"mean over mirrorings of {network.sha256}")
 
 
 def unet_microns(unet: Network) -> float:

@@ -369,6 +369,7 @@ CHANGES = {
     "rise": {"seed_rise": 0.4},
     "smallest nucleus": {"smallest_nucleus": 7.0},
     "tile size": {"tile_size": 128},
+    "test-time augmentation": {"test_time_augmentation": True},
     "no generator": {"super_resolve": False, "microns_per_pixel": 0.25},
 }
 

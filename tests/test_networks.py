@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_models
 from keras import layers
-from networks import ModelError, Network, blended, load_network
+from networks import ModelError, Network, averaged_over_mirrorings, blended, load_network
 from tiling import Window, predict_tiles
 
 CONVOLUTION = {"padding": "same", "activation": "relu"}
@@ -380,6 +380,19 @@ def test_a_blend_has_the_interpolated_weights(tmp_path, share):
     blend = blended(generator_of(tmp_path, 0), generator_of(tmp_path, 1), share)
     for a, b, found in zip(ours, theirs, blend.model.get_weights(), strict=True):
         np.testing.assert_allclose(found, (1 - share) * a + share * b, atol=1e-6)
+
+
+def test_mean_over_mirrorings_turns_with_the_tile(tmp_path):
+    network = generator_of(tmp_path, 0)
+    tiles = np.random.default_rng(0).integers(0, 256, (1, 64, 48, 3)).astype(np.uint8)
+    averaged = averaged_over_mirrorings(network)
+    prediction = averaged.predict_middle(tiles)
+    plain = network.predict_middle(tiles)
+    assert np.abs(prediction - plain).max() > 1  # this network does not see mirrored images alike
+    for axes in ((1,), (2,), (1, 2)):
+        turned = np.flip(averaged.predict_middle(np.flip(tiles, axes)), axes)
+        np.testing.assert_allclose(turned, prediction, atol=1e-3)
+    assert network.sha256 in averaged.sha256 and network.sha256 != averaged.sha256
 
 
 def test_generators_of_unlike_architecture_are_not_blended(tmp_path):
