@@ -122,7 +122,7 @@ def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
     """Super-resolve a uint8 RGB image as a whole run does; uint8, four times larger per side."""
     sharp = np.empty((SCALE * low.shape[0], SCALE * low.shape[1], 3), np.uint8)
     tiles = predict_tiles(
-        generator.predict,
+        generator.predict_middle,
         lambda x, y, w, h: low[y : y + h, x : x + w],
         Window(0, 0, low.shape[1], low.shape[0]),
         TILE,

@@ -18,12 +18,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import Final_implementation
+import image_job
 import image_levels
 import networks
 import numpy as np
 import pytest
 import result_files
-import run_folder
 import tifffile
 import tiny_models
 from forked_runs import Runs
@@ -53,7 +53,7 @@ cached_network = functools.lru_cache(networks.load_network)  # so that each is t
 @pytest.fixture
 def run(models, tmp_path, monkeypatch, capsys):
     """Function that runs main on tmp_path/input; it gives the exit status and what was printed."""
-    monkeypatch.setattr(run_folder, "load_network", cached_network)
+    monkeypatch.setattr(image_job, "load_network", cached_network)
     # The real one takes half the time of an image.
     monkeypatch.setattr(
         result_files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn")
@@ -83,7 +83,7 @@ def at_prediction(monkeypatch):
     """Function that has `act` called before prediction number `number` of the runs to come."""
 
     def register(number, act):
-        predict, calls = Network.predict, []
+        predict, calls = Network.predict_middle, []
 
         def watched(network, tiles):
             calls.append(network)
@@ -91,7 +91,7 @@ def at_prediction(monkeypatch):
                 act()
             return predict(network, tiles)
 
-        monkeypatch.setattr(Network, "predict", watched)
+        monkeypatch.setattr(Network, "predict_middle", watched)
 
     return register
 
@@ -337,7 +337,7 @@ def test_a_disk_that_is_read_only(run, tmp_path, small_disk):
 NAMES = [
     "<img src=x onerror=alert(1)>.png",
     "=HYPERLINK(1).png",
-    "..\\..\\outside.png",
+    "a\\..\\..\\outside.png",
     "line\nbreak.png",
     "clear\x1b[2Jscreen.png",
     "\u202ereversed.png",
@@ -532,7 +532,7 @@ def test_a_kill_while_unfinished_work_is_deleted_leaves_none_that_looks_finished
     remove = shutil.rmtree
 
     def killed(path, **_):
-        next(Path(path).glob("pixels.raw")).unlink()
+        next(Path(path).glob("pixels/*.raw")).unlink()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(shutil, "rmtree", killed)

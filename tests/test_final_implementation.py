@@ -352,7 +352,7 @@ def test_a_finished_image_is_skipped(run, tmp_path, monkeypatch, capsys):
     put(tmp_path / "input", "a.png", drawn()[0])
     assert run() == 0
     first = summary(tmp_path / "output")
-    predicted = Counter(monkeypatch, Network, "predict")
+    predicted = Counter(monkeypatch, Network, "predict_middle")
     put(tmp_path / "input", "b.png", drawn(seed=1)[0])
     capsys.readouterr()
     assert run() == 0
@@ -394,7 +394,7 @@ def test_a_blend_of_two_generators_is_another_model(run, models, tmp_path, monke
 def test_a_changed_constant_or_model_or_image_is_done_again(run, tmp_path, monkeypatch):
     put(tmp_path / "input", "a.png", drawn()[0])
     assert run() == 0
-    predicted = Counter(monkeypatch, Network, "predict")
+    predicted = Counter(monkeypatch, Network, "predict_middle")
     assert run(jpeg_quality=90, debug=True) == 0  # nothing has changed
     assert predicted.calls == 0
     for change, flags in CHANGES.items():
@@ -454,7 +454,7 @@ def test_an_interrupted_image_goes_on_and_gives_the_same(
         assert run(**TILE) == 130
     folder = tmp_path / "output" / "a"
     assert not (folder / "nuclei.csv").exists()  # nothing unfinished under a final name
-    predicted = Counter(monkeypatch, Network, "predict")
+    predicted = Counter(monkeypatch, Network, "predict_middle")
     assert run(**TILE) == 0
     assert bytes_of(folder) == expected
     assert not (folder / ".partial").exists()
@@ -466,10 +466,10 @@ def test_an_interruption_inside_a_network_loses_one_strip(
     run, tmp_path, monkeypatch, uninterrupted, capsys
 ):
     with monkeypatch.context() as patch:
-        Counter(patch, Network, "predict", 31)
+        Counter(patch, Network, "predict_middle", 31)
         assert run(**TILE) == 130
     assert "same command" in capsys.readouterr().err
-    predicted = Counter(monkeypatch, Network, "predict")
+    predicted = Counter(monkeypatch, Network, "predict_middle")
     assert run(**TILE) == 0
     assert predicted.calls == 10
     assert bytes_of(tmp_path / "output" / "a") == uninterrupted[0]
@@ -478,7 +478,7 @@ def test_an_interruption_inside_a_network_loses_one_strip(
 def test_several_interruptions_are_no_worse_than_one(run, tmp_path, monkeypatch, uninterrupted):
     for number in (3, 11, 13):
         with monkeypatch.context() as patch:
-            Counter(patch, Network, "predict", number)
+            Counter(patch, Network, "predict_middle", number)
             assert run(**TILE) == 130
     assert run(**TILE) == 0
     assert bytes_of(tmp_path / "output" / "a") == uninterrupted[0]
@@ -488,7 +488,7 @@ def test_several_interruptions_are_no_worse_than_one(run, tmp_path, monkeypatch,
 def test_an_unfinished_image_starts_afresh_after_a_change(run, tmp_path, monkeypatch, change):
     put(tmp_path / "input", "a.png", drawn()[0])
     with monkeypatch.context() as patch:
-        Counter(patch, Network, "predict", 31)
+        Counter(patch, Network, "predict_middle", 31)
         assert run(**TILE) == 130
     flags = dict(TILE)
     if change == "constant":
@@ -498,7 +498,7 @@ def test_an_unfinished_image_starts_afresh_after_a_change(run, tmp_path, monkeyp
         flags["unet"] = tiny_models.save(other, tmp_path / "Unet.h5", tiny_models.UNET_MICRONS)
     else:
         put(tmp_path / "input", "a.png", drawn(seed=1)[0])
-    predicted = Counter(monkeypatch, Network, "predict")
+    predicted = Counter(monkeypatch, Network, "predict_middle")
     assert run(**flags) == 0
     assert predicted.calls == 40
     resumed = bytes_of(tmp_path / "output" / "a")
@@ -618,7 +618,7 @@ def test_a_name_in_another_encoding_does_not_stop_the_run(run, tmp_path):
 def test_an_error_inside_stops_no_other_image(run, tmp_path, monkeypatch):
     for name in ("a.png", "b.png", "c.png"):
         put(tmp_path / "input", name, drawn()[0])
-    Counter(monkeypatch, Network, "predict", 3, RuntimeError("two\nlines"))
+    Counter(monkeypatch, Network, "predict_middle", 3, RuntimeError("two\nlines"))
     assert run() == 1
     rows = summary(tmp_path / "output")
     assert [row["status"] for row in rows.values()] == ["done", "failed", "done"]
@@ -743,7 +743,7 @@ def test_another_pixel_size_is_resampled_and_comes_back(run, tmp_path, monkeypat
         seen[network.scale] = tiles.shape[2] - 2 * margin
         return predict(network, tiles)
 
-    monkeypatch.setattr(Network, "predict", watched)
+    monkeypatch.setattr(Network, "predict_middle", watched)
     assert run(microns_per_pixel=microns, tile_size=512) == 0
     assert seen[4] == size[0]
     assert seen[1] == pytest.approx(72 / tiny_models.UNET_MICRONS, abs=3)  # the U-net's own

@@ -1,5 +1,9 @@
 """memory.py tells the peak memory of another process and judges it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import memory
 import numpy as np
 import pytest
@@ -17,34 +21,51 @@ filled = b"x" * (100_000_000 + side * 1_000_000)
 """
 
 
+# Run by a small process: a child's peak begins with that of the process that it is forked from.
+CALL = """
+import sys
+from pathlib import Path
+import memory
+folder = Path(sys.argv[1])
+memory.SCRIPT = folder / "program.py"
+sys.exit(memory.main(folder / "image.png", temporary_folder=folder, **eval(sys.argv[2])))
+"""
+
+
 @pytest.fixture
-def measure(tmp_path, monkeypatch):
-    """Function that runs main with the stand-in; flags as keywords."""
+def measure(tmp_path):
+    """Function that runs main with the stand-in; it gives the exit status and what was printed."""
     if not hasattr(memory.os, "wait4"):
         pytest.skip("this system does not tell the peak memory of a process")
     (tmp_path / "program.py").write_text(PROGRAM)
     Image.fromarray(np.full((30, 20, 3), 200, np.uint8)).save(tmp_path / "image.png")
-    monkeypatch.setattr(memory, "SCRIPT", tmp_path / "program.py")
-    return lambda **flags: memory.main(
-        image=tmp_path / "image.png", temporary_folder=tmp_path, **flags
-    )
+
+    def run_main(**flags):
+        arguments = [sys.executable, "-c", CALL, str(tmp_path), repr(flags)]
+        folder = Path(memory.__file__).parent
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout
+
+    return run_main
 
 
-def test_peaks_and_growth_are_measured_and_judged(measure, capsys):
-    assert measure(sides=(100, 300)) == 1  # it grows
-    lines = capsys.readouterr().out.splitlines()
+def test_peaks_and_growth_are_measured_and_judged(measure):
+    status, printed = measure(sides=(100, 300))
+    assert status == 1  # it grows
+    lines = printed.splitlines()
     small, large = (float(line.split()[1]) for line in lines[1:3])
     assert lines[1].split()[0] == "100x100" and 0.2 < small < 0.3
     assert large - small == pytest.approx(0.2, abs=0.03)
-    assert measure(sides=(100, 300), largest_growth=2.0) == 0
-    assert measure(sides=(100, 100)) == 0
-    assert measure(sides=(100,), largest_peak=0.15) == 1
+    assert measure(sides=(100, 300), largest_growth=2.0)[0] == 0
+    assert measure(sides=(100, 100))[0] == 0
+    assert measure(sides=(100,), largest_peak=0.15)[0] == 1
 
 
-def test_a_run_that_fails_is_shown(measure, tmp_path, capsys):
+def test_a_run_that_fails_is_shown(measure, tmp_path):
     (tmp_path / "program.py").write_text("raise SystemExit('no such thing')")
-    assert measure(sides=(100,)) == 1
-    assert "no such thing" in capsys.readouterr().out
+    status, printed = measure(sides=(100,))
+    assert status == 1
+    assert "no such thing" in printed
 
 
 def test_small_pictures_are_mirrored():
