@@ -186,16 +186,18 @@ class Analysis:
         """Return what the pieces depend on; those that were made from the same can be used."""
         file = self.image.path.stat()
         made_from = {
-            "input": [file.st_size, file.st_mtime_ns, *self.image.place],
+            "input": [file.st_size, file.st_mtime_ns],
+            "place": [*self.image.place, self.image.downsample],
             "settings": asdict(self.settings),
             "models": [network and network.sha256 for network in (self.generator, self.unet)],
         }
         return json.loads(json.dumps(made_from))  # as it reads back from a file
 
     def _stored_state(self) -> dict:
-        if not self.state_file.is_file():
+        try:
+            return json.loads(self.state_file.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):  # none, or one that a crash of the system damaged
             return {}
-        return json.loads(self.state_file.read_text("utf-8"))
 
     def _discard_partial(self):
         """Delete the unfinished work; the state first, or a kill meanwhile would leave it alone."""
