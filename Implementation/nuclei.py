@@ -46,11 +46,11 @@ class Separation:
         largest_hole: smaller holes are filled.
     """
 
-    probability: float = 0.55
-    rise: float = 0.15
+    probability: float = 0.45
+    rise: float = 0.2
     smoothing: float = 0.625
     depth_scale: float = 5.0
-    smallest_nucleus: float = 6.0
+    smallest_nucleus: float = 4.0
     largest_hole: float = 10.0
 
 

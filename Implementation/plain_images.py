@@ -12,7 +12,7 @@ from PIL import Image
 from pixel_formats import BAND_PIXELS, to_rgb, upright
 from pixel_sizes import plausible_microns
 
-MAX_PLAIN_PIXELS = 400_000_000  # a plain image is held in memory: 1.2 GB of 8-bit RGB
+MAX_PLAIN_PIXELS = 250_000_000  # decoded, a plain image is held twice: 1.5 GB of 8-bit RGB
 # Named formats only: Pillow would also start Ghostscript for an EPS file.
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM")
 
