@@ -337,7 +337,7 @@ def test_a_disk_that_is_read_only(run, tmp_path, small_disk):
 NAMES = [
     "<img src=x onerror=alert(1)>.png",
     "=HYPERLINK(1).png",
-    "..\\..\\outside.png",
+    "a\\..\\..\\outside.png",
     "line\nbreak.png",
     "clear\x1b[2Jscreen.png",
     "\u202ereversed.png",
