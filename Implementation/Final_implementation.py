@@ -46,7 +46,7 @@ READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None 
 # first network was trained on: 1.0 before super-resolution, 0.25 without
 
 # --- Tiles ---
-TILE_SIZE = 640  # side of a tile in input pixels, a multiple of 16; less needs less memory
+TILE_SIZE = 512  # side of a tile in input pixels, a multiple of 16; less needs less memory
 BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---

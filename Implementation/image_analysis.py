@@ -40,7 +40,7 @@ from tiling import Window, expanded, grid, predict_tiles, resampled, resized, ti
 from tissue import Tissue, find_tissue
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
-UNET_TILE = 2048  # side of the U-net's tiles at most, in its pixels; more needs too much memory
+UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
 
 
@@ -49,7 +49,7 @@ class Settings:
     """What a user chooses for a run; see the constants of Final_implementation.py."""
 
     microns_per_pixel: float | None = None
-    tile_size: int = 640
+    tile_size: int = 512
     batch_size: int = 1
     separation: Separation = field(default_factory=Separation)
     tissue_threshold: float = 0.08
