@@ -5,6 +5,7 @@
 
 strip.jpg: low resolution, bicubic, super-resolved, high resolution (the original, at half the
 resolution of the output) and nuclei of one field, side by side. workflow.jpg: the method, smaller.
+comparison.jpg is the comparison.png that SRGAN_evaluate.py writes for a folder that holds histo.jpg.
 """
 
 from pathlib import Path
