@@ -5,7 +5,7 @@
 
 strip.jpg: low resolution, bicubic, super-resolved, high resolution (the original, at half the
 resolution of the output) and nuclei of one field, side by side. workflow.jpg: the method, smaller.
-comparison.jpg is the comparison.png that SRGAN_evaluate.py writes for a folder that holds histo.jpg.
+comparison.jpg is what SRGAN_evaluate.py writes as comparison.png for a folder with histo.jpg in it.
 """
 
 from pathlib import Path
