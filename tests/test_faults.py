@@ -165,15 +165,15 @@ def test_files_that_vanish_during_the_run(run, tmp_path, at_prediction):
 def test_an_image_too_large_for_the_disk_is_refused_before_it_fills_it(run, tmp_path):
     put_images(tmp_path, "a.png", "c.png")
     slide = tmp_path / "input" / "b.tif"
-    # As scanners do, its tiles are left out: 6 kB that would become terabytes of white pixels.
-    empty = iter([b""] * 400)
+    # As scanners do, its tiles are left out: 26 kB that would become terabytes of white pixels.
+    empty = iter([b""] * 1600)
     tifffile.imwrite(
         slide,
         empty,
         shape=(400_000, 400_000, 3),
         dtype=np.uint8,
         photometric="rgb",
-        tile=(20_000, 20_000),
+        tile=(10_000, 10_000),
         compression="zlib",
     )
     status, _ = run()
