@@ -218,7 +218,8 @@ def _give_up(error: Exception | str, debug: bool) -> int:
 def _quiet_readers():
     """Leave out what the decoders say of a damaged file; the image's one line has the reason."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-    warnings.filterwarnings("ignore", module="PIL")
+    # Pillow's remarks on damaged tags and EXIF are UserWarnings; all its others stay.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def _version(package: str) -> str | None:
