@@ -52,6 +52,7 @@ VALIDATION_SHARE = 0.1
 VALIDATION_LIMIT = 40  # images
 MICRONS_PER_PIXEL = 0.25  # um
 CROP = 256  # pixels, a multiple of 2**DEPTH
+CROWDING = 1.5  # at most so many nuclei pasted against others per nucleus; 0 = none
 
 # --- Network ---
 FIRST_FILTERS = 16
@@ -80,6 +81,7 @@ def main(
     validation_limit: int = VALIDATION_LIMIT,
     microns_per_pixel: float = MICRONS_PER_PIXEL,
     crop: int = CROP,
+    crowding: float = CROWDING,
     first_filters: int = FIRST_FILTERS,
     depth: int = DEPTH,
     initial_unet: Path | None = INITIAL_UNET,
@@ -103,6 +105,8 @@ def main(
         validation_limit: images judged after each epoch, evenly chosen.
         microns_per_pixel: um per pixel of the training images; goes into the record.
         crop: side of a training crop in pixels, a multiple of 2**depth.
+        crowding: in each training image at most so many copies of its nuclei, per nucleus, are
+            pasted against others, which shows where touching nuclei part; 0 = none.
         first_filters: width of the U-net at full resolution.
         depth: number of its 2x2 poolings.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new one.
@@ -139,7 +143,9 @@ def main(
                 publish(run_folder, ROOT / "models")
             return
         use_devices(devices, batch_size)
-        training, weights, validation = load_samples(pairs, folder_weights, judged_pairs, held_out)
+        training, weights, validation = load_samples(
+            pairs, folder_weights, judged_pairs, held_out, crowding, seed
+        )
         keras.utils.set_random_seed(seed)
         if initial_unet:
             unet = keras.models.load_model(initial_unet, compile=False)
@@ -170,7 +176,8 @@ def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
     check_folder_weights(constants["training_folders"], constants["folder_weights"])
     names = ("validation_limit", "first_filters", "batch_size", "steps_per_epoch", "epochs", "crop")
-    check_numbers(constants, {**dict.fromkeys(names, 1), "depth": 1, "seed": 0}, multiples={})
+    least = {**dict.fromkeys(names, 1), "depth": 1, "seed": 0, "crowding": 0}
+    check_numbers(constants, least, multiples={})
     check_numbers(
         constants,
         least={},
@@ -196,7 +203,7 @@ def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:
     return hold_out(images, names, share, seed) if names or not judged_pairs else set()
 
 
-def load_samples(pairs, folder_weights, judged_pairs, held_out):
+def load_samples(pairs, folder_weights, judged_pairs, held_out, crowding, seed):
     """Read all pairs.
 
     Args:
@@ -204,6 +211,7 @@ def load_samples(pairs, folder_weights, judged_pairs, held_out):
         folder_weights: relative chance of each folder.
         judged_pairs: the pairs of the validation folders.
         held_out: those images of the training folders that are for validation, too.
+        crowding, seed: of the training images, see `load_sample`.
 
     Returns:
         (training samples, relative chance of each to be drawn, validation samples). Within a
@@ -215,11 +223,11 @@ def load_samples(pairs, folder_weights, judged_pairs, held_out):
     training, weights = [], []
     validation = [load_sample(*pair) for pair in judged_pairs]
     for found, folder_weight in zip(pairs, folder_weights, strict=True):
-        kept = []
-        for pair in found:
-            (validation if pair[0] in held_out else kept).append(load_sample(*pair))
-        training += kept
-        weights += [folder_weight / len(kept) for _ in kept]
+        validation += [load_sample(*pair) for pair in found if pair[0] in held_out]
+        kept = [pair for pair in found if pair[0] not in held_out]
+        for pair in kept:
+            training.append(load_sample(*pair, crowding, seed=(seed, len(training))))
+            weights.append(folder_weight / len(kept))
     return training, weights, validation
 
 

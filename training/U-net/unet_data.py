@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
+from unet_crowding import crowd
 from unet_epochs import RandomBatches
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
@@ -100,8 +101,13 @@ def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
-def load_sample(image_path: Path, mask_path: Path) -> Sample:
+def load_sample(image_path: Path, mask_path: Path, crowding: float = 0, seed=0) -> Sample:
     """Read an image and its mask and make the target maps.
+
+    Args:
+        image_path, mask_path: the two files.
+        crowding: nuclei are pasted against others, at most so many per nucleus; see `crowd`.
+        seed: of their number and places.
 
     Raises:
         ValueError: a file cannot be read, or the sizes differ.
@@ -114,6 +120,8 @@ def load_sample(image_path: Path, mask_path: Path) -> Sample:
             f"{image.shape[1]}x{image.shape[0]}: they must be equal"
         )
     white = float(np.percentile(image.max(axis=-1), 99))
+    rng = np.random.default_rng(seed)
+    image, labels = crowd(image, labels, rng.uniform(0, crowding), rng)
     return Sample(str(image_path), image, target_maps(labels), max(white, 1.0))
 
 
