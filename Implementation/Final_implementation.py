@@ -30,6 +30,7 @@ REGION = None  # (x, y, width, height) in full-resolution pixels: do this part o
 
 # --- Machines ---
 SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = a Dask cluster
+MEASURING_PROCESSES = 2  # helpers for large images, 0.4 GB each; 1 = none, more on more cores
 
 # --- Models ---
 GENERATOR = ROOT / "models" / "generator.h5"
@@ -71,6 +72,7 @@ def main(
     overwrite: bool = OVERWRITE,
     region: tuple[int, int, int, int] | None = REGION,
     scheduler: str | None = SCHEDULER,
+    measuring_processes: int = MEASURING_PROCESSES,
     generator: Path = GENERATOR,
     faithful_generator: Path = FAITHFUL_GENERATOR,
     faithful_share: float = FAITHFUL_SHARE,
@@ -100,6 +102,7 @@ def main(
         overwrite: do images again that are finished.
         region: x, y, width and height in full-resolution pixels of the part to do; None = all.
         scheduler: address of a Dask cluster that does the work; None = this process.
+        measuring_processes: helper processes that measure the nuclei of a large image; 1 = none.
         generator: super-resolution model (.h5).
         faithful_generator: second super-resolution model, trained on the pixel loss alone.
         faithful_share: share of its weights in the blend of the two, 0 to 1.
@@ -155,8 +158,9 @@ def _wrong_constants(constants: dict) -> str | None:
     """Return one line on the first constant that cannot work, before anything heavy is loaded."""
     if constants["tile_size"] < 16 or constants["tile_size"] % 16:
         return f"TILE_SIZE: expected a positive multiple of 16, found {constants['tile_size']}"
-    if constants["batch_size"] < 1:
-        return f"BATCH_SIZE: expected at least 1, found {constants['batch_size']}"
+    for name in ("batch_size", "measuring_processes"):
+        if constants[name] < 1:
+            return f"{name.upper()}: expected at least 1, found {constants[name]}"
     for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
         if constants[name] is not None and not constants[name] > 0:
             return f"{name.upper()}: expected a positive number or None, found {constants[name]}"

@@ -4,9 +4,9 @@
 
 Prints, and saves as JSON: the rate of matrix multiplication; for both networks the operations per
 output pixel, the bare speed, its share of that rate and what the margins of tiles cost, for
-several tiles and batches; the layers that lose most; the speed of the whole pipeline, split by
-stage, for several image sizes, tiles and batches; peak memory so far. Medians of repeated runs
-after a warm-up.
+several tiles and batches; the layers that lose most; what separating and measuring nuclei costs;
+the speed of the whole pipeline, split by stage, for several image sizes, tiles and batches; peak
+memory so far, without helper processes. Medians of repeated runs after a warm-up.
 Every constant below is also a flag: see --help.
 """
 
@@ -22,6 +22,7 @@ IMAGE = ROOT / "data" / "samples" / "histo.png"
 MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
 TILE_SIZES = (256, 512, 640)  # input pixels
 BATCH_SIZES = (1, 4)
+MEASURING_PROCESSES = 2  # helpers for large images; 1 = none
 REPEATS = 3
 GENERATOR = ROOT / "models" / "generator.h5"
 UNET = ROOT / "models" / "Unet.h5"
@@ -33,6 +34,7 @@ def main(
     megapixels: tuple[float, ...] = MEGAPIXELS,
     tile_sizes: tuple[int, ...] = TILE_SIZES,
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
+    measuring_processes: int = MEASURING_PROCESSES,
     repeats: int = REPEATS,
     generator: Path = GENERATOR,
     unet: Path = UNET,
@@ -45,6 +47,7 @@ def main(
         megapixels: sizes of the measured images in million output pixels.
         tile_sizes: sides of the tiles in input pixels.
         batch_sizes: tiles per call of a network.
+        measuring_processes: helper processes that measure the nuclei of large images; 1 = none.
         repeats: runs of which the median counts.
         generator: super-resolution model (.h5).
         unet: nucleus model (.h5).
@@ -58,7 +61,17 @@ def main(
     from speed import benchmark
 
     try:
-        benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, unet, report)
+        benchmark(
+            image,
+            megapixels,
+            tile_sizes,
+            batch_sizes,
+            measuring_processes,
+            repeats,
+            generator,
+            unet,
+            report,
+        )
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

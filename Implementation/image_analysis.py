@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,11 @@ from evidence import (
     write_evidence,
 )
 from image_files import ImageFile
+from network_stage import network_stage
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
 from nuclei_geojson import geojson_writer
-from nuclei_windows import WindowNuclei, merge, nuclei_of_window, table_columns
+from nuclei_windows import WindowNuclei, WindowTask, measure_window, merge, table_columns
 from output_folder import appearing, check_room
 from outputs import table_writer
 from pieces import Pieces, Stage, StripRaster
@@ -36,7 +37,7 @@ from progress import Progress
 from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
-from tiling import Window, expanded, grid, predict_tiles, resampled, resized, tile_sides
+from tiling import Window, expanded, grid, resampled, resized
 from tissue import Tissue, find_tissue
 
 NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
@@ -71,6 +72,7 @@ class Analysis:
         unet: nucleus network, or None to stop after super-resolution.
         settings: the user's choices.
         progress: is told of stages and pixels done.
+        processes: helper processes that measure the nuclei of a large image; 1 = none.
     """
 
     def __init__(
@@ -81,10 +83,11 @@ class Analysis:
         unet: Network | None,
         settings: Settings,
         progress: Progress,
+        processes: int = 1,
     ):
         self.image, self.folder = image, folder
         self.generator, self.unet = generator, unet
-        self.settings, self.progress = settings, progress
+        self.settings, self.progress, self.processes = settings, progress, processes
         self.scale = generator.scale if generator else 1
         self.input_microns = settings.microns_per_pixel or image.microns_per_pixel
         self.microns = self.input_microns and self.input_microns / self.scale
@@ -102,10 +105,9 @@ class Analysis:
         self.prepare()
         for stage in self.stages:
             self.progress.stage(stage.title)
-            missing = stage.missing()
-            self.progress.advance(sum(stage.sizes) - sum(stage.sizes[n] for n in missing))
-            for number in missing:
-                stage.do(number)
+            missing = sum(stage.sizes[number] for number in stage.missing())
+            self.progress.advance(sum(stage.sizes) - missing)
+            stage.do_missing(self.processes)
         self.progress.stage("writing")
         return self.finish()
 
@@ -208,7 +210,12 @@ class Analysis:
     def _super_resolving(self) -> StripRaster:
         """Add the stage that enlarges the input; return the raster of RGB that it fills."""
         return self._predicting(
-            "super-resolving", "pixels", self.generator, self.image.read, self.input_extent, 1.0
+            "super-resolving",
+            "pixels",
+            self.generator,
+            self.image.read,
+            self.input_extent,
+            self.settings.tile_size,
         )
 
     def _judge(self, errors: Raster) -> Judgement:
@@ -237,56 +244,26 @@ class Analysis:
         read = self.pixels.read
         if ratio != 1:
             read = resampled(read, self.extent, extent)
-        return self._predicting("segmenting", "maps", self.unet, read, extent, self.scale * ratio)
+        tile = min(self.settings.tile_size * self.scale, UNET_TILE)
+        return self._predicting("segmenting", "maps", self.unet, read, extent, tile)
 
-    def _predicting(
-        self, title: str, name: str, network: Network, read, extent: Window, ratio: float
-    ) -> StripRaster:
-        """Add a stage in which a network predicts strips of tiles; return the raster it fills.
-
-        Args:
-            title: of the stage.
-            name: of the folder of its pieces.
-            network: RGB in, RGB in 0..255 or maps in 0..1 out.
-            read, extent: the image that the network takes.
-            ratio: its pixels per input pixel.
-        """
-        # Tiles without tissue are not predicted, they stay white or empty.
-        channels, gain, blank = (3, 1, 255) if network is self.generator else (2, 255, 0)
-        scale, tile = network.scale, self.settings.tile_size
-        if network is self.unet:
-            tile = min(tile * self.scale, UNET_TILE)
-        tile_width, tile_height = tile_sides(extent, tile, network.pooling)
-        width, height = extent.width * scale, extent.height * scale
-        pieces = Pieces(self.partial / name, ".raw")
-        raster = StripRaster(pieces, width, height, channels, np.uint8, tile_height * scale)
-        weight = self.extent.width * self.extent.height / (width * height)
-
-        def work(number):
-            top = number * tile_height
-            with raster.new_strip(number) as strip:
-                for w in grid(extent.width, extent.height, tile_width, tile_height):
-                    if w.y == top and not self.tissue.is_in(w, ratio):
-                        shape = w.height * scale, w.width * scale, channels
-                        strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
-                for window, values in predict_tiles(
-                    network.predict_middle,
-                    read,
-                    extent,
-                    tile,
-                    network.radius,
-                    network.pooling,
-                    scale,
-                    self.settings.batch_size,
-                    lambda w: w.y == top and self.tissue.is_in(w, ratio),
-                ):
-                    rounded = np.clip(np.rint(values * gain), 0, 255).astype(np.uint8)
-                    strip.write(window.x, 0, rounded)
-                    self.progress.advance(window.width * window.height * weight)
-            return {}
-
-        sizes = [weight * width * rows for rows in raster.strip_heights()]
-        self.stages.append(Stage(title, pieces, sizes, work))
+    def _predicting(self, title, name, network, read, extent: Window, tile: int) -> StripRaster:
+        """Add a stage in which a network predicts the image that is read in `extent`."""
+        output_pixels = self.extent.width * self.extent.height / (extent.width * extent.height)
+        stage, raster = network_stage(
+            title,
+            self.partial / name,
+            network,
+            read,
+            extent,
+            tile,
+            self.settings.batch_size,
+            self.tissue,
+            extent.width / self.image.width,
+            lambda pixels: self.progress.advance(pixels * output_pixels),
+        )
+        sizes = [size * output_pixels for size in stage.sizes]
+        self.stages.append(replace(stage, sizes=sizes))
         return raster
 
     def _measuring(self, maps: StripRaster):
@@ -299,30 +276,28 @@ class Analysis:
         windows = grid(self.extent.width, self.extent.height, NUCLEI_WINDOW)
         pieces = Pieces(self.partial / "nuclei", ".npz")
 
-        def work(number):
-            window, found = windows[number], None
-            if self.tissue.is_in(window, self.scale):
-                place = expanded(window, context, self.extent)
-                box = vars(place).values()
-                found = nuclei_of_window(
-                    window,
-                    place,
-                    self.extent,
-                    read_maps(*box).astype(np.float32) / 255,
-                    self.pixels.read(*box),
-                    self._errors(place),
-                    self.microns,
-                    own_microns,
-                    self.settings.separation,
-                )
-            if found:
-                with appearing(pieces.path(number)) as path:
-                    found.save(path)
+        def task(number):
+            window = windows[number]
             self.progress.advance(window.width * window.height)
-            return {"nuclei": len(found.outlines) if found else 0}
+            if not self.tissue.is_in(window, self.scale):
+                return None
+            place = expanded(window, context, self.extent)
+            box = vars(place).values()
+            return WindowTask(
+                pieces.path(number),
+                window,
+                place,
+                self.extent,
+                read_maps(*box),
+                self.pixels.read(*box),
+                self._errors(place),
+                self.microns,
+                own_microns,
+                self.settings.separation,
+            )
 
         sizes = [window.width * window.height for window in windows]
-        self.stages.append(Stage("measuring", pieces, sizes, work))
+        self.stages.append(Stage("measuring", pieces, sizes, task, measure_window, shared=True))
 
     def _merge(self, labels: Raster) -> dict:
         """Fill label map, table and GeoJSON from the windows; return sums for the summary."""

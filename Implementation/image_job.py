@@ -86,7 +86,8 @@ def opened(job: Job, networks, progress: Progress) -> Iterator[Analysis]:
     region = job.constants["region"]
     with open_image(job.path, read_at(job.constants), region) as image:
         settings = settings_from(job.constants)
-        yield Analysis(image, job.folder, *networks, settings, progress)
+        processes = job.constants["measuring_processes"]
+        yield Analysis(image, job.folder, *networks, settings, progress, processes)
 
 
 def begin(job: Job):

@@ -3,11 +3,12 @@
     python Implementation/memory.py
 
 Runs Final_implementation.py as a process of its own on mirrored copies of IMAGE and prints, for
-each size, the largest resident memory of that process, TensorFlow's own included, and the time. The
-results of these runs are thrown away. Every constant below is also a flag: see --help.
+each size, the largest resident memory of that process and its helpers together, TensorFlow's own
+included, and the time. What processes share counts for each. The results of these runs are thrown
+away. Every constant below is also a flag: see --help.
 """
 
-import os
+import contextlib
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import psutil
 import tyro
 from PIL import Image
 
@@ -27,6 +29,7 @@ LARGEST_PEAK = 3.0  # GB that no run may pass
 LARGEST_GROWTH = 0.1  # by how much, of the smallest input's peak, the largest one's may be higher
 GENERATOR = ROOT / "models" / "generator.h5"
 UNET = ROOT / "models" / "Unet.h5"
+SAMPLING = 0.05  # seconds between two looks at the memory
 TEMPORARY_FOLDER = None  # needs 20 bytes per output pixel; None = the system's
 
 
@@ -53,11 +56,6 @@ def main(
     Returns:
         Exit status: 0, or 1 if a run failed or needed more than it may.
     """
-    if not hasattr(os, "wait4"):
-        print(
-            "memory.py: this system does not tell the peak memory of a process; use Linux or macOS"
-        )
-        return 1
     with Image.open(image) as file:
         tissue = np.asarray(file.convert("RGB"))
     peaks = []
@@ -96,15 +94,24 @@ def run(flags: dict, terminal: Path) -> tuple[int, float, float]:
     What it prints goes to the file `terminal`.
     """
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    started = time.monotonic()
+    started, peak = time.monotonic(), 0
     with terminal.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             [sys.executable, str(SCRIPT), *words], stdout=file, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    unit = 1 if sys.platform == "darwin" else 1024  # of the largest resident set, in bytes
-    return process.returncode, usage.ru_maxrss * unit / 1e9, time.monotonic() - started
+        while process.poll() is None:
+            peak = max(peak, resident_bytes(process))
+            time.sleep(SAMPLING)
+    return process.returncode, peak / 1e9, time.monotonic() - started
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    """Return the resident memory of a process and of all that it has started."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):  # one has just ended
+        for each in [process, *process.children(recursive=True)]:
+            total += each.memory_info().rss
+    return total
 
 
 if __name__ == "__main__":

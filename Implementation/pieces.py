@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from helper_processes import results_of
 from output_folder import appearing
 from raster import Raster
+
+FEWEST_SHARED = 4  # pieces for which helper processes, which start in a second, are worth it
 
 
 class Pieces:
@@ -59,13 +63,18 @@ class Stage:
         title: what it does, for the progress bar.
         pieces: its pieces on disk.
         sizes: output pixels of each piece.
-        work: does a piece by its number; what it returns is kept beside the piece, as JSON.
+        task: gathers what a piece needs, by its number; the tasks of a stage that helper processes
+            may share can be sent to them.
+        work: does a task; what it returns is kept beside the piece, as JSON.
+        shared: whether helper processes may do it.
     """
 
     title: str
     pieces: Pieces
     sizes: list[float]
-    work: Callable[[int], dict]
+    task: Callable[[int], Any]
+    work: Callable[[Any], dict]
+    shared: bool = False
 
     def missing(self) -> list[int]:
         """Return the numbers of the pieces that are still to be done."""
@@ -73,11 +82,21 @@ class Stage:
 
     def do(self, number: int):
         """Do a piece; nothing where it is finished."""
-        if self.pieces.is_finished(number):
-            return
+        if not self.pieces.is_finished(number):
+            self._do_all([number], processes=1)
+
+    def do_missing(self, processes: int):
+        """Do all pieces that are still to be done, if the stage is shared in helper processes."""
+        missing = self.missing()
+        worth_it = self.shared and len(missing) >= FEWEST_SHARED
+        self._do_all(missing, processes if worth_it else 1)
+
+    def _do_all(self, numbers: list[int], processes: int):
+        # The time of a piece is that since the last one, so that their sum is that of the run.
         started = time.monotonic()
-        record = self.work(number)
-        self.pieces.finish(number, record | {"seconds": time.monotonic() - started})
+        for number, record in results_of(self.work, self.task, numbers, processes):
+            seconds, started = time.monotonic() - started, time.monotonic()
+            self.pieces.finish(number, record | {"seconds": seconds})
 
 
 class StripRaster:

@@ -11,22 +11,25 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import keras
-import nuclei_windows
 import numpy as np
+from confidence import nucleus_confidence
 from image_analysis import Analysis, Settings
 from image_files import open_image
-from networks import Network, load_network
+from memory import mirrored
+from networks import UNET_MICRONS, Network, load_network
+from nuclei import measure, separate
 from operation_counts import convolutions, operations, operations_per_pixel
 from outputs import write_image
 
 MATRIX_SIDE = 3000
 NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, at least
 BATCH_PIXELS = 6_000_000  # output pixels of a batch of several tiles, at most
+WINDOW_SIDE = 512  # input pixels of the window whose nuclei are timed
 SLOWEST_LAYERS = 3  # that are named
 STAGES = {
     "super-resolving": "super-resolve",
     "segmenting": "segment",
-    "measuring": "measure",
+    "measuring": "separate and measure",
     "writing": "write",
 }
 
@@ -51,21 +54,10 @@ class StageClock:
     def advance(self, pixels):
         """Ignore progress within a stage."""
 
-    def timed(self, name, part_of, function):
-        """Return a function whose time counts as a stage of its own within another one."""
 
-        def run(*arguments):
-            start = time.perf_counter()
-            result = function(*arguments)
-            taken = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + taken
-            self.seconds[part_of] = self.seconds.get(part_of, 0.0) - taken
-            return result
-
-        return run
-
-
-def benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, unet, report):
+def benchmark(
+    image, megapixels, tile_sizes, batch_sizes, processes, repeats, generator, unet, report
+):
     """Measure, print and save; see benchmark.py for the arguments.
 
     Raises:
@@ -86,14 +78,16 @@ def benchmark(image, megapixels, tile_sizes, batch_sizes, repeats, generator, un
         content["slowest layers"] += layer_rows(name, network, repeats, rate)
     print_rows("bare networks", content["networks"])
     print_rows("layers that lose most time to the rate", content["slowest layers"])
+    content["window"] = window_rows(tissue, networks, repeats)
+    print_rows("nuclei of one window, in one process", content["window"])
     default = Settings(microns_per_pixel=1.0)
     content["pipeline"] = [
-        pipeline_row(tissue, size, networks, repeats, default) for size in megapixels
+        pipeline_row(tissue, size, networks, processes, repeats, default) for size in megapixels
     ]
     print_rows("whole pipeline", content["pipeline"])
     middle = sorted(megapixels)[len(megapixels) // 2]
     content["pipeline by tile and batch"] = [
-        pipeline_row(tissue, middle, networks, repeats, replace(default, **sizes))
+        pipeline_row(tissue, middle, networks, processes, repeats, replace(default, **sizes))
         for sizes in [{"tile_size": tile} for tile in tile_sizes]
         + [{"batch_size": batch} for batch in batch_sizes if batch != default.batch_size]
     ]
@@ -169,16 +163,35 @@ def layer_rows(name, network: Network, repeats, rate) -> list[dict]:
     return sorted(rows, key=lambda row: -row["ms/Mpx over the rate"])[:SLOWEST_LAYERS]
 
 
-def pipeline_row(tissue, megapixels: float, networks, repeats: int, settings: Settings) -> dict:
+def window_rows(tissue, networks, repeats: int) -> list[dict]:
+    """Time what is done to a window of nuclei, function by function."""
+    low = mirrored(tissue, WINDOW_SIDE)
+    pixels = networks["generator"].predict(low[None])[0].round().astype(np.uint8)
+    probability, distance = np.moveaxis(networks["U-net"].predict(pixels[None])[0], -1, 0)
+    labels = separate(probability, distance, UNET_MICRONS)
+    error = np.ones(labels.shape, np.float32)
+    megapixels = labels.size / 1e6
+    works = {
+        "separate": lambda: separate(probability, distance, UNET_MICRONS),
+        "measure": lambda: measure(labels, pixels, probability, UNET_MICRONS),
+        "judge confidence": lambda: nucleus_confidence(labels, pixels, error),
+    }
+    rows = []
+    for name, work in works.items():
+        seconds = _median_time(work, repeats)
+        per_nucleus = seconds * 1e3 / max(1, labels.max())
+        rows.append({"work": name, "s/Mpx": seconds / megapixels, "ms/nucleus": per_nucleus})
+    return rows
+
+
+def pipeline_row(tissue, megapixels, networks, processes, repeats, settings: Settings) -> dict:
     """Time a whole analysis of a mirrored image of about so many output pixels."""
     side = round((megapixels * 1e6) ** 0.5 / 4)
-    missing = [(0, max(0, side - extent)) for extent in tissue.shape[:2]]
-    mirrored = np.pad(tissue, [*missing, (0, 0)], "symmetric")[:side, :side]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
-        write_image(path, mirrored)
+        write_image(path, mirrored(tissue, side))
         # The first one is the warm-up.
-        runs = [_timed_run(path, networks, settings) for _ in range(repeats + 1)][1:]
+        runs = [_timed_run(path, networks, settings, processes) for _ in range(repeats + 1)][1:]
     stages = {name: median(run[name] for run in runs) for name in runs[0]}
     total = sum(stages.values())
     pixels = (4 * side) ** 2
@@ -189,22 +202,16 @@ def pipeline_row(tissue, megapixels: float, networks, repeats: int, settings: Se
     return row | {"outside networks": other / total, "peak memory, MB": _peak_memory()}
 
 
-def _timed_run(path, networks, settings) -> dict:
+def _timed_run(path, networks, settings, processes) -> dict:
     """Analyse an image once; return the seconds of its stages.
 
     Tiles are read in a thread while the network works, so `read` is what comes before.
     """
     clock = StageClock()
-    separate = nuclei_windows.separate
-    nuclei_windows.separate = clock.timed("separate", "measure", separate)
-    try:
-        with open_image(path) as image:
-            Analysis(image, path.parent, *networks.values(), settings, clock).run()
-    finally:
-        nuclei_windows.separate = separate
+    with open_image(path) as image:
+        Analysis(image, path.parent, *networks.values(), settings, clock, processes).run()
     clock.stage(None)
-    order = ("read", "super-resolve", "segment", "separate", "measure", "write")
-    return {name: clock.seconds[name] for name in order}
+    return clock.seconds
 
 
 def print_rows(title: str, rows: list[dict]):

@@ -48,6 +48,8 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
         assert row["tiled Mpx/s"] == pytest.approx(tiled, rel=1e-6)
     assert {row["network"] for row in content["slowest layers"]} == {"generator", "U-net"}
     assert all(0 < row["share of operations"] <= 1 for row in content["slowest layers"])
+    assert [row["work"] for row in content["window"]] == ["separate", "measure", "judge confidence"]
+    assert all(row["s/Mpx"] > 0 and row["ms/nucleus"] > 0 for row in content["window"])
     by_tile_and_batch = content["pipeline by tile and batch"]
     assert [(row["tile"], row["batch"]) for row in by_tile_and_batch] == [
         (32, 1),
@@ -55,7 +57,7 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
     ]
     (row,) = content["pipeline"]
     stages = {name: value for name, value in row.items() if name.endswith(", s")}
-    names = ("read", "super-resolve", "segment", "separate", "measure", "write")
+    names = ("read", "super-resolve", "segment", "separate and measure", "write")
     assert list(stages) == [f"{name}, s" for name in names]
     assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
     assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50

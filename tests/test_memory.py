@@ -1,50 +1,37 @@
 """memory.py tells the peak memory of another process and judges it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import memory
 import numpy as np
 import pytest
 from PIL import Image
 
-# Stands in for the pipeline: takes 100 MB, and 1 MB more per pixel of the image's side.
+# Stands in for the pipeline: takes 100 MB, and 1 MB more per pixel of the image's side, half of
+# this in a helper process.
 PROGRAM = """
+import subprocess
 import sys
+import time
 from pathlib import Path
 from PIL import Image
 folder = Path(sys.argv[sys.argv.index("--input-folder") + 1])
 with Image.open(folder / "image.png") as image:
     side = image.width
-filled = b"x" * (100_000_000 + side * 1_000_000)
-"""
-
-
-# Run by a small process: a child's peak begins with that of the process that it is forked from.
-CALL = """
-import sys
-from pathlib import Path
-import memory
-folder = Path(sys.argv[1])
-memory.SCRIPT = folder / "program.py"
-sys.exit(memory.main(folder / "image.png", temporary_folder=folder, **eval(sys.argv[2])))
+filled = b"x" * (100_000_000 + side * 500_000)
+code = f"import time; filled = b'x' * ({side} * 500_000); time.sleep(1)"
+subprocess.run([sys.executable, "-c", code])
 """
 
 
 @pytest.fixture
-def measure(tmp_path):
+def measure(tmp_path, monkeypatch, capsys):
     """Function that runs main with the stand-in; it gives the exit status and what was printed."""
-    if not hasattr(memory.os, "wait4"):
-        pytest.skip("this system does not tell the peak memory of a process")
     (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.setattr(memory, "SCRIPT", tmp_path / "program.py")
     Image.fromarray(np.full((30, 20, 3), 200, np.uint8)).save(tmp_path / "image.png")
 
     def run_main(**flags):
-        arguments = [sys.executable, "-c", CALL, str(tmp_path), repr(flags)]
-        folder = Path(memory.__file__).parent
-        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60)
-        return done.returncode, done.stdout
+        status = memory.main(tmp_path / "image.png", temporary_folder=tmp_path, **flags)
+        return status, capsys.readouterr().out
 
     return run_main
 

@@ -80,7 +80,7 @@ def test_pieces_in_any_order_give_the_same_bytes(tmp_path, monkeypatch):
             for piece in random.permutation(len(stage.sizes)):
                 another = analysis(shared)
                 another.resume()
-                another.stages[number].work(int(piece))  # by one that was lost, as is thought
+                stage.work(stage.task(int(piece)))  # by one that was lost, as is thought
                 another.stages[number].do(int(piece))
         last = analysis(shared)
         last.resume()

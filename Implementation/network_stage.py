@@ -1,0 +1,70 @@
+"""The stage in which a network predicts an image in strips of tiles, each strip a piece."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from networks import Network
+from pieces import Pieces, Stage, StripRaster
+from tiling import Window, grid, predict_tiles, tile_sides
+from tissue import Tissue
+
+
+def network_stage(
+    title: str,
+    folder: Path,
+    network: Network,
+    read: Callable[[int, int, int, int], np.ndarray],
+    extent: Window,
+    tile: int,
+    batch_size: int,
+    tissue: Tissue,
+    ratio: float,
+    advance: Callable[[float], None],
+) -> tuple[Stage, StripRaster]:
+    """Return the stage and the raster of uint8 that it fills.
+
+    Tiles without tissue are not predicted: a picture stays white there, maps stay empty.
+
+    Args:
+        title: of the stage.
+        folder: of its pieces.
+        network: RGB in, RGB in 0..255 out, or maps in 0..1, which are stored in 1/255.
+        read, extent: the image that the network takes.
+        tile: side of a tile in pixels of that image.
+        batch_size: tiles per call.
+        tissue: where the tissue is.
+        ratio: pixels of that image per pixel of the input.
+        advance: is told of pixels of that image that are done.
+    """
+    scale, channels = network.scale, network.model.output_shape[-1]
+    gain, blank = (1, 255) if channels == 3 else (255, 0)
+    tile_width, tile_height = tile_sides(extent, tile, network.pooling)
+    width, height = extent.width * scale, extent.height * scale
+    pieces = Pieces(folder, ".raw")
+    raster = StripRaster(pieces, width, height, channels, np.uint8, tile_height * scale)
+
+    def work(number):
+        top = number * tile_height
+        with raster.new_strip(number) as strip:
+            for w in grid(extent.width, extent.height, tile_width, tile_height):
+                if w.y == top and not tissue.is_in(w, ratio):
+                    shape = w.height * scale, w.width * scale, channels
+                    strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
+            for window, values in predict_tiles(
+                network.predict_middle,
+                read,
+                extent,
+                tile,
+                network.radius,
+                network.pooling,
+                scale,
+                batch_size,
+                lambda w: w.y == top and tissue.is_in(w, ratio),
+            ):
+                strip.write(window.x, 0, np.clip(np.rint(values * gain), 0, 255).astype(np.uint8))
+                advance(window.width * window.height / scale**2)
+        return {}
+
+    sizes = [extent.width * rows / scale for rows in raster.strip_heights()]
+    return Stage(title, pieces, sizes, lambda number: number, work), raster
