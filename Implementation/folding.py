@@ -1,10 +1,12 @@
 """Rewrite a trained network so that it computes the same with fewer operations.
 
-Three identities, each exact up to rounding, on built-in layers only, so that any backend runs it:
-a batch normalization after a convolution is a scaling of its kernel and a bias; a convolution of
-concatenated maps is the sum of convolutions of each; and a 3x3 convolution of a map that was
-enlarged x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, with 16
-instead of 36 multiplications. The enlarged and the concatenated maps are never made.
+Four identities, each exact up to rounding, in pure Keras, so that any backend runs it: a batch
+normalization after a convolution is a scaling of its kernel and a bias; a convolution of
+concatenated maps is the sum of convolutions of each; a 3x3 convolution of a map that was enlarged
+x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, with 16 instead of
+36 multiplications; and a transposed convolution into few channels, for which some shapes of input
+have only slow kernels on CPUs (20 against 350 ms per Mpx), is a convolution into all pixels of
+a block at once. The enlarged and the concatenated maps are never made.
 
 Where only the middle of a tile is asked for, maps are cut at these places to what it depends on:
 most of a wide margin serves the small maps of a U-net alone.
@@ -13,6 +15,8 @@ most of a wide margin serves the small maps of a U-net alone.
 import keras
 import numpy as np
 from keras import layers, ops
+
+FEW_CHANNELS = 4  # of a transposed convolution that is done block by block
 
 # Layers whose output lies as far beyond the middle as their input, but for their step.
 CENTRED = (
@@ -86,6 +90,9 @@ class _Folding:
                 return self._convolution(convolution, *_normalized(convolution, layer))
         if type(layer) is layers.Conv2D:
             return self._convolution(layer, *_weights(layer))
+        if type(layer) is layers.Conv2DTranspose and _is_blockwise(layer):
+            (new,), beyond = self._aligned(_sources(layer), _step(layer))
+            return _by_blocks(layer, new), beyond
         sources, beyond = self._aligned(_sources(layer), _step(layer))
         return _copied(layer)(sources if len(sources) > 1 else sources[0]), beyond
 
@@ -151,6 +158,49 @@ class _Folding:
         transposed = np.einsum("ik,jl,klab->ijba", gather, gather, kernel)
         new = layers.Conv2DTranspose(layer.filters, 4, strides=2, **options)
         return _applied(new, small, transposed, bias)
+
+
+class _BlocksOfPixels(layers.Layer):
+    """Lays the channels of each pixel out as a block of pixels (sub-pixel convolution)."""
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.side = side
+
+    def compute_output_shape(self, shape):
+        height, width = (n and n * self.side for n in shape[1:3])
+        return shape[0], height, width, shape[3] // self.side**2
+
+    def call(self, maps):
+        batch, height, width, channels = ops.shape(maps)
+        channels //= self.side**2
+        maps = ops.reshape(maps, (batch, height, width, self.side, self.side, channels))
+        maps = ops.transpose(maps, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(maps, (batch, height * self.side, width * self.side, channels))
+
+
+def _is_blockwise(layer) -> bool:
+    """Tell whether a transposed convolution has few channels and a kernel of whole steps."""
+    step = layer.strides[0]
+    whole = all(side % step == 0 for side in layer.kernel_size)
+    plain = layer.padding == "valid" and max(layer.dilation_rate) == 1 and not layer.output_padding
+    return layer.filters <= FEW_CHANNELS and whole and plain and layer.strides[1] == step
+
+
+def _by_blocks(layer, source):
+    """Build a transposed convolution: a convolution gives the pixels of a block as channels.
+
+    Output pixel q*step + r gathers from input pixels q - j the kernel's taps j*step + r.
+    """
+    step, (kernel, bias) = layer.strides[0], _weights(layer)
+    taps = [side // step for side in layer.kernel_size]
+    kernel = kernel.reshape(taps[0], step, taps[1], step, layer.filters, -1)[::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(*taps, -1, step**2 * layer.filters)
+    bias = None if bias is None else np.tile(bias, step**2)
+    padded = layers.ZeroPadding2D([(tap - 1, tap - 1) for tap in taps])(source)
+    options = {"use_bias": bias is not None, "activation": layer.activation, "name": layer.name}
+    convolution = layers.Conv2D(step**2 * layer.filters, taps, **options)
+    return _BlocksOfPixels(step)(_applied(convolution, padded, kernel, bias))
 
 
 def _applied(new, source, kernel, bias):

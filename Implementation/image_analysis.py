@@ -25,7 +25,7 @@ from evidence import (
     write_evidence,
 )
 from image_files import ImageFile
-from network_stage import network_stage
+from network_stage import MAPS, PICTURE, network_stage
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
 from nuclei_geojson import geojson_writer
@@ -213,6 +213,7 @@ class Analysis:
             "super-resolving",
             "pixels",
             self.generator,
+            PICTURE,
             self.image.read,
             self.input_extent,
             self.settings.tile_size,
@@ -245,15 +246,16 @@ class Analysis:
         if ratio != 1:
             read = resampled(read, self.extent, extent)
         tile = min(self.settings.tile_size * self.scale, UNET_TILE)
-        return self._predicting("segmenting", "maps", self.unet, read, extent, tile)
+        return self._predicting("segmenting", "maps", self.unet, MAPS, read, extent, tile)
 
-    def _predicting(self, title, name, network, read, extent: Window, tile: int) -> StripRaster:
+    def _predicting(self, title, name, network, samples, read, extent, tile) -> StripRaster:
         """Add a stage in which a network predicts the image that is read in `extent`."""
         output_pixels = self.extent.width * self.extent.height / (extent.width * extent.height)
         stage, raster = network_stage(
             title,
             self.partial / name,
             network,
+            samples,
             read,
             extent,
             tile,

@@ -1,6 +1,7 @@
 """The stage in which a network predicts an image in strips of tiles, each strip a piece."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,30 @@ from tiling import Window, grid, predict_tiles, tile_sides
 from tissue import Tissue
 
 
+@dataclass(frozen=True)
+class Samples:
+    """How predictions are stored as uint8.
+
+    Attributes:
+        channels: values per pixel.
+        gain: grey levels per unit of the prediction.
+        blank: grey level of what is not predicted because it holds no tissue.
+    """
+
+    channels: int
+    gain: float
+    blank: int
+
+
+PICTURE = Samples(channels=3, gain=1, blank=255)  # RGB in 0..255
+MAPS = Samples(channels=2, gain=255, blank=0)  # in 0..1
+
+
 def network_stage(
     title: str,
     folder: Path,
     network: Network,
+    samples: Samples,
     read: Callable[[int, int, int, int], np.ndarray],
     extent: Window,
     tile: int,
@@ -24,12 +45,11 @@ def network_stage(
 ) -> tuple[Stage, StripRaster]:
     """Return the stage and the raster of uint8 that it fills.
 
-    Tiles without tissue are not predicted: a picture stays white there, maps stay empty.
-
     Args:
         title: of the stage.
         folder: of its pieces.
-        network: RGB in, RGB in 0..255 out, or maps in 0..1, which are stored in 1/255.
+        network: what predicts.
+        samples: what it predicts.
         read, extent: the image that the network takes.
         tile: side of a tile in pixels of that image.
         batch_size: tiles per call.
@@ -37,20 +57,19 @@ def network_stage(
         ratio: pixels of that image per pixel of the input.
         advance: is told of pixels of that image that are done.
     """
-    scale, channels = network.scale, network.model.output_shape[-1]
-    gain, blank = (1, 255) if channels == 3 else (255, 0)
+    scale = network.scale
     tile_width, tile_height = tile_sides(extent, tile, network.pooling)
     width, height = extent.width * scale, extent.height * scale
     pieces = Pieces(folder, ".raw")
-    raster = StripRaster(pieces, width, height, channels, np.uint8, tile_height * scale)
+    raster = StripRaster(pieces, width, height, samples.channels, np.uint8, tile_height * scale)
 
     def work(number):
         top = number * tile_height
         with raster.new_strip(number) as strip:
             for w in grid(extent.width, extent.height, tile_width, tile_height):
                 if w.y == top and not tissue.is_in(w, ratio):
-                    shape = w.height * scale, w.width * scale, channels
-                    strip.write(w.x * scale, 0, np.full(shape, blank, np.uint8))
+                    shape = w.height * scale, w.width * scale, samples.channels
+                    strip.write(w.x * scale, 0, np.full(shape, samples.blank, np.uint8))
             for window, values in predict_tiles(
                 network.predict_middle,
                 read,
@@ -62,7 +81,8 @@ def network_stage(
                 batch_size,
                 lambda w: w.y == top and tissue.is_in(w, ratio),
             ):
-                strip.write(window.x, 0, np.clip(np.rint(values * gain), 0, 255).astype(np.uint8))
+                stored = np.clip(np.rint(values * samples.gain), 0, 255).astype(np.uint8)
+                strip.write(window.x, 0, stored)
                 advance(window.width * window.height / scale**2)
         return {}
 

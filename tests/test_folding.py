@@ -83,6 +83,23 @@ def test_what_cannot_be_folded_stays(kind):
     assert_equal_predictions(model, 8, rtol=1e-4, atol=1e-4)
 
 
-def test_a_folded_network_is_of_built_in_layers(tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filters": 3, "kernel_size": 16, "strides": 4, "use_bias": False},
+        {"filters": 2, "kernel_size": (6, 4), "strides": 2, "activation": "relu"},
+        {"filters": 1, "kernel_size": 3, "strides": 3},
+    ],
+)
+def test_a_transposed_convolution_into_few_channels_is_done_block_by_block(options):
+    inputs = Input((None, None, 3))
+    model = randomized(Model(inputs, layers.Conv2DTranspose(**options)(inputs)))
+    convolutions = [type(layer) for layer in folded(model).layers if layer.weights]
+    assert convolutions == [layers.Conv2D]
+    for side in (1, 7, 12):
+        assert_equal_predictions(model, side, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folded_unet_is_of_built_in_layers(tmp_path):
     folded(random_unet(depth=1)).save(tmp_path / "folded.h5")
     keras.models.load_model(tmp_path / "folded.h5", compile=False)

@@ -210,7 +210,7 @@ def load(folders, weights, validation_folders=(), names=(), share=0.1):
     pairs = [find_pairs(folder) for folder in folders]
     judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
     held_out = Unet_train.split(pairs, judged, names, share, seed=1)
-    return Unet_train.load_samples(pairs, weights, judged, held_out)
+    return Unet_train.load_samples(pairs, weights, judged, held_out, 0, 1)
 
 
 def names_of(samples):
