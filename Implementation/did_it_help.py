@@ -15,10 +15,9 @@ from consistency import block_means
 from evaluation import pair_with_labels, predict_maps, read_labels
 from image_files import find_images, open_image
 from metrics import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
-from networks import Network
+from networks import Network, predict_image
 from nuclei import Separation, separate
 from scipy.stats import spearmanr
-from tiling import Window, predict_tiles
 from tqdm import tqdm
 
 SCALE = 4
@@ -120,21 +119,8 @@ def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
 
 def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
     """Super-resolve a uint8 RGB image as a whole run does; uint8, four times larger per side."""
-    sharp = np.empty((SCALE * low.shape[0], SCALE * low.shape[1], 3), np.uint8)
-    tiles = predict_tiles(
-        generator.predict_middle,
-        lambda x, y, w, h: low[y : y + h, x : x + w],
-        Window(0, 0, low.shape[1], low.shape[0]),
-        TILE,
-        generator.radius,
-        generator.pooling,
-        generator.scale,
-        batch_size=1,
-    )
-    for w, tile in tiles:
-        part = np.clip(np.rint(tile), 0, 255).astype(np.uint8)
-        sharp[w.y : w.y + w.height, w.x : w.x + w.width] = part
-    return sharp
+    sharp = predict_image(generator, low, TILE)
+    return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
 
 
 def print_trust(trust: list[dict]):

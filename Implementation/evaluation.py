@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from image_files import find_images, open_image
 from metrics import instance_metrics, mean_of, pixel_metrics
-from networks import Network, unet_ratio
+from networks import Network, predict_image, unet_ratio
 from nuclei import Separation, separate
 from outputs import table_writer
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
-from tiling import Window, predict_tiles, resampled, resized
+from tiling import Window, resampled, resized
 from tqdm import tqdm
 
 TILE = 1024  # pixels per side of a tile for the U-net
@@ -102,23 +102,13 @@ def evaluate(pairs, unet, separation, microns, connected_components, compare_sep
 def predict_maps(unet: Network, image: np.ndarray, microns: float) -> np.ndarray:
     """Return the U-net's maps of a uint8 RGB image at the image's own size, float in 0..1."""
 
-    def read(x, y, width, height):
-        return image[y : y + height, x : x + width]
-
     extent = Window(0, 0, image.shape[1], image.shape[0])
     ratio = unet_ratio(unet, microns)
-    small = resized(extent, ratio)
-    reader = read if ratio == 1 else resampled(read, extent, small)
-    maps = np.empty((small.height, small.width, 2), np.float32)
-    tiles = predict_tiles(
-        unet.predict_middle, reader, small, TILE, unet.radius, unet.pooling, scale=1, batch_size=1
-    )
-    for window, tile in tiles:
-        maps[window.y : window.y + window.height, window.x : window.x + window.width] = tile
     if ratio == 1:
-        return maps
-    back = resampled(lambda x, y, w, h: maps[y : y + h, x : x + w], small, extent)
-    return back(0, 0, extent.width, extent.height)
+        return predict_image(unet, image, TILE)
+    small = resized(extent, ratio)
+    maps = predict_image(unet, _resampled(image, extent, small), TILE)
+    return _resampled(maps, small, extent)
 
 
 def read_labels(path: Path, connected_components: bool) -> tuple[np.ndarray, bool]:
@@ -156,6 +146,12 @@ def separate_by_distance_transform(probability, distance, microns, separation: S
     markers = np.zeros(mask.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     return watershed(-depth, markers, mask=mask)
+
+
+def _resampled(values: np.ndarray, extent: Window, new: Window) -> np.ndarray:
+    """Return an image of one extent at the size of another."""
+    reader = resampled(lambda x, y, w, h: values[y : y + h, x : x + w], extent, new)
+    return reader(0, 0, new.width, new.height)
 
 
 def write_rows(path: Path, rows: list[dict]):

@@ -12,6 +12,7 @@ from folding import folded
 from image_errors import one_line
 from keras import layers
 from model_files import UnsafeModelError, check_model_file
+from tiling import Window, predict_tiles
 
 # Layers that look at one pixel at a time.
 POINTWISE = (
@@ -86,6 +87,37 @@ class Network:
         axes = MIRRORINGS if self.mirrored else MIRRORINGS[:1]
         predictions = [np.flip(_predicted(self.middle, np.flip(tiles, a)), a) for a in axes]
         return np.mean(predictions, axis=0) if self.mirrored else predictions[0]
+
+
+def predict_image(network: Network, image: np.ndarray, tile: int) -> np.ndarray:
+    """Predict an image that lies in memory, tile by tile.
+
+    Args:
+        network: the network.
+        image: uint8 RGB (height, width, 3).
+        tile: side of a tile in pixels, without its margin.
+
+    Returns:
+        float32 (scale*height, scale*width, channels).
+    """
+    height, width = image.shape[:2]
+    tiles = predict_tiles(
+        network.predict_middle,
+        lambda x, y, w, h: image[y : y + h, x : x + w],
+        Window(0, 0, width, height),
+        tile,
+        network.radius,
+        network.pooling,
+        network.scale,
+        batch_size=1,
+    )
+    whole = None
+    for w, part in tiles:
+        if whole is None:
+            sides = network.scale * height, network.scale * width
+            whole = np.empty((*sides, part.shape[-1]), np.float32)
+        whole[w.y : w.y + w.height, w.x : w.x + w.width] = part
+    return whole
 
 
 def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from figures import draw_outlines
 from image_files import open_image
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from networks import load_network, unet_microns
+from networks import load_network, predict_image, unet_microns
 from nuclei import measure, separate
-from tiling import Window, grid, predict_tiles
+from tiling import Window, grid, tile_sides
 
 SCALE = 4
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # told apart by colour-blind readers
@@ -28,20 +28,19 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
         low, microns = file.read(*box), file.microns_per_pixel
     sharpener = load_network(generator, "generator", scale=SCALE, channels=3)
     segmenter = load_network(unet, "U-net", scale=1, channels=2)
-    tiles = list(_tiles(sharpener, low, tile))
-    stitched = _stitched(tiles, (height * SCALE, width * SCALE, 3))
-    sharp = np.clip(np.rint(stitched), 0, 255).astype(np.uint8)
-    maps = _stitched(_tiles(segmenter, sharp, tile * SCALE), (*sharp.shape[:2], 2))
+    sharp = np.clip(np.rint(predict_image(sharpener, low, tile)), 0, 255).astype(np.uint8)
+    maps = predict_image(segmenter, sharp, tile * SCALE)
     microns = microns and microns / SCALE
     labels = separate(maps[..., 0], maps[..., 1], microns or unet_microns(segmenter))
     measured = measure(labels, sharp, maps[..., 0], microns)
+    windows = grid(width, height, *tile_sides(Window(0, 0, width, height), tile, sharpener.pooling))
 
     figure = Figure(figsize=(14, 7.4), layout="constrained")
     axes = figure.subplots(2, 4).ravel()
     _show(axes[0], low, "1  low resolution")
     _show(axes[1], low, f"2  tiles, read with {sharpener.radius} px margin")
-    _draw_tiles(axes[1], grid(width, height, tile), sharpener.radius)
-    _show(axes[2], _with_gaps(tiles, sharp), "3  super-resolved tiles x4")
+    _draw_tiles(axes[1], windows, sharpener.radius)
+    _show(axes[2], _with_gaps(windows, sharp), "3  super-resolved tiles x4")
     _show(axes[3], sharp, "4  stitched without seams")
     _show(axes[4], maps[..., 0], "5  U-net: nucleus probability")
     _show(axes[5], maps[..., 1], "6  U-net: relative distance to border")
@@ -51,36 +50,16 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
     figure.savefig(picture, dpi=200)
 
 
-def _tiles(network, image, tile):
-    return predict_tiles(
-        network.predict_middle,
-        lambda x, y, w, h: image[y : y + h, x : x + w],
-        Window(0, 0, image.shape[1], image.shape[0]),
-        tile,
-        network.radius,
-        network.pooling,
-        network.scale,
-        batch_size=1,
-    )
-
-
-def _stitched(tiles, shape) -> np.ndarray:
-    whole = np.empty(shape, np.float32)
-    for window, tile in tiles:
-        whole[window.y : window.y + window.height, window.x : window.x + window.width] = tile
-    return whole
-
-
-def _with_gaps(tiles, sharp, gap=12) -> np.ndarray:
+def _with_gaps(windows, sharp, gap=12) -> np.ndarray:
     """Return the tiles set apart on white, so that they are seen as tiles."""
-    columns = sorted({window.x for window, _ in tiles})
-    rows = sorted({window.y for window, _ in tiles})
+    columns = sorted({window.x for window in windows})
+    rows = sorted({window.y for window in windows})
     height = sharp.shape[0] + gap * (len(rows) - 1)
     canvas = np.full((height, sharp.shape[1] + gap * (len(columns) - 1), 3), 255, np.uint8)
-    for w, _ in tiles:
-        top, left = w.y + gap * rows.index(w.y), w.x + gap * columns.index(w.x)
-        piece = sharp[w.y : w.y + w.height, w.x : w.x + w.width]
-        canvas[top : top + w.height, left : left + w.width] = piece
+    for window in windows:
+        x, y, w, h = (SCALE * side for side in vars(window).values())
+        top, left = y + gap * rows.index(window.y), x + gap * columns.index(window.x)
+        canvas[top : top + h, left : left + w] = sharp[y : y + h, x : x + w]
     return canvas
 
 
