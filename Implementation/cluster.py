@@ -70,14 +70,15 @@ def send_scripts_and_models(client: Client, constants: dict) -> dict:
     """Send all that workers need, also those that join later.
 
     Returns:
-        The constants that differ on a worker: file names of the models among what was sent, and
-        `scripts`, a hash of the scripts.
+        The constants that differ on a worker: file names of the models among what was sent, no
+        helper processes, because workers are the processes here (and Dask forbids them others),
+        and `scripts`, a hash of the scripts.
     """
     scripts = sorted(SCRIPTS.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()
     for path in scripts:
         client.register_plugin(UploadFile(str(path), load=False), name=path.name)
-    sent = {"scripts": digest}
+    sent = {"scripts": digest, "measuring_processes": 1}
     for model in MODELS:
         path = Path(constants[model])
         if path.is_file():  # one that the run does not use may be missing

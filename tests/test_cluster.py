@@ -138,3 +138,20 @@ def test_a_scheduler_that_does_not_answer_is_named(inputs, tmp_path, monkeypatch
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     assert run(inputs, tmp_path / "output", scheduler="tcp://127.0.0.1:9") == 2
     assert "tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_workers_get_models_by_content_and_start_no_processes(inputs):
+    class Recording:
+        def __init__(self):
+            self.names = []
+
+        def register_plugin(self, plugin, name):
+            self.names.append(name)
+
+    client = Recording()
+    constants = {name: inputs / f"{name}.h5" for name in cluster.MODELS}
+    constants["unet"] = inputs / "Unet.h5"
+    sent = cluster.send_scripts_and_models(client, constants | {"measuring_processes": 4})
+    assert sent["measuring_processes"] == 1
+    assert {"cluster.py", "helper_processes.py", sent["unet"], sent["generator"]} <= {*client.names}
+    assert "faithful_generator" not in sent  # the run does not have it
