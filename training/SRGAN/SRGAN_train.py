@@ -48,7 +48,7 @@ HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
 FOLDER_WEIGHTS = (1.0,)
 VALIDATION_NAMES = ()  # () = VALIDATION_SHARE counts
 VALIDATION_SHARE = 0.1
-CROP = 128  # high-resolution pixels, a multiple of 4
+CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly border
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 
 # --- Networks ---
@@ -60,15 +60,15 @@ VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
 VGG19_LAYER = "block3_conv3"
 
 # --- Training ---
-BATCH_SIZE = 8
-STEPS_PER_EPOCH = 250
-PRETRAINING_EPOCHS = 31
+BATCH_SIZE = 4
+STEPS_PER_EPOCH = 500
+PRETRAINING_EPOCHS = 40
 PRETRAINING_RATE = 4e-4  # peak
-ADVERSARIAL_EPOCHS = 4
-ADVERSARIAL_RATE = 1e-4  # peak
+ADVERSARIAL_EPOCHS = 2
+ADVERSARIAL_RATE = 2e-4  # peak
 PIXEL_WEIGHT = 1.0
 CONTENT_WEIGHT = 0.01
-ADVERSARIAL_WEIGHT = 0.002
+ADVERSARIAL_WEIGHT = 0.001
 ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5, the rest is pretrained
 SEED = 1
 DEVICES = 1  # number or "all"; several need KERAS_BACKEND=jax
