@@ -75,7 +75,7 @@ def judge_super_resolution(
 
 
 def errors_of(image, pixels, place: Window, scale: int) -> np.ndarray:
-    """Return the expected error (grey levels) of a rectangle of the output, as it is stored.
+    """Return the expected error of a rectangle of the output, uint8 as `confidence.stored` gives.
 
     Each input pixel stands for the `scale` x `scale` output pixels that it became. Arguments as
     for `judge_super_resolution`; `place` is in output pixels.
@@ -83,7 +83,7 @@ def errors_of(image, pixels, place: Window, scale: int) -> np.ndarray:
     left, top = place.x // scale, place.y // scale
     right, bottom = -(-(place.x + place.width) // scale), -(-(place.y + place.height) // scale)
     window = Window(left, top, right - left, bottom - top)
-    error = _judged(image, pixels, window, scale)[2]
+    error = stored(_judged(image, pixels, window, scale)[2])
     fine = error.repeat(scale, axis=0).repeat(scale, axis=1)
     return fine[place.y - scale * top :, place.x - scale * left :][: place.height, : place.width]
 

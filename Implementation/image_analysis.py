@@ -216,6 +216,7 @@ class Analysis:
             PICTURE,
             self.image.read,
             self.input_extent,
+            1.0,
             self.settings.tile_size,
         )
 
@@ -226,7 +227,7 @@ class Analysis:
         return judge_super_resolution(self.image, self.pixels, errors, self.scale, windows)
 
     def _errors(self, place: Window) -> np.ndarray | None:
-        """Return the expected error of a rectangle of the output, None without a generator."""
+        """Return the stored error of a rectangle of the output, None without a generator."""
         return self.generator and errors_of(self.image, self.pixels, place, self.scale)
 
     def _fresh_raster(self, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
@@ -246,10 +247,15 @@ class Analysis:
         if ratio != 1:
             read = resampled(read, self.extent, extent)
         tile = min(self.settings.tile_size * self.scale, UNET_TILE)
-        return self._predicting("segmenting", "maps", self.unet, MAPS, read, extent, tile)
+        return self._predicting(
+            "segmenting", "maps", self.unet, MAPS, read, extent, self.scale * ratio, tile
+        )
 
-    def _predicting(self, title, name, network, samples, read, extent, tile) -> StripRaster:
-        """Add a stage in which a network predicts the image that is read in `extent`."""
+    def _predicting(self, title, name, network, samples, read, extent, ratio, tile) -> StripRaster:
+        """Add a stage in which a network predicts the image that is read in `extent`.
+
+        It has `ratio` pixels for each of the input.
+        """
         output_pixels = self.extent.width * self.extent.height / (extent.width * extent.height)
         stage, raster = network_stage(
             title,
@@ -261,7 +267,7 @@ class Analysis:
             tile,
             self.settings.batch_size,
             self.tissue,
-            extent.width / self.image.width,
+            ratio,
             lambda pixels: self.progress.advance(pixels * output_pixels),
         )
         sizes = [size * output_pixels for size in stage.sizes]
@@ -280,7 +286,6 @@ class Analysis:
 
         def task(number):
             window = windows[number]
-            self.progress.advance(window.width * window.height)
             if not self.tissue.is_in(window, self.scale):
                 return None
             place = expanded(window, context, self.extent)
@@ -299,7 +304,9 @@ class Analysis:
             )
 
         sizes = [window.width * window.height for window in windows]
-        self.stages.append(Stage("measuring", pieces, sizes, task, measure_window, shared=True))
+        advance = self.progress.advance
+        stage = Stage("measuring", pieces, sizes, task, measure_window, True, advance)
+        self.stages.append(stage)
 
     def _merge(self, labels: Raster) -> dict:
         """Fill label map, table and GeoJSON from the windows; return sums for the summary."""

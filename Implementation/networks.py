@@ -94,7 +94,7 @@ def predict_image(network: Network, image: np.ndarray, tile: int) -> np.ndarray:
 
     Args:
         network: the network.
-        image: uint8 RGB (height, width, 3).
+        image: RGB (height, width, 3) in 0..255.
         tile: side of a tile in pixels, without its margin.
 
     Returns:

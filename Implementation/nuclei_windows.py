@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from confidence import nucleus_confidence
+from confidence import nucleus_confidence, restored
 from nuclei import Separation, measure, separate
 from nuclei_geojson import nucleus_feature, outline
 from output_folder import appearing
@@ -84,9 +84,10 @@ class WindowTask:
         window: the window, in pixels of the image.
         place: the window with its context.
         image: extent of the image.
-        maps: uint8 (height, width, 2) of `place`: probability and distance, in 1/255.
+        maps: (height, width, 2) of `place`: probability and distance, in 1/255.
         pixels: uint8 RGB of `place`.
-        errors: expected error of the super-resolution in `place`, grey levels; None without one.
+        errors: expected error of the super-resolution in `place`, as `confidence.stored` gives
+            it; None without one.
         microns: um per pixel, None where unknown.
         unet_microns: stands in for it in the separation.
         separation: thresholds.
@@ -160,7 +161,7 @@ def _nuclei_of(task: WindowTask) -> WindowNuclei | None:
     labels = separate(probability, distance, task.microns or task.unet_microns, task.separation)
     columns = measure(labels, pixels, probability, task.microns)
     if task.errors is not None:
-        columns |= nucleus_confidence(labels, pixels, task.errors)
+        columns |= nucleus_confidence(labels, pixels, restored(task.errors))
     boxes = columns.pop("bbox")
     columns = _shifted(columns, place, task.microns)
     x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y

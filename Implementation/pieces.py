@@ -67,6 +67,7 @@ class Stage:
             may share can be sent to them.
         work: does a task; what it returns is kept beside the piece, as JSON.
         shared: whether helper processes may do it.
+        advance: is told of the output pixels of a piece that is done.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Stage:
     task: Callable[[int], Any]
     work: Callable[[Any], dict]
     shared: bool = False
+    advance: Callable[[float], None] = lambda pixels: None
 
     def missing(self) -> list[int]:
         """Return the numbers of the pieces that are still to be done."""
@@ -94,9 +96,11 @@ class Stage:
     def _do_all(self, numbers: list[int], processes: int):
         # The time of a piece is that since the last one, so that their sum is that of the run.
         started = time.monotonic()
-        for number, record in results_of(self.work, self.task, numbers, processes):
+        folder = self.pieces.folder
+        for number, record in results_of(self.work, self.task, numbers, processes, folder):
             seconds, started = time.monotonic() - started, time.monotonic()
             self.pieces.finish(number, record | {"seconds": seconds})
+            self.advance(self.sizes[number])
 
 
 class StripRaster:

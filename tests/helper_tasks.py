@@ -11,7 +11,7 @@ def process_of(task):
 
 def killed_at_three(task):
     """Do a task; a helper that gets number 3 dies of it, as where memory runs out."""
-    number, parent = task
+    number, parent, _ = task
     if number == 3 and os.getpid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
     return 2 * number

@@ -11,15 +11,16 @@ from scipy import ndimage
 SMALLEST, LARGEST = 40, 4000  # pixels; other objects are debris or clumps and are not copied
 ROUNDEST = 0.7  # least share of its own ellipse that a nucleus fills, else it may be a clump
 MARGIN = 4  # pixels around a copy that are blended
-COVERED = 0.25  # of a copy's area: more may not hide what lies under it
+COVERED = 0.25  # of the area of any nucleus, at most, is hidden by copies
 
 
 def crowd(image: np.ndarray, labels: np.ndarray, share: float, rng: np.random.Generator):
     """Paste turned and mirrored copies of nuclei against other nuclei of the same image.
 
     A copy slides away from its host, in a random direction, until it touches it or covers a little
-    of it. Where they overlap, the copy hides the host or, in every second case, the darker of both
-    is seen, as in a thick section.
+    of it; it is dropped where it would cover more of any nucleus, or leave the image. Where they
+    overlap, the copy hides what lies below or, in every second case, the darker of both is seen,
+    as in a thick section.
 
     Args:
         image: uint8 RGB (height, width, 3).
@@ -40,11 +41,16 @@ def crowd(image: np.ndarray, labels: np.ndarray, share: float, rng: np.random.Ge
     hosts = [label for label, box in enumerate(boxes, start=1) if box is not None]
     if not originals:
         return image, labels
+    # Pixels that each nucleus may still lose, by label.
+    spare = (COVERED * np.bincount(labels.ravel())).astype(np.int64)
+    spare[0] = labels.size
     for _ in range(round(share * len(hosts))):
         copy, mask = _turned(*originals[rng.integers(len(originals))], rng)
         host = hosts[rng.integers(len(hosts))]
-        corner = _place(labels, host, boxes[host - 1], mask, rng)
+        corner = _place(labels, host, boxes[host - 1], mask, spare, rng)
         if corner is not None:
+            lost = np.bincount(labels[_window(corner, mask)][mask], minlength=len(spare))
+            spare = np.append(spare - lost, int(COVERED * np.count_nonzero(mask)))
             _paste(image, labels, copy, mask, corner, rng)
     return image, labels
 
@@ -60,7 +66,9 @@ def _cut(image, labels, label, box):
     area = np.count_nonzero(mask)
     if not SMALLEST <= area <= LARGEST or area < ROUNDEST * _ellipse_area(mask):
         return None
-    return image[around].copy(), mask
+    copy = image[around].copy()
+    copy[(labels[around] > 0) & ~mask] = 255  # neighbours stay where they are, see `_paste`
+    return copy, mask
 
 
 def _ellipse_area(mask) -> float:
@@ -76,10 +84,9 @@ def _turned(copy, mask, rng):
     return (copy[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (copy, mask)
 
 
-def _place(labels, host, box, mask, rng):
+def _place(labels, host, box, mask, spare, rng):
     """Slide a mask outwards from its host until it hides little: its (y, x) corner or None."""
-    area = np.count_nonzero(mask)
-    allowed = rng.uniform(0, COVERED) * area if rng.random() < 0.5 else 0
+    allowed = spare[host] * rng.uniform() if rng.random() < 0.5 else 0
     angle = rng.uniform(0, 2 * np.pi)
     step = np.array([np.sin(angle), np.cos(angle)])
     start = np.array([(side.start + side.stop) / 2 for side in box]) - np.array(mask.shape) / 2
@@ -90,7 +97,8 @@ def _place(labels, host, box, mask, rng):
             return None
         under = labels[_window(corner, mask)][mask]
         if np.count_nonzero(under == host) <= allowed:
-            return corner if np.count_nonzero(under) <= max(allowed, COVERED / 2 * area) else None
+            hidden = np.bincount(under, minlength=len(spare))
+            return corner if (hidden <= spare).all() else None
     return None
 
 

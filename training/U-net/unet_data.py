@@ -106,7 +106,8 @@ def load_sample(image_path: Path, mask_path: Path, crowding: float = 0, seed=0) 
 
     Args:
         image_path, mask_path: the two files.
-        crowding: nuclei are pasted against others, at most so many per nucleus; see `crowd`.
+        crowding: nuclei are pasted against others, once for the whole training, at most so many
+            per nucleus; see `crowd`.
         seed: of their number and places.
 
     Raises:
