@@ -1,6 +1,7 @@
 """SRGAN_evaluate.py judges against bicubic; SRGAN_copy_set.py makes a set to train on."""
 
 import csv
+from pathlib import Path
 
 import cv2
 import keras
@@ -81,6 +82,15 @@ def test_missing_images_or_models_end_at_once(tmp_path, missing):
     paths[missing] = tmp_path / "nowhere" if missing != "generators" else (tmp_path / "no.h5",)
     with pytest.raises(SystemExit, match="no"):
         SRGAN_evaluate.main(**paths, output_folder=tmp_path / "out")
+
+
+def test_generators_of_one_file_name_are_told_apart():
+    first, second, third = (Path(name) for name in ("a/generator.h5", "b/generator.h5", "b/new.h5"))
+    assert SRGAN_evaluate.named((first, second, third)) == {
+        "a/generator": first,
+        "b/generator": second,
+        "new": third,
+    }
 
 
 def test_figures_by_hand():

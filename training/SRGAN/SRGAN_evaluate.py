@@ -72,7 +72,7 @@ def main(
     """
     try:
         images = load_images(high_resolution_folder, image_names, largest_side)
-        methods = {BICUBIC: bicubic} | {path.stem: _method(path) for path in generators}
+        methods = {BICUBIC: bicubic} | {name: _method(p) for name, p in named(generators).items()}
         features = build_vgg19_features(vgg19_weights, vgg19_layer) if vgg19_weights else None
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
@@ -87,6 +87,15 @@ def main(
     print_table(rows)
     write_picture(output_folder / "comparison.png", images, methods)
     print(f"\ntable, images and comparison.png are in {output_folder}")
+
+
+def named(generators) -> dict[str, Path]:
+    """Name each model file by its stem, with its folder where two files have the same."""
+    stems = [path.stem for path in generators]
+    return {
+        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
+        for path in generators
+    }
 
 
 def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
