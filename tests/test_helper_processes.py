@@ -78,11 +78,14 @@ def test_what_a_task_raises_arrives_and_ends_the_helpers(tmp_path):
 
 
 PARENT = """
+import signal
 import sys
 import time
 from pathlib import Path
 from helper_processes import results_of
 if __name__ == "__main__":
+    # What runs in the background of a shell, as tests may, is born deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("ready", flush=True)
     for key, _ in results_of(time.sleep, lambda key: 0.05, range(10_000), 2, Path(sys.argv[1])):
         print(key, flush=True)
