@@ -4,8 +4,8 @@
 
 Runs Final_implementation.py as a process of its own on mirrored copies of IMAGE and prints, for
 each size, the largest resident memory of that process and its helpers together, TensorFlow's own
-included, and the time. What processes share counts for each. The results of these runs are thrown
-away. Every constant below is also a flag: see --help.
+included, and the time. The results of these runs are thrown away. Every constant below is also a
+flag: see --help.
 """
 
 import contextlib
@@ -106,11 +106,16 @@ def run(flags: dict, terminal: Path) -> tuple[int, float, float]:
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """Return the resident memory of a process and of all that it has started."""
+    """Return the resident memory of a process and of all that it has started.
+
+    What they share counts once where the system tells (Linux): a process that is being forked
+    would else count like its parent.
+    """
     total = 0
-    with contextlib.suppress(psutil.NoSuchProcess):  # one has just ended
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # one has just ended
         for each in [process, *process.children(recursive=True)]:
-            total += each.memory_info().rss
+            memory = each.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
     return total
 
 
