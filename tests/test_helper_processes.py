@@ -17,7 +17,6 @@ from helper_processes import results_of
 from helper_tasks import failing_at_three, killed_at_three, process_of
 from image_analysis import Analysis, Settings
 from image_files import open_image
-from networks import load_network
 from PIL import Image
 from progress import Progress
 from tqdm import tqdm
@@ -40,7 +39,11 @@ def test_no_helpers_are_started_for_nothing(tmp_path, tasks, processes):
 
 def test_few_tasks_are_under_way(tmp_path):
     gathered, done = [], []
-    gather = lambda key: gathered.append(key) or key  # noqa: E731
+
+    def gather(key):
+        gathered.append(key)
+        return key
+
     for key, _ in results_of(process_of, gather, range(12), 2, tmp_path):
         done.append(key)
         assert len(gathered) - len(done) < 2 * (1 + helper_processes.WAITING)
@@ -125,12 +128,7 @@ def test_helpers_end_with_their_parent(tmp_path, name, working):
 
 def test_helpers_measure_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(image_analysis, "NUCLEI_WINDOW", 100)
-    generator = tiny_models.save(tiny_models.bicubic_generator(), tmp_path / "generator.h5")
-    unet = tiny_models.save(tiny_models.darkness_unet(), tmp_path / "Unet.h5", 0.25)
-    networks = (
-        load_network(generator, "generator", scale=4, channels=3),
-        load_network(unet, "U-net", scale=1, channels=2),
-    )
+    networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")
     rows, by_helpers, original = [], [], helper_processes._by_helpers

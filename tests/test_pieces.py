@@ -7,7 +7,6 @@ import tiny_models
 from drawn_tissue import draw_tissue
 from image_analysis import Analysis, Settings
 from image_files import open_image
-from networks import load_network
 from pieces import Pieces, StripRaster, appearing
 from PIL import Image
 from progress import Progress
@@ -54,12 +53,7 @@ def test_strips_read_back_as_one_raster(tmp_path, channels):
 def test_pieces_in_any_order_give_the_same_bytes(tmp_path, monkeypatch):
     """Each piece by an analysis of its own, as if by another process; each done twice."""
     monkeypatch.setattr(image_analysis, "NUCLEI_WINDOW", 100)
-    generator = tiny_models.save(tiny_models.bicubic_generator(), tmp_path / "generator.h5")
-    unet = tiny_models.save(tiny_models.darkness_unet(), tmp_path / "Unet.h5", 0.25)
-    networks = (
-        load_network(generator, "generator", scale=4, channels=3),
-        load_network(unet, "U-net", scale=1, channels=2),
-    )
+    networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")
 

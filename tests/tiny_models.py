@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+from networks import load_network
 from srgan_models import build_generator
 from unet_model import build_unet
 
@@ -73,6 +74,16 @@ def save(model, path, microns_per_pixel=None):
         record = {"microns_per_pixel": microns_per_pixel}
         path.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
     return path
+
+
+def loaded_networks(folder):
+    """Save a bicubic generator and a darkness U-net; return both as the pipeline loads them."""
+    generator = save(bicubic_generator(), folder / "generator.h5")
+    unet = save(darkness_unet(), folder / "Unet.h5", UNET_MICRONS)
+    return (
+        load_network(generator, "generator", scale=4, channels=3),
+        load_network(unet, "U-net", scale=1, channels=2),
+    )
 
 
 def _connect(model, name, taps):
