@@ -23,6 +23,14 @@ def draw_tissue(height, width, seed=0, nuclei=12):
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 
+def draw_discs(*circles, shape=(80, 100)):
+    """Draw (x, y, radius) discs into a label map: int32, 0 = background."""
+    labels = np.zeros(shape, np.int32)
+    for label, (x, y, radius) in enumerate(circles, start=1):
+        cv2.circle(labels, (x, y), radius, label, -1)
+    return labels
+
+
 def write_picture(path, image):
     """Write RGB or grey values of any depth; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
