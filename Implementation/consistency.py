@@ -81,18 +81,22 @@ class Tally:
         self.histogram = np.zeros(BINS, np.int64)
 
     def add(self, x: int, y: int, values: np.ndarray):
-        """Add the values (height, width), not negative, of the rectangle whose corner is (x, y)."""
-        bins = np.minimum((values / BIN).astype(np.int64), BINS - 1)
-        self.histogram += np.bincount(bins.ravel(), minlength=BINS)
+        """Add the values of the rectangle whose corner is (x, y).
+
+        values: (height, width), not negative; nan is passed over.
+        """
+        known = ~np.isnan(values)
         rows, columns = (
             np.arange(start, start + size) // self.step
             for start, size in zip((y, x), values.shape, strict=True)
         )
-        cells = rows[:, None] * self._sums.shape[1] + columns
+        cells = (rows[:, None] * self._sums.shape[1] + columns)[known]
+        values = values[known].astype(np.float64)
+        bins = np.minimum((values / BIN).astype(np.int64), BINS - 1)
+        self.histogram += np.bincount(bins, minlength=BINS)
         size = self._sums.size
-        sums = np.bincount(cells.ravel(), values.ravel().astype(np.float64), size)
-        self._sums += sums.reshape(self._sums.shape)
-        self._counts += np.bincount(cells.ravel(), minlength=size).reshape(self._counts.shape)
+        self._sums += np.bincount(cells, values, size).reshape(self._sums.shape)
+        self._counts += np.bincount(cells, minlength=size).reshape(self._counts.shape)
 
     @property
     def mean(self) -> float | None:

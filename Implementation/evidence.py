@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from confidence import MARGIN, confidence, expected_error, restored, stored
+from confidence import confidence, expected_error, restored, stored
 from consistency import COLOUR_LIMIT, Tally, colour_difference, write_map
 from domain import NOMINAL_MICRONS, measure_signs, warnings_of
 from outputs import write_grey_tiff
 from raster import Raster
-from tiling import Window, expanded
+from tiling import Window
 
 EVIDENCE_COLUMNS = (
     "colour_difference",
@@ -22,6 +22,33 @@ EVIDENCE_COLUMNS = (
     "warning",
 )
 EVIDENCE_FILES = ("consistency.png", "confidence.png", "sr_confidence.tif")
+
+
+@dataclass(frozen=True)
+class JudgedWindow:
+    """What super-resolution did to a window of an image.
+
+    Attributes:
+        window: the window, in input pixels.
+        error: expected error per input pixel, see `confidence.stored`; 0 where not judged.
+        colour: CIEDE2000 between input and output brought back down, float16; nan where not judged.
+    """
+
+    window: Window
+    error: np.ndarray
+    colour: np.ndarray
+
+    def save(self, path: Path):
+        """Write to a file, compressed."""
+        with path.open("wb") as file:  # NumPy would add a suffix to the name of a path
+            place = list(vars(self.window).values())
+            np.savez_compressed(file, window=place, error=self.error, colour=self.colour)
+
+    @classmethod
+    def load(cls, path: Path) -> "JudgedWindow":
+        """Read what `save` has written."""
+        with np.load(path) as file:
+            return cls(Window(*file["window"].tolist()), file["error"], file["colour"])
 
 
 @dataclass
@@ -39,6 +66,15 @@ class Judgement:
     error_sum: float = 0.0
     pixels: int = 0
 
+    def add(self, judged: JudgedWindow):
+        """Count a window in."""
+        known, error = ~np.isnan(judged.colour), restored(judged.error)
+        x, y = judged.window.x, judged.window.y
+        self.colour.add(x, y, judged.colour)
+        self.confidence.add(x, y, np.where(known, confidence(error), np.nan))
+        self.error_sum += float(error[known].sum(dtype=np.float64))
+        self.pixels += int(np.count_nonzero(known))
+
     def columns(self) -> dict:
         """Return the columns of the summary; None where nothing was super-resolved."""
         return {
@@ -49,55 +85,37 @@ class Judgement:
         }
 
 
-def judge_super_resolution(
-    image, pixels, errors: Raster, scale: int, windows: Iterable[Window]
-) -> Judgement:
-    """Compare an image with its super-resolved version, window by window.
+def judge_window(
+    low: np.ndarray, output: np.ndarray, around: Window, window: Window, parts: Iterable[Window]
+) -> tuple[JudgedWindow, np.ndarray]:
+    """Compare a window of an image with its super-resolved version.
 
     Args:
-        image: the input: `width`, `height` and `read(x, y, width, height)`.
-        pixels: the output, `scale` times larger per side, read alike.
-        errors: raster of the input's size, uint8; gets the expected error, see
-            `confidence.stored`.
-        scale: output pixels per input pixel.
-        windows: what was super-resolved, in input pixels; what lies outside is not judged.
+        low: uint8 RGB (height, width, 3) of `around`: the input.
+        output: uint8 RGB, a whole number of times larger: the output.
+        around: the window with `confidence.MARGIN` pixels around it, where the image has them.
+        window: what is judged.
+        parts: rectangles of it that were super-resolved; the rest is not judged.
+        All rectangles are in input pixels.
+
+    Returns:
+        The judgement of the window, and the expected error of every output pixel of `around`,
+        uint8 as `confidence.stored` gives it: each input pixel stands for those that it became.
     """
-    sizes = image.width, image.height
-    judgement = Judgement(Tally(*sizes), Tally(*sizes))
-    for window in windows:
-        low, output, error = _judged(image, pixels, window, scale)
-        judgement.colour.add(window.x, window.y, colour_difference(low, output))
-        errors.write(window.x, window.y, stored(error)[..., None])
-        judgement.confidence.add(window.x, window.y, confidence(error))
-        judgement.error_sum += float(error.sum(dtype=np.float64))
-        judgement.pixels += error.size
-    return judgement
-
-
-def errors_of(image, pixels, place: Window, scale: int) -> np.ndarray:
-    """Return the expected error of a rectangle of the output, uint8 as `confidence.stored` gives.
-
-    Each input pixel stands for the `scale` x `scale` output pixels that it became. Arguments as
-    for `judge_super_resolution`; `place` is in output pixels.
-    """
-    left, top = place.x // scale, place.y // scale
-    right, bottom = -(-(place.x + place.width) // scale), -(-(place.y + place.height) // scale)
-    window = Window(left, top, right - left, bottom - top)
-    error = stored(_judged(image, pixels, window, scale)[2])
+    error = stored(expected_error(low, output))
+    scale = len(output) // len(low)
+    colour = np.full((window.height, window.width), np.nan, np.float16)
+    judged = np.zeros((window.height, window.width), np.uint8)
+    for part in parts:
+        y, x = part.y - around.y, part.x - around.x
+        inside = np.s_[y : y + part.height, x : x + part.width]
+        outer = np.s_[scale * y : scale * (y + part.height), scale * x : scale * (x + part.width)]
+        y, x = part.y - window.y, part.x - window.x
+        target = np.s_[y : y + part.height, x : x + part.width]
+        colour[target] = colour_difference(low[inside], output[outer])
+        judged[target] = error[inside]
     fine = error.repeat(scale, axis=0).repeat(scale, axis=1)
-    return fine[place.y - scale * top :, place.x - scale * left :][: place.height, : place.width]
-
-
-def _judged(image, pixels, window: Window, scale: int):
-    """Return input, output and expected error of a window, which is in input pixels."""
-    around = expanded(window, MARGIN, Window(0, 0, image.width, image.height))
-    low = image.read(around.x, around.y, around.width, around.height)
-    output = pixels.read(*(scale * side for side in vars(around).values()))
-    y, x = window.y - around.y, window.x - around.x
-    inner = slice(y, y + window.height), slice(x, x + window.width)
-    outer = tuple(slice(scale * part.start, scale * part.stop) for part in inner)
-    error = restored(stored(expected_error(low, output)[inner]))
-    return low[inner], output[outer], error
+    return JudgedWindow(window, judged, colour), fine
 
 
 class ConfidenceView:
@@ -128,7 +146,8 @@ def write_evidence(
 
     Args:
         folder: where they go.
-        judgement, errors: from `judge_super_resolution`.
+        judgement: of all windows.
+        errors: raster of the input's size: the windows' expected errors.
         microns: um per input pixel, None where unknown.
         software: text for the files' Software field.
     """

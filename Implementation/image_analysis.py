@@ -1,11 +1,11 @@
 """One image or slide from low resolution to measured nuclei, piece by piece.
 
 Three stages, whose pieces read rectangles and write rectangles, so that memory does not grow with
-the image: super-resolve strips of tiles (RGB), segment strips of tiles (the U-net's maps), separate
-and measure windows of nuclei. The pieces of a stage may be done in any order and by several
-processes; all of a stage are done before the next one begins. At the end the pieces become label
-map, table, GeoJSON and pictures. They lie in a folder `.partial` beside the results; an interrupted
-image goes on from its last finished piece.
+the image: super-resolve strips of tiles (RGB), segment strips of tiles (the U-net's maps), examine
+windows (judge the super-resolution, separate and measure nuclei). The pieces of a stage may be
+done in any order and by several processes; all of a stage are done before the next one begins. At
+the end the pieces become label map, table, GeoJSON and pictures. They lie in a folder `.partial`
+beside the results; an interrupted image goes on from its last finished piece.
 """
 
 import json
@@ -17,19 +17,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from evidence import (
-    Judgement,
-    domain_warning,
-    errors_of,
-    judge_super_resolution,
-    write_evidence,
-)
+from confidence import MARGIN
+from consistency import Tally
+from evidence import JudgedWindow, Judgement, domain_warning, write_evidence
 from image_files import ImageFile
 from network_stage import MAPS, PICTURE, network_stage
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
 from nuclei_geojson import geojson_writer
-from nuclei_windows import WindowNuclei, WindowTask, measure_window, merge, table_columns
+from nuclei_windows import WindowNuclei, merge, table_columns
 from output_folder import appearing, check_room
 from outputs import table_writer
 from pieces import Pieces, Stage, StripRaster
@@ -37,12 +33,22 @@ from progress import Progress
 from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
-from tiling import Window, expanded, grid, resampled, resized
+from tiling import (
+    Window,
+    expanded,
+    grid,
+    intersection,
+    resampled,
+    resized,
+    shrunk,
+    tile_sides,
+)
 from tissue import Tissue, find_tissue
+from window_task import WindowTask, examine_window
 
-NUCLEI_WINDOW = 2048  # side of the windows in which nuclei are separated, whatever the tile size
+WINDOW = 2048  # side of the windows that are examined, a multiple of the scale
 UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
-NUCLEI_CONTEXT = 24.0  # um around such a window; more than the radius of a nucleus
+NUCLEI_CONTEXT = 24.0  # um around such a window at least; more than the radius of a nucleus
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Analysis:
 
     def run(self) -> dict:
         """Write all results of the image; return its row of the summary."""
-        stages = bool(self.generator) + 2 * bool(self.unet)
+        stages = bool(self.generator) + bool(self.unet) + 1
         self.progress.start(stages, self.extent.width * self.extent.height / 1e6)
         self.prepare()
         for stage in self.stages:
@@ -141,8 +147,7 @@ class Analysis:
         self.tissue = Tissue.load(self.tissue_file)
         self.stages = []
         self.pixels = self._super_resolving() if self.generator else self.image
-        if self.unet:
-            self._measuring(self._segmenting())
+        self._examining(self._segmenting() if self.unet else None)
 
     def finish(self) -> dict:
         """Put the pieces together and write all results; return the image's row of the summary."""
@@ -161,7 +166,7 @@ class Analysis:
             labels = None
             if self.generator:
                 errors = self._fresh_raster(files, "errors.raw", self.input_extent, np.uint8)
-                judgement = self._judge(errors)
+                judgement = self._judgement(errors)
                 row |= judgement.columns()
                 write_evidence(self.partial, judgement, errors, self.input_microns, note)
             if self.unet:
@@ -220,15 +225,23 @@ class Analysis:
             self.settings.tile_size,
         )
 
-    def _judge(self, errors: Raster) -> Judgement:
-        """Compare what was super-resolved with the input; fill the raster of expected errors."""
-        tiles = grid(self.image.width, self.image.height, self.settings.tile_size)
-        windows = [window for window in tiles if self.tissue.is_in(window, 1)]
-        return judge_super_resolution(self.image, self.pixels, errors, self.scale, windows)
+    def _judgement(self, errors: Raster) -> Judgement:
+        """Put the judged windows together; fill the raster of expected errors."""
+        sizes = self.image.width, self.image.height
+        judgement = Judgement(Tally(*sizes), Tally(*sizes))
+        for number in self._examined("judged"):
+            judged = JudgedWindow.load(self._judged_file(number))
+            judgement.add(judged)
+            errors.write(judged.window.x, judged.window.y, judged.error[..., None])
+        return judgement
 
-    def _errors(self, place: Window) -> np.ndarray | None:
-        """Return the stored error of a rectangle of the output, None without a generator."""
-        return self.generator and errors_of(self.image, self.pixels, place, self.scale)
+    def _examined(self, what: str) -> list[int]:
+        """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
+        stage = self.stages[-1]
+        return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
+
+    def _judged_file(self, number: int) -> Path:
+        return self.stages[-1].pieces.path(number).with_suffix(".judged.npz")
 
     def _fresh_raster(self, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
         """Open a raster of one channel, all zero, until `files` are closed."""
@@ -274,30 +287,38 @@ class Analysis:
         self.stages.append(replace(stage, sizes=sizes))
         return raster
 
-    def _measuring(self, maps: StripRaster):
-        """Add the stage that separates and measures nuclei, window by window."""
-        map_extent = Window(0, 0, maps.width, maps.height)
-        same = map_extent == self.extent
-        read_maps = maps.read if same else resampled(maps.read, map_extent, self.extent)
-        own_microns = unet_microns(self.unet)
+    def _examining(self, maps: StripRaster | None):
+        """Add the stage that judges the super-resolution and measures nuclei, window by window."""
+        windows = grid(self.extent.width, self.extent.height, WINDOW)
+        pieces = Pieces(self.partial / "windows", ".npz")
+        title = "measuring" if self.unet else "judging"
+        own_microns = unet_microns(self.unet) if self.unet else UNET_MICRONS
         context = math.ceil(NUCLEI_CONTEXT / (self.microns or own_microns))
-        windows = grid(self.extent.width, self.extent.height, NUCLEI_WINDOW)
-        pieces = Pieces(self.partial / "nuclei", ".npz")
+        margin = self.scale * (MARGIN + -(-context // self.scale))  # whole pixels of the input
+        read_maps = maps and self._maps_reader(maps)
+        read_low = self.generator and self.image.read
+        tiles = self._super_resolved_tiles() if self.generator else []
 
         def task(number):
             window = windows[number]
-            if not self.tissue.is_in(window, self.scale):
+            low_window = shrunk(window, self.scale)
+            judged = [part for tile in tiles if (part := intersection(tile, low_window))]
+            with_nuclei = self.unet and self.tissue.is_in(window, self.scale)
+            if not judged and not with_nuclei:
                 return None
-            place = expanded(window, context, self.extent)
-            box = vars(place).values()
+            place, around = (expanded(window, by, self.extent) for by in (context, margin))
+            box, wide, low = (vars(w).values() for w in (place, around, shrunk(around, self.scale)))
             return WindowTask(
                 pieces.path(number),
+                self._judged_file(number),
                 window,
                 place,
+                around,
                 self.extent,
-                read_maps(*box),
-                self.pixels.read(*box),
-                self._errors(place),
+                self.pixels.read(*wide),
+                read_maps(*box) if with_nuclei else None,
+                read_low and read_low(*low),
+                tuple(judged),
                 self.microns,
                 own_microns,
                 self.settings.separation,
@@ -305,14 +326,23 @@ class Analysis:
 
         sizes = [window.width * window.height for window in windows]
         advance = self.progress.advance
-        stage = Stage("measuring", pieces, sizes, task, measure_window, True, advance)
-        self.stages.append(stage)
+        self.stages.append(Stage(title, pieces, sizes, task, examine_window, True, advance))
+
+    def _super_resolved_tiles(self) -> list[Window]:
+        """Return the tiles of the input that hold tissue."""
+        sides = tile_sides(self.input_extent, self.settings.tile_size, self.generator.pooling)
+        tiles = grid(self.image.width, self.image.height, *sides)
+        return [tile for tile in tiles if self.tissue.is_in(tile, 1)]
+
+    def _maps_reader(self, maps: StripRaster):
+        """Return the reader of the U-net's maps at the size of the result."""
+        extent = Window(0, 0, maps.width, maps.height)
+        return maps.read if extent == self.extent else resampled(maps.read, extent, self.extent)
 
     def _merge(self, labels: Raster) -> dict:
         """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
-        stage = self.stages[-1]
-        numbers = [n for n in range(len(stage.sizes)) if stage.pieces.record(n)["nuclei"]]
-        windows = (WindowNuclei.load(stage.pieces.path(n)) for n in numbers)
+        pieces = self.stages[-1].pieces
+        windows = (WindowNuclei.load(pieces.path(n)) for n in self._examined("nuclei"))
         scale, shift = self._geojson_frame()
         name = "nuclei.geojson.gz" if self.settings.geojson_gzip else "nuclei.geojson"
         with (

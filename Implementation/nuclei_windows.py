@@ -12,7 +12,6 @@ import numpy as np
 from confidence import nucleus_confidence, restored
 from nuclei import Separation, measure, separate
 from nuclei_geojson import nucleus_feature, outline
-from output_folder import appearing
 from raster import Raster
 from tiling import Window
 
@@ -72,51 +71,65 @@ def table_columns(microns: float | None, super_resolved: bool) -> list[str]:
     return [name for name in columns if name != "bbox"] + ["touches_border"]
 
 
-@dataclass(frozen=True)
-class WindowTask:
-    """All that is needed to find and measure the nuclei of a window, in any process.
+def find_nuclei(
+    window: Window,
+    place: Window,
+    image: Window,
+    pixels: np.ndarray,
+    maps: np.ndarray,
+    errors: np.ndarray | None,
+    microns: float | None,
+    unet_microns: float,
+    separation: Separation,
+) -> WindowNuclei | None:
+    """Find and measure the nuclei of a window.
 
     Each nucleus is found in a window with context and belongs to the window that holds its
     centroid, so that it is counted once and cut nowhere.
 
-    Attributes:
-        file: gets the nuclei, see `WindowNuclei.save`.
+    Args:
         window: the window, in pixels of the image.
         place: the window with its context.
         image: extent of the image.
-        maps: (height, width, 2) of `place`: probability and distance, in 1/255.
         pixels: uint8 RGB of `place`.
+        maps: (height, width, 2) of `place`: probability and distance, in 1/255.
         errors: expected error of the super-resolution in `place`, as `confidence.stored` gives
             it; None without one.
         microns: um per pixel, None where unknown.
         unet_microns: stands in for it in the separation.
         separation: thresholds.
-    """
-
-    file: Path
-    window: Window
-    place: Window
-    image: Window
-    maps: np.ndarray
-    pixels: np.ndarray
-    errors: np.ndarray | None
-    microns: float | None
-    unet_microns: float
-    separation: Separation
-
-
-def measure_window(task: WindowTask | None) -> dict:
-    """Do a task, None = a window without tissue; write no file where no nucleus is found.
 
     Returns:
-        {"nuclei": their number}.
+        None where there is no nucleus.
     """
-    found = task and _nuclei_of(task)
-    if not found:
-        return {"nuclei": 0}
-    with appearing(task.file) as path:
-        found.save(path)
-    return {"nuclei": len(found.outlines)}
+    probability, distance = np.moveaxis(maps.astype(np.float32) / 255, -1, 0)
+    labels = separate(probability, distance, microns or unet_microns, separation)
+    columns = measure(labels, pixels, probability, microns)
+    if errors is not None:
+        columns |= nucleus_confidence(labels, pixels, restored(errors))
+    boxes = columns.pop("bbox")
+    columns = _shifted(columns, place, microns)
+    x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y
+    owned = np.flatnonzero((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))
+    if not len(owned):
+        return None
+    numbers = np.zeros(labels.max() + 1, np.int32)
+    numbers[owned + 1] = 1 + np.arange(len(owned))
+    top, left, bottom, right = boxes.T
+    columns["touches_border"] = (
+        (left + place.x == 0)
+        | (top + place.y == 0)
+        | (right + place.x == image.width)
+        | (bottom + place.y == image.height)
+    ).astype(int)
+    del columns["label"]
+    outlines = []
+    for index in owned:
+        top, left, bottom, right = boxes[index]
+        mask = labels[top:bottom, left:right] == index + 1
+        outlines.append(outline(mask, left + place.x, top + place.y))
+    kept = {name: values[owned] for name, values in columns.items()}
+    return WindowNuclei(place, numbers[labels], kept, outlines)
 
 
 def merge(
@@ -153,38 +166,6 @@ def merge(
         sums["area"] += float(areas.sum())
         sums["area_squared"] += float((areas**2).sum())
     return sums
-
-
-def _nuclei_of(task: WindowTask) -> WindowNuclei | None:
-    window, place, image, pixels = task.window, task.place, task.image, task.pixels
-    probability, distance = np.moveaxis(task.maps.astype(np.float32) / 255, -1, 0)
-    labels = separate(probability, distance, task.microns or task.unet_microns, task.separation)
-    columns = measure(labels, pixels, probability, task.microns)
-    if task.errors is not None:
-        columns |= nucleus_confidence(labels, pixels, restored(task.errors))
-    boxes = columns.pop("bbox")
-    columns = _shifted(columns, place, task.microns)
-    x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y
-    owned = np.flatnonzero((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))
-    if not len(owned):
-        return None
-    numbers = np.zeros(labels.max() + 1, np.int32)
-    numbers[owned + 1] = 1 + np.arange(len(owned))
-    top, left, bottom, right = boxes.T
-    columns["touches_border"] = (
-        (left + place.x == 0)
-        | (top + place.y == 0)
-        | (right + place.x == image.width)
-        | (bottom + place.y == image.height)
-    ).astype(int)
-    del columns["label"]
-    outlines = []
-    for index in owned:
-        top, left, bottom, right = boxes[index]
-        mask = labels[top:bottom, left:right] == index + 1
-        outlines.append(outline(mask, left + place.x, top + place.y))
-    kept = {name: values[owned] for name, values in columns.items()}
-    return WindowNuclei(place, numbers[labels], kept, outlines)
 
 
 def _write_labels(raster, place, labels):

@@ -29,7 +29,7 @@ SLOWEST_LAYERS = 3  # that are named
 STAGES = {
     "super-resolving": "super-resolve",
     "segmenting": "segment",
-    "measuring": "separate and measure",
+    "measuring": "judge and measure",
     "writing": "write",
 }
 

@@ -38,6 +38,19 @@ def expanded(window: Window, by: int, extent: Window) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
+def shrunk(window: Window, by: int) -> Window:
+    """Return a window whose sides are multiples of `by` in pixels that are so much larger."""
+    return Window(*(side // by for side in vars(window).values()))
+
+
+def intersection(one: Window, other: Window) -> Window | None:
+    """Return what two windows have in common, None where that is nothing."""
+    left, top = max(one.x, other.x), max(one.y, other.y)
+    right = min(one.x + one.width, other.x + other.width)
+    bottom = min(one.y + one.height, other.y + other.height)
+    return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+
 def grid(width: int, height: int, tile: int, tile_height: int | None = None) -> list[Window]:
     """Cut an image row by row into tiles of at most `tile` pixels per side.
 

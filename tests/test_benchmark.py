@@ -57,7 +57,7 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
     ]
     (row,) = content["pipeline"]
     stages = {name: value for name, value in row.items() if name.endswith(", s")}
-    names = ("read", "super-resolve", "segment", "separate and measure", "write")
+    names = ("read", "super-resolve", "segment", "judge and measure", "write")
     assert list(stages) == [f"{name}, s" for name in names]
     assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
     assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50

@@ -14,7 +14,7 @@ from PIL import Image
 from raster import Raster
 from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
-from tiling import Window, grid
+from tiling import Window, expanded, grid, intersection
 
 SCALE = 4
 
@@ -165,21 +165,33 @@ def test_a_nucleus_without_surroundings_has_no_confidence_and_none_gives_empty_c
 # --- both, as a stream ---
 
 
+def judge(low, output, window, parts):
+    """Judge a window as it is done in a run: with a margin."""
+    place = expanded(window, conf.MARGIN, Window(0, 0, *low.shape[1::-1]))
+    inside = np.s_[place.y : place.y + place.height, place.x : place.x + place.width]
+    outer = np.s_[
+        SCALE * place.y : SCALE * (place.y + place.height),
+        SCALE * place.x : SCALE * (place.x + place.width),
+    ]
+    return place, *evidence.judge_window(low[inside], output[outer], place, window, parts)
+
+
 @pytest.fixture
 def judged(tmp_path):
     """An image super-resolved in all tiles but one: (judgement, errors, low, output)."""
     low = tissue(100, 130)
     output = cv2.GaussianBlur(enlarged(low), (0, 0), 1.5)
-    windows = [w for w in grid(130, 100, 32) if (w.x, w.y) != (64, 32)]
+    judgement = evidence.Judgement(Tally(130, 100), Tally(130, 100))
     with Raster(tmp_path / "errors.raw", 130, 100, 1, np.uint8) as errors:
-        yield (
-            evidence.judge_super_resolution(
-                InMemory(low), InMemory(output), errors, SCALE, windows
-            ),
-            errors,
-            low,
-            output,
-        )
+        for window in grid(130, 100, 64):
+            tiles = [w for w in grid(130, 100, 32) if (w.x, w.y) != (64, 32)]
+            parts = [part for tile in tiles if (part := intersection(tile, window))]
+            found = judge(low, output, window, parts)[1]
+            found.save(tmp_path / "window.npz")
+            found = evidence.JudgedWindow.load(tmp_path / "window.npz")
+            judgement.add(found)
+            errors.write(window.x, window.y, found.error[..., None])
+        yield judgement, errors, low, output
 
 
 def test_judging_by_tiles_gives_what_the_whole_gives_and_skips_what_was_skipped(judged):
@@ -196,14 +208,22 @@ def test_judging_by_tiles_gives_what_the_whole_gives_and_skips_what_was_skipped(
     assert np.isnan(judgement.confidence.map()[40, 80])
 
 
-def test_errors_of_any_rectangle_of_the_output(judged):
+def test_each_output_pixel_has_the_error_of_its_input_pixel(judged):
     _, errors, low, output = judged
     whole = errors.read(0, 0, 130, 100).repeat(4, axis=0).repeat(4, axis=1)
-    # None meets the tile that was skipped: what lies there is 0 in the raster alone.
-    for x, y, width, height in ((0, 0, 256, 400), (3, 5, 6, 2), (501, 397, 19, 3)):
-        place = Window(x, y, width, height)
-        part = evidence.errors_of(InMemory(low), InMemory(output), place, SCALE)
-        np.testing.assert_array_equal(part, whole[y : y + height, x : x + width])
+    window = Window(64, 64, 40, 30)
+    place, _, fine = judge(low, output, window, [])
+    y, x = SCALE * (window.y - place.y), SCALE * (window.x - place.x)
+    np.testing.assert_array_equal(fine[y : y + 120, x : x + 160], whole[256:376, 256:416])
+
+
+def test_a_window_that_was_not_super_resolved_counts_nothing():
+    low = tissue(40, 50)
+    _, found, _ = judge(low, enlarged(low), Window(0, 0, 50, 40), [])
+    judgement = evidence.Judgement(Tally(50, 40), Tally(50, 40))
+    judgement.add(found)
+    assert judgement.columns() == dict.fromkeys(judgement.columns(), None)
+    assert not found.error.any()
 
 
 def test_evidence_files_carry_the_models(judged, tmp_path):

@@ -127,7 +127,7 @@ def test_helpers_end_with_their_parent(tmp_path, name, working):
 
 
 def test_helpers_measure_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_analysis, "NUCLEI_WINDOW", 100)
+    monkeypatch.setattr(image_analysis, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")

@@ -52,7 +52,7 @@ def test_strips_read_back_as_one_raster(tmp_path, channels):
 
 def test_pieces_in_any_order_give_the_same_bytes(tmp_path, monkeypatch):
     """Each piece by an analysis of its own, as if by another process; each done twice."""
-    monkeypatch.setattr(image_analysis, "NUCLEI_WINDOW", 100)
+    monkeypatch.setattr(image_analysis, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")

@@ -95,9 +95,9 @@ images = st.builds(draw, sizes, sizes, st.integers(0, 12), st.integers(0, 10**6)
 def test_each_nucleus_belongs_to_one_window_whatever_its_size(folder, drawn, window, tile):
     image, _ = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_analysis, "NUCLEI_WINDOW", 2048)
+        patch.setattr(image_analysis, "WINDOW", 2048)
         whole, features, count = analyse(image, folder / "whole", 512)
-        patch.setattr(image_analysis, "NUCLEI_WINDOW", window)
+        patch.setattr(image_analysis, "WINDOW", window)
         labels, window_features, window_count = analyse(image, folder / "windows", 16 * tile)
     assert window_count == count == len(window_features) == len(features) == labels.max(initial=0)
     assert same_up_to_numbers(labels, whole)
