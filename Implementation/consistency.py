@@ -6,17 +6,13 @@ large.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 LONGEST_MAP = 1024  # longest side of a map in cells
 BIN = 0.01  # width of a bin of the histogram, in units of the value
 BINS = 10_001  # the last one takes everything above 100
-COLOUR_LIMIT = 10.0  # CIEDE2000 at the end of the scale of consistency.png, in every run
-DOTS_PER_INCH = 150
 
 
 def colour_difference(low: np.ndarray, output: np.ndarray) -> np.ndarray:
@@ -115,37 +111,3 @@ class Tally:
         """Return the mean of each cell, float (rows, columns), nan where nothing was added."""
         means = np.full(self._sums.shape, np.nan)
         return np.divide(self._sums, self._counts, out=means, where=self._counts > 0)
-
-
-def write_map(
-    path: Path,
-    values: np.ndarray,
-    limits: tuple[float, float],
-    title: str,
-    label: str,
-    software: str | None = None,
-):
-    """Draw a map with its colour bar as PNG; the limits are the caller's, so that runs compare.
-
-    Args:
-        path: the file.
-        values: float (rows, columns); nan (not looked at) is drawn in light grey.
-        limits: value at the dark and at the bright end of the scale.
-        title: a line above it.
-        label: what the scale measures.
-        software: text for the PNG's Software field.
-    """
-    rows, columns = values.shape
-    ratio = min(max(rows / columns, 0.3), 3)
-    width = 6.4 if ratio <= 1 else 6.4 / ratio + 1
-    figure = Figure(figsize=(width, (width - 1) * ratio + 0.6), layout="constrained")
-    axis = figure.subplots()
-    axis.set_facecolor("0.85")
-    shown = axis.imshow(values, cmap="inferno", vmin=limits[0], vmax=limits[1])
-    axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize=8)
-    beyond = (values > limits[1]).any()
-    bar = figure.colorbar(shown, ax=axis, extend="max" if beyond else "neither")
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    figure.savefig(path, dpi=DOTS_PER_INCH, format="png", metadata={"Software": software})

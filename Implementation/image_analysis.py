@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from confidence import MARGIN
 from consistency import Tally
-from evidence import JudgedWindow, Judgement, domain_warning, write_evidence
+from evidence import domain_warning, write_evidence
 from image_files import ImageFile
+from judgement import JudgedWindow, Judgement
 from network_stage import MAPS, PICTURE, network_stage
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
@@ -46,7 +47,7 @@ from tiling import (
 from tissue import Tissue, find_tissue
 from window_task import WindowTask, examine_window
 
-WINDOW = 2048  # side of the windows that are examined, a multiple of the scale
+WINDOW = 1536  # side of the windows that are examined, a multiple of the scale
 UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 NUCLEI_CONTEXT = 24.0  # um around such a window at least; more than the radius of a nucleus
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from evidence import judge_window
+from judgement import judge_window
 from nuclei import Separation
 from nuclei_windows import find_nuclei
 from output_folder import appearing

@@ -7,8 +7,9 @@ import evidence
 import numpy as np
 import pytest
 import tifffile
-from consistency import BIN, Tally, block_means, colour_difference, write_map
+from consistency import BIN, Tally, block_means, colour_difference
 from drawn_tissue import draw_tissue
+from judgement import JudgedWindow, Judgement, judge_window
 from nuclei import tissue_mask
 from PIL import Image
 from raster import Raster
@@ -85,7 +86,9 @@ def test_a_tally_without_values_says_so_and_its_map_is_drawn(tmp_path):
     tally = Tally(30, 20)
     assert tally.mean is None and tally.percentile(99) is None
     assert np.isnan(tally.map()).all()
-    write_map(tmp_path / "map.png", tally.map(), (0, 10), "title", "label", "made by a test")
+    evidence.write_map(
+        tmp_path / "map.png", tally.map(), (0, 10), "title", "label", "made by a test"
+    )
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.text["Software"] == "made by a test"
 
@@ -173,7 +176,7 @@ def judge(low, output, window, parts):
         SCALE * place.y : SCALE * (place.y + place.height),
         SCALE * place.x : SCALE * (place.x + place.width),
     ]
-    return place, *evidence.judge_window(low[inside], output[outer], place, window, parts)
+    return place, *judge_window(low[inside], output[outer], place, window, parts)
 
 
 @pytest.fixture
@@ -181,14 +184,14 @@ def judged(tmp_path):
     """An image super-resolved in all tiles but one: (judgement, errors, low, output)."""
     low = tissue(100, 130)
     output = cv2.GaussianBlur(enlarged(low), (0, 0), 1.5)
-    judgement = evidence.Judgement(Tally(130, 100), Tally(130, 100))
+    judgement = Judgement(Tally(130, 100), Tally(130, 100))
     with Raster(tmp_path / "errors.raw", 130, 100, 1, np.uint8) as errors:
         for window in grid(130, 100, 64):
             tiles = [w for w in grid(130, 100, 32) if (w.x, w.y) != (64, 32)]
             parts = [part for tile in tiles if (part := intersection(tile, window))]
             found = judge(low, output, window, parts)[1]
             found.save(tmp_path / "window.npz")
-            found = evidence.JudgedWindow.load(tmp_path / "window.npz")
+            found = JudgedWindow.load(tmp_path / "window.npz")
             judgement.add(found)
             errors.write(window.x, window.y, found.error[..., None])
         yield judgement, errors, low, output
@@ -220,7 +223,7 @@ def test_each_output_pixel_has_the_error_of_its_input_pixel(judged):
 def test_a_window_that_was_not_super_resolved_counts_nothing():
     low = tissue(40, 50)
     _, found, _ = judge(low, enlarged(low), Window(0, 0, 50, 40), [])
-    judgement = evidence.Judgement(Tally(50, 40), Tally(50, 40))
+    judgement = Judgement(Tally(50, 40), Tally(50, 40))
     judgement.add(found)
     assert judgement.columns() == dict.fromkeys(judgement.columns(), None)
     assert not found.error.any()

@@ -89,7 +89,7 @@ def test_a_run_killed_between_strips_goes_on(tmp_path, choices, monkeypatch):
 
 
 def test_a_run_killed_while_helpers_measure_goes_on(tmp_path, choices, monkeypatch):
-    draw(choices, 530, 1100, nuclei=900)  # six windows of 2048 output pixels
+    draw(choices, 530, 1100, nuclei=900)  # six windows of 1536 output pixels
     choices |= {"measuring_processes": 2, "tile_size": 128}
     finished, helped = kill_run(choices, tmp_path / "killed", "windows", 1)
     windows = len([piece for piece in finished if piece.parent.name == "windows"])
