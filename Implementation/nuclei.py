@@ -42,6 +42,8 @@ class Separation:
         smoothing: sigma of the Gaussian on the relief.
         depth_scale: distance to the outline that adds as much to the relief as a predicted
             relative distance of 1.
+        middle: predicted relative distance that a nucleus reaches somewhere; a dark patch of
+            cytoplasm or stroma has no middle and is dropped.
         smallest_nucleus: smaller objects are dropped.
         largest_hole: smaller holes are filled.
     """
@@ -50,6 +52,7 @@ class Separation:
     rise: float = 0.2
     smoothing: float = 0.625
     depth_scale: float = 5.0
+    middle: float = 0.45
     smallest_nucleus: float = 4.0
     largest_hole: float = 10.0
 
@@ -94,7 +97,10 @@ def separate(
     seeded[0] = True  # background needs no seed
     markers, _ = ndimage.label(seeds | ~seeded[components])
     labels = _watershed(relief, markers, components)
-    return _renumbered(labels, separation.smallest_nucleus / pixel_area)
+    kept = np.bincount(labels.ravel()) >= separation.smallest_nucleus / pixel_area
+    middles = labels[distance >= separation.middle]
+    kept &= np.bincount(middles, minlength=len(kept)) > 0
+    return _renumbered(labels, kept)
 
 
 def measure(
@@ -238,8 +244,7 @@ def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
     return mask | holes[parts]
 
 
-def _renumbered(labels: np.ndarray, smallest: float) -> np.ndarray:
-    """Drop labels of fewer pixels than `smallest` and renumber the others 1..N in order."""
-    kept = np.bincount(labels.ravel()) >= smallest
+def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Drop labels that are not kept, by number, and renumber the others 1..N in order."""
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]

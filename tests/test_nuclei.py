@@ -114,8 +114,17 @@ def test_one_nucleus_with_a_noisy_distance_map_stays_one():
 
 def test_a_nucleus_without_a_seed_is_kept():
     nucleus = disc((60, 60), (30, 30), 30)
-    labels = separate(nucleus.astype(np.float32), np.zeros((60, 60)), MICRONS)
+    separation = Separation(middle=0)
+    labels = separate(nucleus.astype(np.float32), np.zeros((60, 60)), MICRONS, separation)
     np.testing.assert_array_equal(labels, nucleus)
+
+
+def test_what_has_no_middle_is_no_nucleus():
+    nucleus, patch = disc((80, 160), (40, 40), 30), disc((80, 160), (40, 120), 30)
+    probability, distance = maps(nucleus, patch)
+    distance[patch] = np.minimum(distance[patch], 0.4)
+    np.testing.assert_array_equal(separate(probability, distance, MICRONS), nucleus)
+    assert separate(probability, distance, MICRONS, Separation(middle=0.3)).max() == 2
 
 
 def test_small_holes_are_filled_and_large_ones_are_not():
@@ -123,7 +132,7 @@ def test_small_holes_are_filled_and_large_ones_are_not():
     whole = disc(shape, (60, 60), 90) | disc(shape, (60, 180), 90)
     small, large = disc(shape, (60, 60), 12), disc(shape, (60, 180), 20)  # 7 and 20 um2
     nuclei = whole & ~small & ~large
-    labels = separate(*maps(nuclei), MICRONS, Separation(largest_hole=10))
+    labels = separate(*maps(nuclei), MICRONS, Separation(largest_hole=10, middle=0))
     np.testing.assert_array_equal(labels > 0, whole & ~large)
 
 
