@@ -102,8 +102,8 @@ def main(
         overwrite: do images again that are finished.
         region: x, y, width and height in full-resolution pixels of the part to do; None = all.
         scheduler: address of a Dask cluster that does the work; None = this process.
-        measuring_processes: helper processes that measure the nuclei of a large image; 1 = none,
-            as on the workers of a cluster.
+        measuring_processes: helper processes that judge and measure a large image, window by
+            window; 1 = none, as on the workers of a cluster.
         generator: super-resolution model (.h5).
         faithful_generator: second super-resolution model, trained on the pixel loss alone.
         faithful_share: share of its weights in the blend of the two, 0 to 1.

@@ -23,6 +23,7 @@ import tyro
 from image_files import ImageReadError, find_images, open_image
 from outputs import write_pyramid
 from PIL import Image
+from progress import BAR
 from raster import Raster
 from tqdm import tqdm
 
@@ -41,7 +42,6 @@ SMALLEST_CORRELATION = 0.5  # of the overlap, 0 to 1; pairs below it do not belo
 LARGEST_PNG = 100_000_000  # pixels; larger results become .ome.tif, which is read piece by piece
 LARGEST_FIELD = 100_000_000  # pixels; more is a slide
 STRIP = 1024  # rows of the result that are blended at a time
-BAR = "{desc}: {percentage:3.0f}% |{bar}| {remaining} left"
 
 
 @dataclass(frozen=True)

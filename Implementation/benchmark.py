@@ -47,7 +47,7 @@ def main(
         megapixels: sizes of the measured images in million output pixels.
         tile_sizes: sides of the tiles in input pixels.
         batch_sizes: tiles per call of a network.
-        measuring_processes: helper processes that measure the nuclei of large images; 1 = none.
+        measuring_processes: helper processes that judge and measure large images; 1 = none.
         repeats: runs of which the median counts.
         generator: super-resolution model (.h5).
         unet: nucleus model (.h5).

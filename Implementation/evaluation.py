@@ -176,9 +176,6 @@ def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):
     print(f"\n{'':{width}}{'n':>5}" + "".join(f"{title:>11}" for title in shown.values()))
     for key, group in groups.items():
         figures = [{name: row[name] for name in shown if name in row} for row in group]
-        for figure in figures:
-            if "count_error" in figure:
-                figure["count_error"] = abs(figure["count_error"])
         means = mean_of(figures)
         cells = "".join(f"{means[n]:>11.3f}" if n in means else f"{'-':>11}" for n in shown)
         print(f"{names[key]:{width}}{len(group):>5}{cells}")

@@ -9,7 +9,6 @@ beside the results; an interrupted image goes on from its last finished piece.
 """
 
 import json
-import math
 import shutil
 import time
 from contextlib import ExitStack
@@ -17,7 +16,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from confidence import MARGIN
 from consistency import Tally
 from evidence import domain_warning, write_evidence
 from image_files import ImageFile
@@ -29,27 +27,16 @@ from nuclei_geojson import geojson_writer
 from nuclei_windows import WindowNuclei, merge, table_columns
 from output_folder import appearing, check_room
 from outputs import table_writer
-from pieces import Pieces, Stage, StripRaster
+from pieces import StripRaster
 from progress import Progress
 from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
-from tiling import (
-    Window,
-    expanded,
-    grid,
-    intersection,
-    resampled,
-    resized,
-    shrunk,
-    tile_sides,
-)
+from tiling import Window, grid, resampled, resized, tile_sides
 from tissue import Tissue, find_tissue
-from window_task import WindowTask, examine_window
+from window_stage import WindowSource, judged_file, window_stage
 
-WINDOW = 1536  # side of the windows that are examined, a multiple of the scale
 UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
-NUCLEI_CONTEXT = 24.0  # um around such a window at least; more than the radius of a nucleus
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ class Analysis:
         unet: nucleus network, or None to stop after super-resolution.
         settings: the user's choices.
         progress: is told of stages and pixels done.
-        processes: helper processes that measure the nuclei of a large image; 1 = none.
+        processes: helper processes that examine the windows of a large image; 1 = none.
     """
 
     def __init__(
@@ -230,8 +217,9 @@ class Analysis:
         """Put the judged windows together; fill the raster of expected errors."""
         sizes = self.image.width, self.image.height
         judgement = Judgement(Tally(*sizes), Tally(*sizes))
+        pieces = self.stages[-1].pieces
         for number in self._examined("judged"):
-            judged = JudgedWindow.load(self._judged_file(number))
+            judged = JudgedWindow.load(judged_file(pieces, number))
             judgement.add(judged)
             errors.write(judged.window.x, judged.window.y, judged.error[..., None])
         return judgement
@@ -240,9 +228,6 @@ class Analysis:
         """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
         stage = self.stages[-1]
         return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
-
-    def _judged_file(self, number: int) -> Path:
-        return self.stages[-1].pieces.path(number).with_suffix(".judged.npz")
 
     def _fresh_raster(self, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
         """Open a raster of one channel, all zero, until `files` are closed."""
@@ -290,44 +275,20 @@ class Analysis:
 
     def _examining(self, maps: StripRaster | None):
         """Add the stage that judges the super-resolution and measures nuclei, window by window."""
-        windows = grid(self.extent.width, self.extent.height, WINDOW)
-        pieces = Pieces(self.partial / "windows", ".npz")
+        source = WindowSource(
+            self.image if self.generator else None,
+            self.pixels,
+            maps and self._maps_reader(maps),
+            self.tissue,
+            self._super_resolved_tiles() if self.generator else [],
+            self.scale,
+            self.microns,
+            unet_microns(self.unet) if self.unet else UNET_MICRONS,
+            self.settings.separation,
+        )
         title = "measuring" if self.unet else "judging"
-        own_microns = unet_microns(self.unet) if self.unet else UNET_MICRONS
-        context = math.ceil(NUCLEI_CONTEXT / (self.microns or own_microns))
-        margin = self.scale * (MARGIN + -(-context // self.scale))  # whole pixels of the input
-        read_maps = maps and self._maps_reader(maps)
-        read_low = self.generator and self.image.read
-        tiles = self._super_resolved_tiles() if self.generator else []
-
-        def task(number):
-            window = windows[number]
-            low_window = shrunk(window, self.scale)
-            judged = [part for tile in tiles if (part := intersection(tile, low_window))]
-            with_nuclei = self.unet and self.tissue.is_in(window, self.scale)
-            if not judged and not with_nuclei:
-                return None
-            place, around = (expanded(window, by, self.extent) for by in (context, margin))
-            box, wide, low = (vars(w).values() for w in (place, around, shrunk(around, self.scale)))
-            return WindowTask(
-                pieces.path(number),
-                self._judged_file(number),
-                window,
-                place,
-                around,
-                self.extent,
-                self.pixels.read(*wide),
-                read_maps(*box) if with_nuclei else None,
-                read_low and read_low(*low),
-                tuple(judged),
-                self.microns,
-                own_microns,
-                self.settings.separation,
-            )
-
-        sizes = [window.width * window.height for window in windows]
-        advance = self.progress.advance
-        self.stages.append(Stage(title, pieces, sizes, task, examine_window, True, advance))
+        folder, advance = self.partial / "windows", self.progress.advance
+        self.stages.append(window_stage(title, folder, source, advance))
 
     def _super_resolved_tiles(self) -> list[Window]:
         """Return the tiles of the input that hold tissue."""

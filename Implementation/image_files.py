@@ -18,13 +18,9 @@ from plain_images import first_bytes, open_plain
 from tiff_images import open_tiff
 from vendor_slides import open_openslide
 
-_IMAGES = "png jpg jpeg bmp webp gif tif tiff jp2 ppm"
-_SLIDES = "svs ndpi mrxs scn bif vms vmu svslide dcm qptiff"
 _FOREIGN = """txt md rst csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html json jsonl geojson
     xml yaml yml toml ini cfg db sqlite log dat opt ome qpdata roi py pyc ipynb r m sh bat groovy
     ijm exe lnk zip gz tar 7z rar h5 hdf5 keras npy npz mat pkl md5 sha256 tmp part bak"""
-IMAGE_SUFFIXES = tuple(f".{name}" for name in _IMAGES.split())
-SLIDE_SUFFIXES = tuple(f".{name}" for name in _SLIDES.split())
 FOREIGN_SUFFIXES = frozenset(f".{name}" for name in _FOREIGN.split())
 MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -68,7 +68,8 @@ def separate(
     The relief is the predicted relative distance to the border, which is high in the middle of
     each nucleus whatever its size, plus the distance transform of the mask, which knows necks in
     the outline. Seeds are its summits of a minimal rise (h-maxima, Soille 2003, section 6.3.3);
-    without a minimum every bump of an outline would make one.
+    without a minimum every bump of an outline would make one. Objects that are too small, or whose
+    predicted distance has no middle, are dropped.
 
     Args:
         probability: (height, width) in 0..1.

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import resource
 import sys
 import time
 from dataclasses import replace
@@ -12,19 +11,22 @@ from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
+import psutil
 from confidence import nucleus_confidence
 from image_analysis import Analysis, Settings
 from image_files import open_image
+from judgement import judge_window
 from memory import mirrored
 from networks import UNET_MICRONS, Network, load_network
 from nuclei import measure, separate
 from operation_counts import convolutions, operations, operations_per_pixel
 from outputs import write_image
+from tiling import Window
+from window_stage import WINDOW
 
 MATRIX_SIDE = 3000
 NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, at least
 BATCH_PIXELS = 6_000_000  # output pixels of a batch of several tiles, at most
-WINDOW_SIDE = 512  # input pixels of the window whose nuclei are timed
 SLOWEST_LAYERS = 3  # that are named
 STAGES = {
     "super-resolving": "super-resolve",
@@ -165,7 +167,8 @@ def layer_rows(name, network: Network, repeats, rate) -> list[dict]:
 
 def window_rows(tissue, networks, repeats: int) -> list[dict]:
     """Time what is done to a window of nuclei, function by function."""
-    low = mirrored(tissue, WINDOW_SIDE)
+    side = WINDOW // networks["generator"].scale
+    low, window = mirrored(tissue, side), Window(0, 0, side, side)
     pixels = networks["generator"].predict(low[None])[0].round().astype(np.uint8)
     probability, distance = np.moveaxis(networks["U-net"].predict(pixels[None])[0], -1, 0)
     labels = separate(probability, distance, UNET_MICRONS)
@@ -174,7 +177,8 @@ def window_rows(tissue, networks, repeats: int) -> list[dict]:
     works = {
         "separate": lambda: separate(probability, distance, UNET_MICRONS),
         "measure": lambda: measure(labels, pixels, probability, UNET_MICRONS),
-        "judge confidence": lambda: nucleus_confidence(labels, pixels, error),
+        "judge nuclei": lambda: nucleus_confidence(labels, pixels, error),
+        "judge pixels": lambda: judge_window(low, pixels, window, window, [window]),
     }
     rows = []
     for name, work in works.items():
@@ -241,5 +245,9 @@ def _median_time(work, repeats: int) -> float:
 
 def _peak_memory() -> float:
     """Largest resident memory of this process so far, in MB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # on Unix alone
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -39,7 +39,7 @@ def expanded(window: Window, by: int, extent: Window) -> Window:
 
 
 def shrunk(window: Window, by: int) -> Window:
-    """Return a window whose sides are multiples of `by` in pixels that are so much larger."""
+    """Return a window in pixels `by` times larger; its sides must be multiples of `by`."""
     return Window(*(side // by for side in vars(window).values()))
 
 

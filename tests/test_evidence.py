@@ -205,6 +205,9 @@ def test_judging_by_tiles_gives_what_the_whole_gives_and_skips_what_was_skipped(
     columns = judgement.columns()
     assert columns["colour_difference"] == pytest.approx(difference[~skipped].mean(), rel=1e-3)
     expected = conf.stored(conf.expected_error(low, output))
+    seen = conf.restored(expected[~skipped])
+    assert columns["sr_expected_error"] == pytest.approx(seen.mean(), rel=1e-2)
+    assert columns["sr_confidence"] == pytest.approx(conf.confidence(seen).mean(), rel=1e-2)
     stored = errors.read(0, 0, 130, 100)
     assert (stored[skipped] == 0).all()
     assert np.abs(stored[~skipped].astype(int) - expected[~skipped]).max() <= 1

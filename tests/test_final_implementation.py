@@ -25,7 +25,9 @@ import pytest
 import result_files
 import tifffile
 import tiny_models
+import window_stage
 from keras import layers
+from label_maps import same_up_to_numbers
 from networks import Network
 from PIL import Image
 from raster import Raster
@@ -156,13 +158,6 @@ def check_agreement(folder):
         assert ring[:, 0].min() <= x <= ring[:, 0].max()
         assert ring[:, 1].min() <= y <= ring[:, 1].max()
     return int(count)
-
-
-def same_up_to_numbers(labels, others):
-    """Tell whether two label maps name the same sets of pixels."""
-    pairs = np.unique(np.stack([labels.ravel(), others.ravel()]), axis=1)
-    zero_is_zero = ((pairs[0] == 0) == (pairs[1] == 0)).all()
-    return zero_is_zero and all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
 
 
 def bytes_of(folder, names=("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson")):
@@ -323,7 +318,7 @@ def test_results_do_not_depend_on_the_tile_size(run, tmp_path, reference, tile_s
 
 @pytest.mark.parametrize("window", [36, 64, 152])
 def test_nuclei_at_window_borders_are_counted_once(run, tmp_path, reference, monkeypatch, window):
-    monkeypatch.setattr(image_analysis, "WINDOW", window)
+    monkeypatch.setattr(window_stage, "WINDOW", window)
     assert run() == 0
     folder = tmp_path / "output" / "a"
     assert check_agreement(folder) == check_agreement(reference)
@@ -335,6 +330,11 @@ def test_nuclei_at_window_borders_are_counted_once(run, tmp_path, reference, mon
         return sorted([(name, row[name]) for name in row if name != "label"] for row in rows)
 
     assert without_label(rows) == without_label(expected_rows)
+    confidences = [tifffile.imread(f / "sr_confidence.tif") for f in (folder, reference)]
+    assert np.abs(confidences[0].astype(int) - confidences[1]).max() <= 1
+    found, expected = (summary(f.parent)["a.png"] for f in (folder, reference))
+    for name in ("colour_difference", "sr_expected_error", "sr_confidence"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-3), name
 
 
 def test_nuclei_cut_by_the_image_are_marked(reference):
@@ -648,7 +648,7 @@ def test_glass_is_left_out(run, tmp_path):
     image[:, 80:] = 245
     put(tmp_path / "input", "half.png", image)
     put(tmp_path / "input", "glass.png", np.full((160, 160, 3), 245, np.uint8))
-    assert run(tile_size=32) == 0
+    assert run(tile_size=48) == 0
     rows = summary(tmp_path / "output")
     assert 0.4 < float(rows["half.png"]["tissue_mm2"]) / 0.0256 < 0.65
     assert check_agreement(tmp_path / "output" / "half") >= len(centres)
@@ -657,6 +657,10 @@ def test_glass_is_left_out(run, tmp_path):
     assert not labels[:, 4 * 84 :].any()
     pixels = np.asarray(Image.open(tmp_path / "output" / "half" / "super_resolved.png"))
     assert (pixels[:, 4 * 130 :] == 255).all()
+    # What was painted white is not judged, though the image is not a whole number of tiles wide.
+    judged = tifffile.imread(tmp_path / "output" / "half" / "sr_confidence.tif") > 0
+    painted = (pixels.reshape(160, 4, 160, 4, 3) == 255).all(axis=(1, 3, 4))
+    np.testing.assert_array_equal(judged, ~painted)
     assert rows["glass.png"]["status"] == "done"
     assert rows["glass.png"]["nuclei"] == "0" and float(rows["glass.png"]["tissue_mm2"]) == 0
     assert rows["glass.png"]["density_per_mm2"] == rows["glass.png"]["mean_area_um2"] == ""

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import helper_processes
-import image_analysis
 import psutil
 import pytest
 import tiny_models
+import window_stage
 from drawn_tissue import draw_tissue
 from helper_processes import results_of
 from helper_tasks import failing_at_three, killed_at_three, process_of
@@ -127,7 +127,7 @@ def test_helpers_end_with_their_parent(tmp_path, name, working):
 
 
 def test_helpers_measure_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_analysis, "WINDOW", 100)
+    monkeypatch.setattr(window_stage, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")

@@ -113,8 +113,8 @@ def test_one_nucleus_with_a_noisy_distance_map_stays_one():
 
 
 def test_a_nucleus_without_a_seed_is_kept():
-    nucleus = disc((60, 60), (30, 30), 30)
-    separation = Separation(middle=0)
+    nucleus = disc((60, 60), (30, 30), 20)  # its relief rises to less than .5
+    separation = Separation(middle=0, rise=1.2)
     labels = separate(nucleus.astype(np.float32), np.zeros((60, 60)), MICRONS, separation)
     np.testing.assert_array_equal(labels, nucleus)
 

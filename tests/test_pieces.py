@@ -1,9 +1,9 @@
 """Pieces are complete or not there, and who does them in which order changes nothing."""
 
-import image_analysis
 import numpy as np
 import pytest
 import tiny_models
+import window_stage
 from drawn_tissue import draw_tissue
 from image_analysis import Analysis, Settings
 from image_files import open_image
@@ -52,7 +52,7 @@ def test_strips_read_back_as_one_raster(tmp_path, channels):
 
 def test_pieces_in_any_order_give_the_same_bytes(tmp_path, monkeypatch):
     """Each piece by an analysis of its own, as if by another process; each done twice."""
-    monkeypatch.setattr(image_analysis, "WINDOW", 100)
+    monkeypatch.setattr(window_stage, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")

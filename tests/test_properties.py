@@ -7,15 +7,16 @@ its mask back (test_outputs), degradations keep shape, type and seed (test_srgan
 import json
 
 import cv2
-import image_analysis
 import numpy as np
 import pytest
 import result_files
 import tifffile
+import window_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_analysis import Analysis, Settings
 from image_files import open_image
+from label_maps import same_up_to_numbers
 from networks import Network
 from PIL import Image
 from progress import Progress
@@ -80,12 +81,6 @@ def folder(tmp_path_factory):
         yield tmp_path_factory.mktemp("properties")
 
 
-def same_up_to_numbers(labels, others):
-    pairs = np.unique(np.stack([labels.ravel(), others.ravel()]), axis=1)
-    zero_is_zero = ((pairs[0] == 0) == (pairs[1] == 0)).all()
-    return zero_is_zero and all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
-
-
 sizes = st.integers(1, 260)
 images = st.builds(draw, sizes, sizes, st.integers(0, 12), st.integers(0, 10**6))
 
@@ -95,9 +90,9 @@ images = st.builds(draw, sizes, sizes, st.integers(0, 12), st.integers(0, 10**6)
 def test_each_nucleus_belongs_to_one_window_whatever_its_size(folder, drawn, window, tile):
     image, _ = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_analysis, "WINDOW", 2048)
+        patch.setattr(window_stage, "WINDOW", 2048)
         whole, features, count = analyse(image, folder / "whole", 512)
-        patch.setattr(image_analysis, "WINDOW", window)
+        patch.setattr(window_stage, "WINDOW", window)
         labels, window_features, window_count = analyse(image, folder / "windows", 16 * tile)
     assert window_count == count == len(window_features) == len(features) == labels.max(initial=0)
     assert same_up_to_numbers(labels, whole)

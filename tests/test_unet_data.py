@@ -1,4 +1,4 @@
-"""Pairs, target maps and augmentation of the U-net's training data."""
+"""Pairs, target maps and batches of the U-net's training data."""
 
 import cv2
 import numpy as np
@@ -16,16 +16,6 @@ from unet_data import (
     read_labels,
     target_maps,
 )
-
-seeds = st.integers(0, 2**32 - 1)
-patches = hnp.arrays(
-    np.uint8, st.tuples(st.integers(8, 24), st.integers(8, 24), st.just(3)), fill=st.nothing()
-)
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
 
 # --- Pairs ---
 

@@ -152,8 +152,8 @@ def assert_same_backup(first, second):
 
 def assert_every_constant_is_an_explained_flag(script, capsys):
     """The Args of `main` explain each parameter, and --help shows the explanations."""
-    arguments = script.main.__doc__.split("Args:\n")[1].split("\n\n")[0]
-    explained = dict(re.findall(r"^        (\w+): (.+)$", arguments, re.MULTILINE))
+    arguments = inspect.getdoc(script.main).split("Args:\n")[1].split("\n\n")[0]
+    explained = dict(re.findall(r"^    (\w+): (.+)$", arguments, re.MULTILINE))
     assert list(explained) == list(inspect.signature(script.main).parameters)
     with pytest.raises(SystemExit) as end:
         tyro.cli(script.main, args=["--help"])

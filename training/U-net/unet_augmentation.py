@@ -1,4 +1,4 @@
-"""Augmentation of the U-net's training crops: views, chromatin, cytoplasm, stain, light, optics.
+"""Augmentation of the U-net's training crops: views, chromatin, stain, light, optics.
 
 What another laboratory's images would look like, drawn at random for every crop.
 """
@@ -8,7 +8,6 @@ import numpy as np
 
 # Optical density vectors of hematoxylin, eosin and DAB (Ruifrok & Johnston 2001).
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
-FAINT = 0.05  # natural optical density; less is glass
 
 
 def random_view(image, targets, size: int, rng: np.random.Generator):
@@ -64,43 +63,6 @@ def vary_chromatin(image, targets, white: float, rng: np.random.Generator) -> np
     return np.clip(light * (white + 1) - 0.5, 0, 255).astype(np.uint8)
 
 
-def vary_cytoplasm(image, targets, white: float, rng: np.random.Generator) -> np.ndarray:
-    """Give one crop in three basophilic cytoplasm: blotches of blue around the nuclei.
-
-    Plasma cells, glands and thick or strongly stained sections have cytoplasm nearly as dark and
-    blue as nuclei. Optical densities add up along the light's way, so a layer in the nuclei's
-    colour is added to tissue and nuclei alike: what was darker stays darker and no outline gives
-    the change away. The layer is denser where the tissue is, which keeps its texture.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        targets: uint8 (height, width, 2), see `unet_data.target_maps`.
-        white: the image's white point in grey levels.
-
-    Returns:
-        uint8 RGB.
-    """
-    if rng.random() > 1 / 3:
-        return image
-    nucleus = targets[..., 0] > 127
-    density = _density(image, white)
-    darkness = density.mean(axis=-1)
-    tissue = ~nucleus & (darkness > FAINT)
-    if min(np.count_nonzero(nucleus), np.count_nonzero(tissue)) < nucleus.size / 100:
-        return image
-    nuclear, usual = np.median(darkness[nucleus]), np.median(darkness[tissue])
-    if nuclear <= usual:
-        return image
-    blotches = rng.standard_normal(nucleus.shape, np.float32)
-    blotches = cv2.GaussianBlur(blotches, (0, 0), rng.uniform(6, 40))
-    blotches /= max(float(blotches.std()), 1e-6)
-    layer = np.clip(blotches + rng.uniform(-0.5, 1.5), 0, 1)
-    layer *= np.clip(darkness / usual, 0, 1.3) * rng.uniform(0.2, 0.9) * (nuclear - usual)
-    blue = density[nucleus].mean(axis=0)
-    density += layer[..., None] * (blue / blue.mean())
-    return np.clip(np.exp(-density) * (white + 1) - 0.5, 0, 255).astype(np.uint8)
-
-
 def vary_stain_and_light(image, white: float, rng: np.random.Generator) -> np.ndarray:
     """Give a crop another laboratory's stain and another microscope's light.
 
@@ -115,7 +77,7 @@ def vary_stain_and_light(image, white: float, rng: np.random.Generator) -> np.nd
     Returns:
         uint8 RGB.
     """
-    density = _density(image, white)
+    density = -np.log(np.clip((image.astype(np.float32) + 1) / (white + 1), 1e-3, None))
     if rng.random() < 0.85:
         new_stains = STAINS + rng.normal(0, 0.12, STAINS.shape)
         new_stains /= np.linalg.norm(new_stains, axis=1, keepdims=True)
@@ -155,8 +117,3 @@ def vary_optics(image, rng: np.random.Generator) -> np.ndarray:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))]
         image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
     return image
-
-
-def _density(image, white: float) -> np.ndarray:
-    """Natural optical density of uint8 RGB relative to a white point: float32, 0 = white."""
-    return -np.log(np.clip((image.astype(np.float32) + 1) / (white + 1), 1e-3, None))

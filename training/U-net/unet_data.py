@@ -13,13 +13,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
-from unet_augmentation import (
-    random_view,
-    vary_chromatin,
-    vary_cytoplasm,
-    vary_optics,
-    vary_stain_and_light,
-)
+from unet_augmentation import random_view, vary_chromatin, vary_optics, vary_stain_and_light
 from unet_crowding import crowd
 from unet_epochs import RandomBatches
 
@@ -72,7 +66,6 @@ class NucleiBatches(RandomBatches):
             sample = self.samples[rng.choice(len(self.samples), p=self.chances)]
             image, target = random_view(sample.image, sample.targets, self.crop, rng)
             image = vary_chromatin(image, target, sample.white, rng)
-            image = vary_cytoplasm(image, target, sample.white, rng)
             image = vary_stain_and_light(image, sample.white, rng)
             images.append(vary_optics(image, rng))
             targets.append(target)

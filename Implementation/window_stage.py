@@ -1,0 +1,106 @@
+"""The stage that examines an image window by window, once the networks are done with it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confidence import MARGIN
+from nuclei import Separation
+from pieces import Pieces, Stage
+from tiling import Reader, Window, expanded, grid, intersection, shrunk
+from tissue import Tissue
+from window_task import WindowTask, examine_window
+
+WINDOW = 1536  # side of a window in pixels of the result, a multiple of the scale
+NUCLEI_CONTEXT = 24.0  # um around a window in which nuclei are found; more than their radius
+
+
+@dataclass(frozen=True)
+class WindowSource:
+    """What the windows of an image are cut from.
+
+    Attributes:
+        low: the input; None without super-resolution.
+        pixels: the result in RGB; like the input it has `width`, `height` and `read`.
+        read_maps: returns a rectangle of the U-net's maps at the size of the result, in 1/255;
+            None without a U-net.
+        tissue: where the tissue is.
+        super_resolved: the tiles that are, in pixels of the input.
+        scale: pixels of the result per pixel of the input.
+        microns: um per pixel of the result, None where unknown.
+        unet_microns: stands in for it in the separation.
+        separation: thresholds.
+    """
+
+    low: Any
+    pixels: Any
+    read_maps: Reader | None
+    tissue: Tissue
+    super_resolved: list[Window]
+    scale: int
+    microns: float | None
+    unet_microns: float
+    separation: Separation
+
+    def task(self, window: Window, nuclei_file: Path, judged_file: Path) -> WindowTask | None:
+        """Gather what a window needs; None where there is nothing to do."""
+        low_window = shrunk(window, self.scale)
+        tiles = (intersection(tile, low_window) for tile in self.super_resolved)
+        judged = tuple(part for part in tiles if part)
+        with_nuclei = self.read_maps is not None and self.tissue.is_in(window, self.scale)
+        if not judged and not with_nuclei:
+            return None
+        extent = Window(0, 0, self.pixels.width, self.pixels.height)
+        place, around = (expanded(window, by, extent) for by in self._borders())
+        return WindowTask(
+            nuclei_file,
+            judged_file,
+            window,
+            place,
+            around,
+            extent,
+            self.pixels.read(*vars(around).values()),
+            self.read_maps(*vars(place).values()) if with_nuclei else None,
+            self.low and self.low.read(*vars(shrunk(around, self.scale)).values()),
+            judged,
+            self.microns,
+            self.unet_microns,
+            self.separation,
+        )
+
+    def _borders(self) -> tuple[int, int]:
+        """Return what is needed around a window, for nuclei and for the judgement, too."""
+        context = 0
+        if self.read_maps:
+            context = math.ceil(NUCLEI_CONTEXT / (self.microns or self.unet_microns))
+        if self.low is None:
+            return context, context
+        return context, self.scale * (MARGIN + -(-context // self.scale))
+
+
+def window_stage(
+    title: str, folder: Path, source: WindowSource, advance: Callable[[float], None]
+) -> Stage:
+    """Return the stage.
+
+    Args:
+        title: of the stage.
+        folder: of its pieces.
+        source: what the windows are cut from.
+        advance: is told of pixels of the result that are done.
+    """
+    windows = grid(source.pixels.width, source.pixels.height, WINDOW)
+    pieces = Pieces(folder, ".npz")
+
+    def task(number):
+        return source.task(windows[number], pieces.path(number), judged_file(pieces, number))
+
+    sizes = [window.width * window.height for window in windows]
+    return Stage(title, pieces, sizes, task, examine_window, True, advance)
+
+
+def judged_file(pieces: Pieces, number: int) -> Path:
+    """Return where the judgement of a window is, beside its nuclei."""
+    return pieces.path(number).with_suffix(".judged.npz")
