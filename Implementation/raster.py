@@ -73,7 +73,7 @@ def preview(source, factor: int, reduce: str = "mean") -> np.ndarray:
     for y in range(0, source.height, factor):
         strip = source.read(0, y, source.width, min(factor, source.height - y))
         if reduce == "first" or factor == 1:
-            strips.append(strip[0, ::factor])
+            strips.append(strip[0, ::factor].copy())  # a view would keep the strip
         else:
             edges = np.arange(0, source.width, factor)
             sums = np.add.reduceat(strip.sum(axis=0, dtype=np.float64), edges, axis=0)

@@ -1,6 +1,7 @@
 """raster: what is written to disk reads back, and previews are block means."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -126,3 +127,18 @@ def test_preview_reads_a_strip_at_a_time():
     source = Source()
     assert (preview(source, 8) == 9).all()
     assert source.largest == 8
+
+
+@pytest.mark.parametrize("reduce", ["mean", "first"])
+def test_a_preview_holds_one_strip_at_a_time(reduce):
+    class Strips:
+        width, height = 4000, 4000
+
+        def read(self, x, y, width, height):
+            return np.zeros((height, width, 3), np.uint8)  # 192 kB for 16 rows
+
+    tracemalloc.start()
+    preview(Strips(), 16, reduce)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # of 48 MB
