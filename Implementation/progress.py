@@ -24,5 +24,6 @@ class Progress:
         self.stages_begun += 1
 
     def advance(self, pixels: float):
-        """Count `pixels` output pixels of the current stage as done."""
-        self.bar.update(pixels / 1e6)
+        """Count `pixels` output pixels of the current stage as done, at most all of it."""
+        left = self.stages_begun * self.stage_size - self.bar.n  # sums of floats end beside it
+        self.bar.update(max(0.0, min(pixels / 1e6, left)))

@@ -48,7 +48,12 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
         assert row["tiled Mpx/s"] == pytest.approx(tiled, rel=1e-6)
     assert {row["network"] for row in content["slowest layers"]} == {"generator", "U-net"}
     assert all(0 < row["share of operations"] <= 1 for row in content["slowest layers"])
-    assert [row["work"] for row in content["window"]] == ["separate", "measure", "judge confidence"]
+    assert [row["work"] for row in content["window"]] == [
+        "separate",
+        "measure",
+        "judge nuclei",
+        "judge pixels",
+    ]
     assert all(row["s/Mpx"] > 0 and row["ms/nucleus"] > 0 for row in content["window"])
     by_tile_and_batch = content["pipeline by tile and batch"]
     assert [(row["tile"], row["batch"]) for row in by_tile_and_batch] == [
