@@ -96,6 +96,7 @@ def main(
     from evaluation import SHOWN, evaluate, pair_with_labels, print_table, write_rows
     from networks import ModelError, averaged_over_mirrorings, load_network
     from nuclei import Separation
+    from precision import chosen_precision
 
     separation = Separation(
         probability=probability_threshold,
@@ -105,11 +106,12 @@ def main(
     trust, shown = None, SHOWN
     how = separation, microns_per_pixel, connected_components
     try:
-        network = load_network(unet, "U-net", scale=1, channels=2)
+        precision = chosen_precision()
+        network = load_network(unet, "U-net", 1, 2, precision)
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)
         if did_it_help:
-            sharpener = load_network(generator, "generator", scale=4, channels=3)
+            sharpener = load_network(generator, "generator", 4, 3, precision)
             pairs = pairs_for_help(image_folders, label_folder, image_names)
             rows, trust = examine(pairs, sharpener, network, *how)
             shown = HELP_SHOWN

@@ -10,6 +10,10 @@ a block at once. The enlarged and the concatenated maps are never made.
 
 Where only the middle of a tile is asked for, maps are cut at these places to what it depends on:
 most of a wide margin serves the small maps of a U-net alone.
+
+All between the first and the last convolutions may compute in bfloat16, which takes half the time
+where a processor multiplies it natively. What is outside them, and they themselves, cost little and
+would lose grey levels: bfloat16 has eight bits.
 """
 
 import keras
@@ -35,24 +39,26 @@ CENTRED = (
 )
 
 
-def folded(model: keras.Model, margin: int = 0) -> keras.Model:
+def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> keras.Model:
     """Return a network that gives what a functional model gives; the model stays as it is.
 
     Args:
         model: functional, one input and one output; no layer used twice.
         margin: the outermost pixels of an input, a multiple of the model's pooling, for which no
             output is wanted. The output may then be cut on all sides alike, to the middle at most.
+        precision: "float32" or "bfloat16", of the multiplications.
     """
     if not all(_is_centred(layer) for layer in model.layers):
         margin = 0  # nothing is cut
-    return _Folding(model, margin).result()
+    return _Folding(model, margin, precision).result()
 
 
 class _Folding:
     """Builds each tensor of the new network from the output backwards, and each once."""
 
-    def __init__(self, model: keras.Model, margin: int):
+    def __init__(self, model: keras.Model, margin: int, precision: str):
         self.model = model
+        self.in_bfloat16 = _between_convolutions(model) if precision == "bfloat16" else set()
         self.inputs = keras.Input(model.input_shape[1:])
         self.built = {id(model.inputs[0]): self.inputs}
         # Pixels of a map beyond the middle: that it has in the new network, and that are needed.
@@ -94,7 +100,11 @@ class _Folding:
             (new,), beyond = self._aligned(_sources(layer), _step(layer))
             return _by_blocks(layer, new), beyond
         sources, beyond = self._aligned(_sources(layer), _step(layer))
-        return _copied(layer)(sources if len(sources) > 1 else sources[0]), beyond
+        copy = _copied(layer, self._policy(layer))
+        return copy(sources if len(sources) > 1 else sources[0]), beyond
+
+    def _policy(self, layer) -> str:
+        return "mixed_bfloat16" if layer.name in self.in_bfloat16 else "float32"
 
     def _aligned(self, tensors, step):
         """Return new tensors cut to one size whose border is a multiple of a step; and theirs."""
@@ -107,7 +117,7 @@ class _Folding:
     def _cut(self, tensor, beyond):
         new = self._new(tensor)
         superfluous = self.beyond[id(tensor)] - beyond
-        return layers.Cropping2D(superfluous)(new) if superfluous else new
+        return layers.Cropping2D(superfluous, dtype=new.dtype)(new) if superfluous else new
 
     def _convolution(self, layer, kernel, bias):
         """Build a convolution with another kernel and bias, without enlarging its input first."""
@@ -128,9 +138,10 @@ class _Folding:
                 parts.append(self._enlarging(layer, piece, small, *weights))
             else:
                 parts.append(self._plain(layer, piece, self._cut(piece, beyond), *weights))
-        total = layers.Add(name=layer.name)(parts) if len(parts) > 1 else parts[0]
+        dtype = self._policy(layer)
+        total = layers.Add(name=layer.name, dtype=dtype)(parts) if len(parts) > 1 else parts[0]
         if not _is_linear(layer):
-            total = layers.Activation(layer.activation)(total)
+            total = layers.Activation(layer.activation, dtype=dtype)(total)
         return total, beyond
 
     def _beyond_join(self, source, pieces) -> int:
@@ -147,12 +158,14 @@ class _Folding:
     def _plain(self, layer, source, new, kernel, bias, activation=None):
         name = f"{layer.name}_{self._maker(source).name}"
         config = {"use_bias": bias is not None, "activation": activation, "name": name}
+        config["dtype"] = self._policy(layer)
         return _applied(layers.Conv2D.from_config(layer.get_config() | config), new, kernel, bias)
 
     def _enlarging(self, layer, source, small, kernel, bias):
         """Build the convolution of an enlarged map from the map itself."""
         name = f"{layer.name}_{self._maker(source).name}"
         options = {"use_bias": bias is not None, "padding": "same", "name": name}
+        options["dtype"] = self._policy(layer)
         # A tap of the transposed kernel gathers the taps that meet the same small pixel.
         gather = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
         transposed = np.einsum("ik,jl,klab->ijba", gather, gather, kernel)
@@ -223,6 +236,27 @@ def _needed(model) -> dict[int, int]:
     return needed
 
 
+def _between_convolutions(model) -> set[str]:
+    """Return the names of the layers that have convolutions both before and behind them."""
+    inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    behind, before = set(), set()  # ids of tensors behind, and before, a convolution
+    for layer in inner:
+        if _is_convolution(layer) or any(id(tensor) in behind for tensor in _sources(layer)):
+            behind.add(id(layer.output))
+    for layer in reversed(inner):
+        if _is_convolution(layer) or id(layer.output) in before:
+            before.update(id(tensor) for tensor in _sources(layer))
+    return {
+        layer.name
+        for layer in inner
+        if id(layer.output) in before and any(id(tensor) in behind for tensor in _sources(layer))
+    }
+
+
+def _is_convolution(layer) -> bool:
+    return isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
+
+
 def _step(layer) -> float:
     """Return the pixels that a layer takes along a side for each that it gives."""
     if isinstance(layer, layers.MaxPooling2D | layers.Conv2D):
@@ -243,9 +277,9 @@ def _sources(layer) -> list:
     return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
-def _copied(layer):
+def _copied(layer, policy: str):
     """Return a layer of its own with the same weights."""
-    copy = type(layer).from_config(layer.get_config())
+    copy = type(layer).from_config(layer.get_config() | {"dtype": policy})
     if layer.weights:
         copy.build(_sources(layer)[0].shape)
         copy.set_weights(layer.get_weights())

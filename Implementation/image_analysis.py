@@ -184,7 +184,7 @@ class Analysis:
             "input": [file.st_size, file.st_mtime_ns],
             "place": [*self.image.place, self.image.downsample],
             "settings": asdict(self.settings),
-            "models": [network and network.sha256 for network in (self.generator, self.unet)],
+            "models": [n and [n.sha256, n.precision] for n in (self.generator, self.unet)],
         }
         return json.loads(json.dumps(made_from))  # as it reads back from a file
 

@@ -51,14 +51,15 @@ def load_networks(constants: dict) -> tuple[Network | None, Network | None]:
         ModelError: a model is missing or not what it should be.
     """
     generator = unet = None
+    precision = constants["precision"]
     if constants["super_resolve"]:
-        generator = load_network(constants["generator"], "generator", scale=4, channels=3)
+        generator = load_network(constants["generator"], "generator", 4, 3, precision)
         if constants["faithful_share"]:
             path = constants["faithful_generator"]
-            faithful = load_network(path, "faithful generator", scale=4, channels=3)
+            faithful = load_network(path, "faithful generator", 4, 3, precision)
             generator = blended(generator, faithful, constants["faithful_share"])
     if constants["segment"]:
-        unet = load_network(constants["unet"], "U-net", scale=1, channels=2)
+        unet = load_network(constants["unet"], "U-net", 1, 2, precision)
         if constants["test_time_augmentation"]:
             unet = averaged_over_mirrorings(unet)
     return generator, unet
@@ -164,6 +165,7 @@ def signature(path: Path, networks, constants: dict) -> dict:
         "settings": settings_from(constants),
         "read_at": read_at(constants),
         "models": [network and network.sha256 for network in networks],
+        "precision": constants["precision"],
     }
     return json.loads(json.dumps(content, default=vars))  # as it reads back from a file
 

@@ -34,6 +34,7 @@ class Network:
         pooling: sides of an input must be multiples of it.
         record: the .json beside the file, {} where there is none.
         sha256: hash of the file.
+        precision: "float32" or "bfloat16", of its multiplications.
         mirrored: predictions are means over the four mirrorings of a tile.
     """
 
@@ -43,6 +44,7 @@ class Network:
     pooling: int
     record: dict = field(default_factory=dict)
     sha256: str = ""
+    precision: str = "float32"
     mirrored: bool = False
 
     @property
@@ -53,12 +55,12 @@ class Network:
     @cached_property
     def folded(self) -> keras.Model:
         """The model with its layers rewritten so that it computes the same sooner."""
-        return folded(self.model)
+        return folded(self.model, 0, self.precision)
 
     @cached_property
     def middle(self) -> keras.Model:
         """The folded model without most of what concerns the margin of a tile alone."""
-        return folded(self.model, self.margin)
+        return folded(self.model, self.margin, self.precision)
 
     def predict(self, tiles: np.ndarray) -> np.ndarray:
         """Predict a batch, (batch, height, width, 3) to (batch, scale*height, ...)."""
@@ -114,7 +116,9 @@ def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:
         return np.concatenate([_predicted(model, tiles[:half]), _predicted(model, tiles[half:])])
 
 
-def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
+def load_network(
+    path: Path, kind: str, scale: int, channels: int, precision: str = "float32"
+) -> Network:
     """Load a whole-model .h5 and check that it does what its place in the program needs.
 
     Args:
@@ -122,6 +126,7 @@ def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
         kind: what to call it in messages, e.g. "generator".
         scale: output pixels per input pixel that it must have.
         channels: number of output channels that it must have.
+        precision: "float32" or "bfloat16", of its multiplications.
 
     Raises:
         ModelError: missing file, weights only, foreign layers, other inputs or outputs.
@@ -164,7 +169,7 @@ def load_network(path: Path, kind: str, scale: int, channels: int) -> Network:
     record = _read_record(path.with_suffix(".json"), kind)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     radius = int(np.ceil(max(interval.before, interval.after)))
-    return Network(model, scale, radius, interval.pooling, record, sha256)
+    return Network(model, scale, radius, interval.pooling, record, sha256, precision)
 
 
 def _read_record(path: Path, kind: str) -> dict:

@@ -17,6 +17,7 @@ from image_files import find_images
 from image_job import Job, do_job, finished_row, load_networks, signature
 from output_folder import appearing, folder_name, locked
 from outputs import table_writer
+from precision import chosen_precision
 from progress import BAR, Progress
 from provenance import differences, read_run
 from report import write_report
@@ -56,6 +57,8 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
     Returns:
         Exit status, see Final_implementation.main.
     """
+    # Decided here, so that the record says it and all machines of a cluster do the same.
+    constants = constants | {"precision": chosen_precision(constants["precision"])}
     output_folder = Path(constants["output_folder"])
     if not constants["debug"]:
         _quiet_readers()

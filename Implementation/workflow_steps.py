@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from networks import load_network, predict_image, unet_microns
 from nuclei import measure, separate
+from precision import chosen_precision
 from tiling import Window, grid, tile_sides
 
 SCALE = 4
@@ -26,8 +27,8 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
         width, height = min(field, file.width), min(field, file.height)
         box = ((file.width - width) // 2, (file.height - height) // 2, width, height)
         low, microns = file.read(*box), file.microns_per_pixel
-    sharpener = load_network(generator, "generator", scale=SCALE, channels=3)
-    segmenter = load_network(unet, "U-net", scale=1, channels=2)
+    sharpener = load_network(generator, "generator", SCALE, 3, chosen_precision())
+    segmenter = load_network(unet, "U-net", 1, 2, chosen_precision())
     sharp = np.clip(np.rint(predict_image(sharpener, low, tile)), 0, 255).astype(np.uint8)
     maps = predict_image(segmenter, sharp, tile * SCALE)
     microns = microns and microns / SCALE
