@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from confidence import confidence, restored
 from domain import NOMINAL_MICRONS, measure_signs, warnings_of
+from figures import save_figure
 from judgement import Judgement
 from matplotlib.figure import Figure
 from outputs import write_grey_tiff
@@ -110,7 +111,8 @@ def write_map(
     rows, columns = values.shape
     ratio = min(max(rows / columns, 0.3), 3)
     width = 6.4 if ratio <= 1 else 6.4 / ratio + 1
-    figure = Figure(figsize=(width, (width - 1) * ratio + 0.6), layout="constrained")
+    size = (width, (width - 1) * ratio + 0.6)
+    figure = Figure(size, DOTS_PER_INCH, layout="constrained")
     axis = figure.subplots()
     axis.set_facecolor("0.85")
     shown = axis.imshow(values, cmap="inferno", vmin=limits[0], vmax=limits[1])
@@ -120,7 +122,7 @@ def write_map(
     bar = figure.colorbar(shown, ax=axis, extend="max" if beyond else "neither")
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure.savefig(path, dpi=DOTS_PER_INCH, format="png", metadata={"Software": software})
+    save_figure(figure, path, software)
 
 
 def domain_warning(image, tissue, microns: float | None, scale: int) -> str:

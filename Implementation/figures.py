@@ -7,13 +7,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from outputs import write_image
 from scipy import ndimage
 
 OUTLINE = (205, 255, 0)  # yellow-green: far from pink and violet, also for colour-blind readers
 FIGURE_WIDTH, FIGURE_HEIGHT = 7.2, 9.0  # inches at most, two columns of a journal page
 TITLE_HEIGHT = 0.35  # inches
 DOTS_PER_INCH = 300
-QUICK_COMPRESSION = 1  # of PNG, 0 to 9; more takes longer than all drawing and saves a tenth
 LARGEST_DETAIL = 480  # side of the inset in pixels of a reduced image's full resolution
 INSET_FRACTION = 4  # the inset shows 1/4 of the image's width and height
 LONGEST_BAR = 0.3  # of the panel's width
@@ -81,12 +81,18 @@ def write_figure(
         _scale_bar(axis, shown_width, microns_per_pixel)
     if warning:
         figure.suptitle(f"Warning: {warning}", fontsize=7, color="#a3261b", wrap=True)
-    # Not savefig, which draws everything twice to lay it out once.
-    FigureCanvasAgg(figure).print_png(
-        path,
-        metadata={"Software": software_note},
-        pil_kwargs={"compress_level": QUICK_COMPRESSION},
-    )
+    save_figure(figure, path, software_note)
+
+
+def save_figure(figure, path, software_note=None):
+    """Write a Matplotlib figure of its own resolution as PNG.
+
+    Not savefig, which draws everything twice to lay it out once and compresses slowly.
+    """
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    write_image(path, picture, software_note, figure.dpi)
 
 
 def _figure_size(columns, panel_ratio):

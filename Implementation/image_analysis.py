@@ -32,7 +32,7 @@ from progress import Progress
 from provenance import model_hashes, software_note
 from raster import Raster
 from result_files import publish, write_results
-from tiling import Window, grid, resampled, resized, tile_sides
+from tiling import Window, resampled, resized, tile_sides
 from tissue import Tissue, find_tissue
 from window_stage import WindowSource, judged_file, window_stage
 
@@ -275,12 +275,16 @@ class Analysis:
 
     def _examining(self, maps: StripRaster | None):
         """Add the stage that judges the super-resolution and measures nuclei, window by window."""
+        sides = None
+        if self.generator:
+            tile = self.settings.tile_size, self.generator.pooling
+            sides = tile_sides(self.input_extent, *tile)
         source = WindowSource(
             self.image if self.generator else None,
             self.pixels,
             maps and self._maps_reader(maps),
             self.tissue,
-            self._super_resolved_tiles() if self.generator else [],
+            sides,
             self.scale,
             self.microns,
             unet_microns(self.unet) if self.unet else UNET_MICRONS,
@@ -289,12 +293,6 @@ class Analysis:
         title = "measuring" if self.unet else "judging"
         folder, advance = self.partial / "windows", self.progress.advance
         self.stages.append(window_stage(title, folder, source, advance))
-
-    def _super_resolved_tiles(self) -> list[Window]:
-        """Return the tiles of the input that hold tissue."""
-        sides = tile_sides(self.input_extent, self.settings.tile_size, self.generator.pooling)
-        tiles = grid(self.image.width, self.image.height, *sides)
-        return [tile for tile in tiles if self.tissue.is_in(tile, 1)]
 
     def _maps_reader(self, maps: StripRaster):
         """Return the reader of the U-net's maps at the size of the result."""

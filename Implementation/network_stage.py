@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from networks import Network
 from pieces import Pieces, Stage, StripRaster
-from tiling import Window, grid, predict_tiles, tile_sides
+from tiling import Window, predict_tiles, tile_sides, tiles_meeting
 from tissue import Tissue
 
 
@@ -66,8 +66,9 @@ def network_stage(
     def work(number):
         top = number * tile_height
         with raster.new_strip(number) as strip:
-            for w in grid(extent.width, extent.height, tile_width, tile_height):
-                if w.y == top and not tissue.is_in(w, ratio):
+            row = Window(0, top, extent.width, 1)
+            for w in tiles_meeting(row, extent, tile_width, tile_height):
+                if not tissue.is_in(w, ratio):
                     shape = w.height * scale, w.width * scale, samples.channels
                     strip.write(w.x * scale, 0, np.full(shape, samples.blank, np.uint8))
             for window, values in predict_tiles(

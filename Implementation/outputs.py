@@ -8,6 +8,8 @@ one, so that no result has to fit in memory.
 
 import csv
 import math
+import struct
+import zlib
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from numbers import Integral, Real
@@ -17,7 +19,6 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import tifffile
-from provenance import png_with_text
 from raster import Raster
 
 TILE = 512  # side of a TIFF tile, in pixels
@@ -97,16 +98,42 @@ def write_grey_tiff(path, raster, microns_per_pixel, software_note=None, dtype=n
         )
 
 
-def write_image(path, image, software_note=None):
+def write_image(path, image, software_note=None, dots_per_inch=None):
     """Write an image, uint8 grey (height, width) or RGB (height, width, 3), as PNG.
 
-    software_note: content of its Software field.
+    software_note: content of its Software field. dots_per_inch: for its printed size.
     """
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     # cv2.imwrite cannot open a path with other than ASCII letters on every system.
     png = cv2.imencode(".png", image)[1].tobytes()
-    Path(path).write_bytes(png_with_text(png, "Software", software_note) if software_note else png)
+    if software_note:
+        png = _png_with_text(png, "Software", software_note)
+    if dots_per_inch:
+        png = _png_with_resolution(png, dots_per_inch)
+    Path(path).write_bytes(png)
+
+
+def _png_with_text(png: bytes, key: str, text: str) -> bytes:
+    """Return a PNG with a tEXt chunk behind its header (PNG 1.2, section 4.2.3.1).
+
+    key, text: Latin-1; key of 1 to 79 characters.
+    """
+    return _with_chunk(
+        png, b"tEXt" + key.encode("latin-1") + b"\0" + text.encode("latin-1", "replace")
+    )
+
+
+def _png_with_resolution(png: bytes, dots_per_inch: float) -> bytes:
+    """Return a PNG that states the size of its pixels (PNG 1.2, section 4.2.4.2)."""
+    per_metre = round(dots_per_inch / 0.0254)
+    return _with_chunk(png, b"pHYs" + struct.pack(">IIB", per_metre, per_metre, 1))
+
+
+def _with_chunk(png: bytes, body: bytes) -> bytes:
+    header_end = 8 + 25  # signature; length, type, 13 bytes and checksum of IHDR
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:header_end] + chunk + png[header_end:]
 
 
 @contextmanager

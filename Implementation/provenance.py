@@ -3,8 +3,6 @@
 import argparse
 import inspect
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,17 +18,6 @@ def model_hashes(generator, unet) -> dict[str, str]:
 def software_note(hashes: dict[str, str]) -> str:
     """Return one line of ASCII for the Software field of image files."""
     return "; ".join([PROGRAM, *(f"{name} {value}" for name, value in hashes.items())])
-
-
-def png_with_text(png: bytes, key: str, text: str) -> bytes:
-    """Return a PNG with a tEXt chunk behind its header (PNG 1.2, section 4.2.3.1).
-
-    key, text: Latin-1; key of 1 to 79 characters.
-    """
-    header_end = 8 + 25  # signature; length, type, 13 bytes and checksum of IHDR
-    body = b"tEXt" + key.encode("latin-1") + b"\0" + text.encode("latin-1", "replace")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:header_end] + chunk + png[header_end:]
 
 
 def path_of_run(arguments: list[str]) -> Path | None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+STRIP_ROWS = 64  # that `preview` reads at a time
+
 
 class Raster:
     """A raw file of (height, width, channels) samples, row by row.
@@ -35,7 +37,8 @@ class Raster:
         """Return a rectangle as (height, width, channels), or (height, width) for one channel."""
         self._check(x, y, width, height)
         pixels = np.empty((height, width, self.channels), self.dtype)
-        for row, target in enumerate(pixels):
+        # Whole rows lie behind each other and are one piece.
+        for row, target in enumerate([pixels] if width == self.width else pixels):
             self._file.seek(((y + row) * self.width + x) * self._pixel_bytes)
             self._file.readinto(target)
         return pixels[..., 0] if self.channels == 1 else pixels
@@ -69,14 +72,20 @@ def preview(source, factor: int, reduce: str = "mean") -> np.ndarray:
     Returns:
         Array (ceil(height/factor), ceil(width/factor), ...) of the source's type.
     """
-    strips = []
-    for y in range(0, source.height, factor):
-        strip = source.read(0, y, source.width, min(factor, source.height - y))
-        if reduce == "first" or factor == 1:
-            strips.append(strip[0, ::factor].copy())  # a view would keep the strip
-        else:
-            edges = np.arange(0, source.width, factor)
-            sums = np.add.reduceat(strip.sum(axis=0, dtype=np.float64), edges, axis=0)
-            counts = np.diff(np.append(edges, source.width)) * len(strip)
-            strips.append(np.rint(sums / counts[:, None]).astype(strip.dtype))
-    return np.stack(strips)
+    lines, rows = [], factor * max(1, STRIP_ROWS // factor)
+    for y in range(0, source.height, rows):
+        strip = source.read(0, y, source.width, min(rows, source.height - y))
+        for top in range(0, len(strip), factor):
+            if reduce == "first" or factor == 1:
+                lines.append(strip[top, ::factor].copy())  # a view would keep the strip
+            else:
+                lines.append(_line_of_means(strip[top : top + factor], factor))
+    return np.stack(lines)
+
+
+def _line_of_means(rows: np.ndarray, factor: int) -> np.ndarray:
+    """Return the means of blocks of all rows and `factor` columns; the last may be narrower."""
+    edges = np.arange(0, rows.shape[1], factor)
+    sums = np.add.reduceat(rows.sum(axis=0, dtype=np.float64), edges, axis=0)
+    counts = np.diff(np.append(edges, rows.shape[1])) * len(rows)
+    return np.rint(sums / counts[:, None]).astype(rows.dtype)

@@ -56,11 +56,17 @@ def grid(width: int, height: int, tile: int, tile_height: int | None = None) -> 
 
     With `tile_height`, `tile` is the width of a tile alone.
     """
-    tile_height = tile_height or tile
+    image = Window(0, 0, width, height)
+    return tiles_meeting(image, image, tile, tile_height or tile)
+
+
+def tiles_meeting(window: Window, image: Window, tile: int, tile_height: int) -> list[Window]:
+    """Return the tiles of an image's `grid` that share pixels with a window inside it."""
+    left, top = window.x // tile * tile, window.y // tile_height * tile_height
     return [
-        Window(x, y, min(tile, width - x), min(tile_height, height - y))
-        for y in range(0, height, tile_height)
-        for x in range(0, width, tile)
+        Window(x, y, min(tile, image.width - x), min(tile_height, image.height - y))
+        for y in range(top, window.y + window.height, tile_height)
+        for x in range(left, window.x + window.width, tile)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from confidence import MARGIN
 from nuclei import Separation
 from pieces import Pieces, Stage
-from tiling import Reader, Window, expanded, grid, intersection, shrunk
+from tiling import Reader, Window, expanded, grid, intersection, shrunk, tiles_meeting
 from tissue import Tissue
 from window_task import WindowTask, examine_window
 
@@ -27,7 +27,8 @@ class WindowSource:
         read_maps: returns a rectangle of the U-net's maps at the size of the result, in 1/255;
             None without a U-net.
         tissue: where the tissue is.
-        super_resolved: the tiles that are, in pixels of the input.
+        tile_sides: width and height of the tiles that were super-resolved where they hold tissue,
+            in pixels of the input; None without super-resolution.
         scale: pixels of the result per pixel of the input.
         microns: um per pixel of the result, None where unknown.
         unet_microns: stands in for it in the separation.
@@ -38,7 +39,7 @@ class WindowSource:
     pixels: Any
     read_maps: Reader | None
     tissue: Tissue
-    super_resolved: list[Window]
+    tile_sides: tuple[int, int] | None
     scale: int
     microns: float | None
     unet_microns: float
@@ -46,9 +47,7 @@ class WindowSource:
 
     def task(self, window: Window, nuclei_file: Path, judged_file: Path) -> WindowTask | None:
         """Gather what a window needs; None where there is nothing to do."""
-        low_window = shrunk(window, self.scale)
-        tiles = (intersection(tile, low_window) for tile in self.super_resolved)
-        judged = tuple(part for part in tiles if part)
+        judged = self._super_resolved(shrunk(window, self.scale)) if self.low else ()
         with_nuclei = self.read_maps is not None and self.tissue.is_in(window, self.scale)
         if not judged and not with_nuclei:
             return None
@@ -69,6 +68,12 @@ class WindowSource:
             self.unet_microns,
             self.separation,
         )
+
+    def _super_resolved(self, window: Window) -> tuple[Window, ...]:
+        """Return the parts of a window that were super-resolved, all in pixels of the input."""
+        image = Window(0, 0, self.low.width, self.low.height)
+        tiles = tiles_meeting(window, image, *self.tile_sides)
+        return tuple(intersection(t, window) for t in tiles if self.tissue.is_in(t, 1))
 
     def _borders(self) -> tuple[int, int]:
         """Return what is needed around a window, for nuclei and for the judgement, too."""

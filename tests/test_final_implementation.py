@@ -370,6 +370,8 @@ CHANGES = {
     "smallest nucleus": {"smallest_nucleus": 7.0},
     "tile size": {"tile_size": 128},
     "test-time augmentation": {"test_time_augmentation": True},
+    "bfloat16": {"precision": "bfloat16"},
+    "float32": {"precision": "float32"},  # behind bfloat16, so that only the precision differs
     "no generator": {"super_resolve": False, "microns_per_pixel": 0.25},
 }
 
@@ -984,6 +986,7 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(
         {"jpeg_quality": 101},
         {"region": (0, 0, 0, 10)},
         {"geojson_frame": "level 2"},
+        {"precision": "half"},
         {"super_resolve": False, "segment": False},
     ],
 )

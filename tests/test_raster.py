@@ -117,7 +117,7 @@ def test_preview_of_labels_invents_no_label(tmp_path, factor):
 
 def test_preview_reads_a_strip_at_a_time():
     class Source:
-        width, height = 50, 40
+        width, height = 50, 200
         largest = 0
 
         def read(self, x, y, width, height):
@@ -126,7 +126,7 @@ def test_preview_reads_a_strip_at_a_time():
 
     source = Source()
     assert (preview(source, 8) == 9).all()
-    assert source.largest == 8
+    assert source.largest == 64
 
 
 @pytest.mark.parametrize("reduce", ["mean", "first"])

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiling import Window, grid, predict_tiles, prefetched, read_padded, resampled
+from tiling import (
+    Window,
+    grid,
+    intersection,
+    predict_tiles,
+    prefetched,
+    read_padded,
+    resampled,
+    tiles_meeting,
+)
 
 sides = st.integers(1, 40)
 properties = settings(deadline=None, max_examples=60)
@@ -50,6 +59,20 @@ def test_grid_goes_row_by_row_from_multiples_of_the_tile(width, height, tile):
     origins = [(window.y, window.x) for window in grid(width, height, tile)]
     assert origins == sorted(origins)
     assert all(y % tile == 0 and x % tile == 0 for y, x in origins)
+
+
+@properties
+@given(sides, sides, st.integers(1, 50), st.integers(1, 50), st.data())
+def test_the_tiles_that_meet_a_window_are_those_of_the_grid(width, height, tile, rows, data):
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    window = Window(
+        left,
+        top,
+        data.draw(st.integers(1, width - left)),
+        data.draw(st.integers(1, height - top)),
+    )
+    expected = [t for t in grid(width, height, tile, rows) if intersection(t, window)]
+    assert tiles_meeting(window, Window(0, 0, width, height), tile, rows) == expected
 
 
 # --- read_padded ---
