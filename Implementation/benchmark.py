@@ -2,17 +2,19 @@
 
     python Implementation/benchmark.py
 
-Prints, and saves as JSON: the rate of matrix multiplication; for both networks the operations per
-output pixel, the bare speed, its share of that rate and what the margins of tiles cost, for
-several tiles and batches; the layers that lose most; what separating and measuring nuclei costs;
-the speed of the whole pipeline, split by stage, for several image sizes, tiles and batches; peak
-memory so far, without helper processes. Medians of repeated runs after a warm-up.
+Prints, and saves as JSON: the rate of matrix multiplication in both precisions; for both networks
+the operations per output pixel, the bare speed, its share of the rate in the networks' precision
+and what the margins of tiles cost, for several tiles and batches; the layers that lose most; what
+separating and measuring nuclei costs; the speed of the whole pipeline, split by stage, for several
+image sizes, tiles and batches; peak memory so far, without helper processes. Medians of repeated
+runs after a warm-up.
 Every constant below is also a flag: see --help.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -26,6 +28,7 @@ MEASURING_PROCESSES = 2  # helpers for large images; 1 = none
 REPEATS = 3
 GENERATOR = ROOT / "models" / "generator.h5"
 UNET = ROOT / "models" / "Unet.h5"
+PRECISION = "auto"  # of the networks, as in Final_implementation.py
 REPORT = ROOT / "Implementation" / "results" / "benchmark.json"
 
 
@@ -38,6 +41,7 @@ def main(
     repeats: int = REPEATS,
     generator: Path = GENERATOR,
     unet: Path = UNET,
+    precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     report: Path = REPORT,
 ) -> int:
     """Run the benchmark.
@@ -51,6 +55,8 @@ def main(
         repeats: runs of which the median counts.
         generator: super-resolution model (.h5).
         unet: nucleus model (.h5).
+        precision: of the networks' multiplications; auto = bfloat16 where the processor has
+            instructions for it, else float32.
         report: JSON file for the figures.
 
     Returns:
@@ -70,6 +76,7 @@ def main(
             repeats,
             generator,
             unet,
+            precision,
             report,
         )
     except (OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from networks import UNET_MICRONS, Network, load_network
 from nuclei import measure, separate
 from operation_counts import convolutions, operations, operations_per_pixel
 from outputs import write_image
+from precision import chosen_precision
 from tiling import Window
 from window_stage import WINDOW
 
@@ -58,23 +59,35 @@ class StageClock:
 
 
 def benchmark(
-    image, megapixels, tile_sizes, batch_sizes, processes, repeats, generator, unet, report
+    image,
+    megapixels,
+    tile_sizes,
+    batch_sizes,
+    processes,
+    repeats,
+    generator,
+    unet,
+    precision,
+    report,
 ):
     """Measure, print and save; see benchmark.py for the arguments.
 
     Raises:
         ModelError, ImageReadError, OSError: a model or the image cannot be used.
     """
+    precision = chosen_precision(precision)
     networks = {
-        "generator": load_network(generator, "generator", scale=4, channels=3),
-        "U-net": load_network(unet, "U-net", scale=1, channels=2),
+        "generator": load_network(generator, "generator", 4, 3, precision),
+        "U-net": load_network(unet, "U-net", 1, 2, precision),
     }
     with open_image(image) as file:
         tissue = file.read(0, 0, file.width, file.height)
-    rate = multiplication_rate(repeats)
+    rates = {kind: multiplication_rate(repeats, kind) for kind in ("float32", "bfloat16")}
+    rate = rates[precision]
     print(f"{platform.processor() or platform.machine()}, {keras.backend.backend()}")
-    print(f"matrix multiplication: {rate:.0f} GFLOP/s")
-    content = {"gflops": rate, "networks": [], "slowest layers": []}
+    print(f"networks in {precision}; matrix multiplication in GFLOP/s: ", end="")
+    print(", ".join(f"{kind} {value:.0f}" for kind, value in rates.items()))
+    content = {"precision": precision, "gflops": rates, "networks": [], "slowest layers": []}
     for name, network in networks.items():
         content["networks"] += network_rows(name, network, tile_sizes, batch_sizes, repeats, rate)
         content["slowest layers"] += layer_rows(name, network, repeats, rate)
@@ -99,9 +112,9 @@ def benchmark(
     print(f"\n{report}")
 
 
-def multiplication_rate(repeats: int) -> float:
-    """Rate of float32 matrix multiplication through the networks' own backend, in GFLOP/s."""
-    matrix = keras.random.normal((MATRIX_SIDE, MATRIX_SIDE))
+def multiplication_rate(repeats: int, precision: str) -> float:
+    """Rate of matrix multiplication through the networks' own backend, in GFLOP/s."""
+    matrix = keras.random.normal((MATRIX_SIDE, MATRIX_SIDE), dtype=precision)
     seconds = _median_time(
         lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)[:1, :1]), repeats
     )

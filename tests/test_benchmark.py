@@ -27,7 +27,8 @@ def inputs(tmp_path_factory):
     }
 
 
-def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
     report = tmp_path / "benchmark.json"
     status = benchmark.main(
         **inputs,
@@ -35,13 +36,15 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path):
         tile_sizes=(32,),
         batch_sizes=(1, 2),
         repeats=1,
+        precision=precision,
         report=report,
     )
     content = json.loads(report.read_text(encoding="utf-8"))
-    assert status == 0 and content["gflops"] > 0.1
+    assert status == 0 and content["precision"] == precision
+    assert set(content["gflops"]) == {"float32", "bfloat16"} and min(content["gflops"].values()) > 0
     assert len(content["networks"]) == 4
     for row in content["networks"]:
-        rate = row["Mpx/s"] * row["kFLOP/px"] / content["gflops"]
+        rate = row["Mpx/s"] * row["kFLOP/px"] / content["gflops"][precision]
         assert row["share of rate"] == pytest.approx(rate, rel=1e-6)
         assert 0 < row["margin cost"] < 1
         tiled = row["Mpx/s"] * (1 - row["margin cost"])
