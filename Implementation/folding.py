@@ -35,8 +35,10 @@ CENTRED = (
     layers.Add,
     layers.Concatenate,
     layers.MaxPooling2D,
+    layers.AveragePooling2D,
     layers.UpSampling2D,
 )
+POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 
 
 def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> keras.Model:
@@ -259,7 +261,7 @@ def _is_convolution(layer) -> bool:
 
 def _step(layer) -> float:
     """Return the pixels that a layer takes along a side for each that it gives."""
-    if isinstance(layer, layers.MaxPooling2D | layers.Conv2D):
+    if isinstance(layer, (*POOLING, layers.Conv2D)):
         return layer.strides[0]
     return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
 
@@ -268,7 +270,7 @@ def _is_centred(layer) -> bool:
     if isinstance(layer, layers.Conv2D):
         padded = layer.padding == "same" or max(layer.kernel_size) == 1
         return padded and max(layer.strides) == 1
-    if isinstance(layer, layers.MaxPooling2D):
+    if isinstance(layer, POOLING):
         return tuple(layer.pool_size) == tuple(layer.strides)
     return isinstance(layer, CENTRED)
 

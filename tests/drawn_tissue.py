@@ -8,6 +8,9 @@ VGG19_SHAPES = {
     "block1_conv1": (3, 3, 3, 64),
     "block1_conv2": (3, 3, 64, 64),
     "block2_conv1": (3, 3, 64, 128),
+    "block2_conv2": (3, 3, 128, 128),
+    "block3_conv1": (3, 3, 128, 256),
+    "block3_conv2": (3, 3, 256, 256),
 }
 
 

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from drawn_tissue import write_vgg19
 from folding import folded
 from keras import Input, Model, layers
 from tiny_models import random_generator, random_unet
+from unet_model import build_unet
 
 HARD_TO_FOLD = {
     "normalization without scale and centre": lambda x: layers.BatchNormalization(
@@ -58,9 +60,15 @@ def test_a_folded_unet_predicts_the_same():
     assert not kinds & {layers.BatchNormalization, layers.UpSampling2D, layers.Concatenate}
 
 
+@pytest.mark.parametrize("second_encoder", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_the_middle_of_a_tile_is_predicted_the_same_from_smaller_maps(depth):
+def test_the_middle_of_a_tile_is_predicted_the_same_from_smaller_maps(
+    depth, second_encoder, tmp_path
+):
     model = random_unet(depth=depth)
+    if second_encoder:
+        write_vgg19(tmp_path / "vgg19.h5")
+        model = build_unet(4, depth, str(tmp_path / "vgg19.h5"))
     margin = 16 * 2**depth
     batch = np.random.default_rng(1).uniform(0, 255, (1, 4 * margin, 3 * margin, 3))
     batch = batch.astype(np.float32)

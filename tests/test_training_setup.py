@@ -1,8 +1,10 @@
 """What both trainings share: split, run folders, devices, times and logs of an epoch."""
 
+import json
 import time
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -11,21 +13,16 @@ import srgan_setup
 from hypothesis import given
 from hypothesis import strategies as st
 from srgan_epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
-from srgan_setup import (
-    check_run_folder,
-    describe,
-    hold_out,
-    plain,
-    refuse_repeats,
-    use_devices,
-    write_json,
-)
+from srgan_models import build_generator
+from srgan_saving import save_model, write_json
+from srgan_setup import check_run_folder, describe, hold_out, plain, refuse_repeats, use_devices
 from training_runs import rows
+from unet_model import build_unet
 
 TRAINING = Path(__file__).resolve().parents[1] / "training"
 
 
-@pytest.mark.parametrize("part", ["setup", "epochs"])
+@pytest.mark.parametrize("part", ["setup", "epochs", "saving"])
 def test_both_folders_hold_the_same_module(part):
     first, second = TRAINING / "SRGAN" / f"srgan_{part}.py", TRAINING / "U-net" / f"unet_{part}.py"
     assert first.read_bytes() == second.read_bytes()
@@ -195,3 +192,35 @@ def test_a_broken_write_leaves_no_half_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "run.json", {"bad": srgan_setup})
     assert not (tmp_path / "run.json").exists()
+
+
+# --- Saved models ---
+
+
+def configurations(file):
+    """Yield (class name, arguments) of every layer and initializer of a saved model."""
+
+    def walk(entry):
+        if isinstance(entry, list):
+            for item in entry:
+                yield from walk(item)
+        elif isinstance(entry, dict):
+            if "class_name" in entry:
+                yield entry["class_name"], entry["config"]
+            yield from (found for item in entry.values() for found in walk(item))
+
+    with h5py.File(file) as h5:
+        yield from walk(json.loads(h5.attrs["model_config"]))
+
+
+@pytest.mark.parametrize("build", [lambda: build_generator(4, 1), lambda: build_unet(2, 1)])
+def test_a_saved_model_names_no_argument_that_has_its_default(tmp_path, build):
+    model = build()
+    save_model(model, tmp_path / "model.h5")
+    arguments = dict(configurations(tmp_path / "model.h5"))
+    assert "GlorotUniform" in arguments and arguments["GlorotUniform"] == {}
+    assert "groups" not in arguments["Conv2D"] and "kernel_size" in arguments["Conv2D"]
+    loaded = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    assert loaded.get_config() == model.get_config()
+    batch = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.predict_on_batch(batch), model.predict_on_batch(batch))

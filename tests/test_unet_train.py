@@ -202,6 +202,34 @@ def test_fine_tuning_starts_from_the_given_unet(finished, training, tmp_path):
         )
 
 
+@pytest.fixture
+def option():
+    """Name of TensorFlow's option, switched off again behind the test."""
+    name = "auto_mixed_precision_onednn_bfloat16"
+    yield name
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({name: False})
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option):
+    import tensorflow as tf
+
+    training.run(tmp_path, compiled=True, bfloat16=True, epochs=1, steps_per_epoch=1)
+    assert tf.config.optimizer.get_experimental_options()[option]
+    unet = keras.models.load_model(tmp_path / "Unet.h5", compile=False)
+    assert {layer.compute_dtype for layer in unet.layers} == {"float32"}
+    assert all(np.isfinite(weights).all() for weights in unet.get_weights())
+
+
+def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    words = training.refused(tmp_path, bfloat16=True)
+    assert "BFLOAT16" in words and "jax" in words
+
+
 # --- The split ---
 
 

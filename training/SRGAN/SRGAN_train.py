@@ -25,6 +25,7 @@ from srgan_callbacks import ValidationReport, standard_callbacks
 from srgan_data import SCALE, Degradation, SuperResolutionBatches, find_images, load_images
 from srgan_epochs import adam
 from srgan_models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+from srgan_saving import print_end, print_finished_before, record, save_model, write_json
 from srgan_setup import (
     check_folder_weights,
     check_numbers,
@@ -32,13 +33,8 @@ from srgan_setup import (
     describe,
     hold_out,
     plain,
-    print_end,
-    print_finished_before,
-    record,
     refuse_repeats,
-    save_model,
     use_devices,
-    write_json,
 )
 
 ROOT = Path(__file__).resolve().parents[2]

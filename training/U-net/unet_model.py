@@ -5,14 +5,22 @@ Pure Keras 3, built-in layers only, so that a saved model loads with `keras.mode
 
 import keras
 from keras import layers, ops
+from unet_vgg19 import vgg19_maps
 
 
-def build_unet(first_filters: int = 16, depth: int = 4) -> keras.Model:
+def build_unet(
+    first_filters: int = 16, depth: int = 4, vgg19_weights: str | None = None
+) -> keras.Model:
     """Build a U-net of two 3x3 convolutions per level, widths doubling downwards.
+
+    With VGG19's weights what a second, frozen encoder sees joins the maps of the levels below the
+    first, see `vgg19_maps`.
 
     Args:
         first_filters: width at full resolution.
         depth: number of 2x2 poolings; the sides of an input must be multiples of 2**depth.
+        vgg19_weights: None = no second encoder; "imagenet" (Keras downloads them) or the path of
+            a weights file.
 
     Returns:
         Model from (batch, height, width, 3) RGB in 0..255 to (batch, height, width, 2) in 0..1:
@@ -20,16 +28,21 @@ def build_unet(first_filters: int = 16, depth: int = 4) -> keras.Model:
         border relative to its largest one (0 outside and at the border, 1 in the middle).
     """
     inputs = keras.Input((None, None, 3), name="image")
+    seen = vgg19_maps(inputs, first_filters, depth, vgg19_weights) if vgg19_weights else {}
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit_range")(inputs)
     skips = []
     for level in range(depth):
         x = _double_convolution(x, first_filters * 2**level, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
+        if level in seen:
+            pooled = layers.MaxPooling2D(2, name=f"vgg19_level{level}_pool")(seen[level])
+            x = layers.Concatenate(name=f"down{level}_join")([x, pooled])
     x = _double_convolution(x, first_filters * 2**depth, "bottom")
     for level in reversed(range(depth)):
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}_enlarge")(x)
-        x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
+        beside = [seen[level]] if level in seen else []
+        x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x, *beside])
         x = _double_convolution(x, first_filters * 2**level, f"up{level}")
     outputs = layers.Conv2D(2, 1, activation="sigmoid", name="probability_and_distance")(x)
     return keras.Model(inputs, outputs, name="unet")

@@ -5,7 +5,6 @@ srgan_setup.py and unet_setup.py are one file, in each folder because each folde
 
 import dataclasses
 import json
-import platform
 from pathlib import Path
 
 import keras
@@ -187,67 +186,6 @@ def check_run_folder(folder: Path, run: dict):
             f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so that what "
             f"they were trained with is not known: {another}."
         )
-
-
-def write_json(path: Path, content: dict):
-    """Write a JSON file that is either complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    unfinished.replace(path)
-
-
-def save_model(model: keras.Model, path: Path):
-    """Save a whole model as .h5 that is either complete or not there.
-
-    Without the optimizer: `load_model` would look for the loss, which is no part of Keras.
-    """
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    model.save(unfinished, include_optimizer=False)
-    unfinished.replace(path)
-
-
-def record(model: Path, run: dict, seconds: float, **more) -> dict:
-    """Return the record that lies beside a model: how it was made and what it reached.
-
-    Args:
-        model: the saved model.
-        run: see `describe`.
-        seconds: what this run took, the interrupted ones before it not counted.
-        more: entries of this kind of model.
-    """
-    images = {
-        side: [name for name, files in run[side].items() for _ in files]
-        for side in ("training_images", "validation_images")
-    }
-    return {
-        "model": model.name,
-        **more,
-        "constants": run["constants"],
-        **images,
-        "seconds_of_this_run": round(seconds),
-        "versions": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        },
-    }
-
-
-def print_end(model: Path, flag: str, validation: dict):
-    """Say where a finished model is, what it reached and how to use it."""
-    figures = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in validation.items()
-    )
-    print(
-        f"\nFinished: {model}\nValidation: {figures}\n"
-        f'Use it: python Implementation/Final_implementation.py {flag} "{model}"'
-    )
-
-
-def print_finished_before(model: Path):
-    """Say that a run folder holds a finished run, which is not trained again."""
-    print(f"Finished before: {model}; give another RUN_FOLDER (--run-folder) for a new run.")
 
 
 def _expected(name, what, constants):
