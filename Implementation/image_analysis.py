@@ -11,30 +11,22 @@ beside the results; an interrupted image goes on from its last finished piece.
 import json
 import shutil
 import time
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from consistency import Tally
-from evidence import domain_warning, write_evidence
 from image_files import ImageFile
-from judgement import JudgedWindow, Judgement
+from image_results import assemble
 from network_stage import MAPS, PICTURE, network_stage
 from networks import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei import Separation
-from nuclei_geojson import geojson_writer
-from nuclei_windows import WindowNuclei, merge, table_columns
 from output_folder import appearing, check_room
-from outputs import table_writer
 from pieces import StripRaster
 from progress import Progress
-from provenance import model_hashes, software_note
-from raster import Raster
-from result_files import publish, write_results
+from provenance import model_hashes
+from result_files import publish
 from tiling import Window, resampled, resized, tile_sides
 from tissue import Tissue, find_tissue
-from window_stage import WindowSource, judged_file, window_stage
+from window_stage import WindowSource, window_stage
 
 UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 
@@ -145,33 +137,7 @@ class Analysis:
             for stage in self.stages
             for number in range(len(stage.sizes))
         )
-        row = self._describe()
-        row["warning"] = domain_warning(
-            self.image, self.tissue.mask, self.input_microns, self.scale
-        )
-        note = software_note(self.hashes)
-        with ExitStack() as files:  # closed before they are deleted
-            labels = None
-            if self.generator:
-                errors = self._fresh_raster(files, "errors.raw", self.input_extent, np.uint8)
-                judgement = self._judgement(errors)
-                row |= judgement.columns()
-                write_evidence(self.partial, judgement, errors, self.input_microns, note)
-            if self.unet:
-                labels = self._fresh_raster(files, "labels.raw", self.extent, np.uint32)
-                row |= self._summarise(self._merge(labels))
-            write_results(
-                self.partial,
-                self.image,
-                self.scale,
-                self.pixels,
-                labels,
-                self.microns,
-                self.settings.jpeg_quality,
-                note,
-                row["warning"],
-            )
-        row |= self.hashes
+        row = assemble(self) | self.hashes
         row["seconds"] = round(seconds + time.monotonic() - started, 1)
         publish(self.partial, self.folder)
         self._discard_partial()
@@ -212,28 +178,6 @@ class Analysis:
             1.0,
             self.settings.tile_size,
         )
-
-    def _judgement(self, errors: Raster) -> Judgement:
-        """Put the judged windows together; fill the raster of expected errors."""
-        sizes = self.image.width, self.image.height
-        judgement = Judgement(Tally(*sizes), Tally(*sizes))
-        pieces = self.stages[-1].pieces
-        for number in self._examined("judged"):
-            judged = JudgedWindow.load(judged_file(pieces, number))
-            judgement.add(judged)
-            errors.write(judged.window.x, judged.window.y, judged.error[..., None])
-        return judgement
-
-    def _examined(self, what: str) -> list[int]:
-        """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
-        stage = self.stages[-1]
-        return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
-
-    def _fresh_raster(self, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
-        """Open a raster of one channel, all zero, until `files` are closed."""
-        path = self.partial / name
-        path.unlink(missing_ok=True)
-        return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
 
     def _segmenting(self) -> StripRaster:
         """Add the stage that fills the U-net's maps, in 1/255; return their raster.
@@ -298,56 +242,3 @@ class Analysis:
         """Return the reader of the U-net's maps at the size of the result."""
         extent = Window(0, 0, maps.width, maps.height)
         return maps.read if extent == self.extent else resampled(maps.read, extent, self.extent)
-
-    def _merge(self, labels: Raster) -> dict:
-        """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
-        pieces = self.stages[-1].pieces
-        windows = (WindowNuclei.load(pieces.path(n)) for n in self._examined("nuclei"))
-        scale, shift = self._geojson_frame()
-        name = "nuclei.geojson.gz" if self.settings.geojson_gzip else "nuclei.geojson"
-        with (
-            table_writer(self.partial / "nuclei.csv", self._table_columns()) as add_row,
-            geojson_writer(self.partial / name, self.hashes) as add_feature,
-        ):
-            return merge(windows, labels, add_row, add_feature, scale, shift)
-
-    def _table_columns(self) -> list[str]:
-        return table_columns(self.microns, super_resolved=self.generator is not None)
-
-    def _geojson_frame(self) -> tuple[float, tuple[float, float]]:
-        """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
-
-        These are the result's own, or those of the original's full resolution.
-        """
-        if self.settings.geojson_frame == "result":
-            return 1.0, (0.0, 0.0)
-        left, top, _, _ = self.image.place
-        downsample = self.image.downsample
-        return downsample / self.scale, (left * downsample, top * downsample)
-
-    def _describe(self) -> dict:
-        """Return the columns of the summary that do not depend on nuclei."""
-        tissue_pixels = self.tissue.share() * self.extent.width * self.extent.height
-        return {
-            "width_in": self.image.width,
-            "height_in": self.image.height,
-            "width_out": self.extent.width,
-            "height_out": self.extent.height,
-            "microns_per_pixel_out": self.microns,
-            "tissue_px2": round(tissue_pixels),
-            "tissue_mm2": self.microns and tissue_pixels * self.microns**2 / 1e6,
-        }
-
-    def _summarise(self, sums) -> dict:
-        """Return count, density and area of the nuclei as columns of the summary."""
-        count = sums["count"]
-        mean = sums["area"] / count if count else None
-        deviation = count and max(0.0, sums["area_squared"] / count - mean**2) ** 0.5
-        tissue_mm2 = self._describe()["tissue_mm2"]
-        unit = "px2" if self.microns is None else "um2"
-        return {
-            "nuclei": count,
-            "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
-            f"mean_area_{unit}": mean,
-            f"sd_area_{unit}": deviation if count else None,
-        }

@@ -128,6 +128,7 @@ def main(
             nothing was trained.
     """
     constants = {name: plain(value) for name, value in locals().items()}
+    constants["vgg19_weights"] = vgg19_weights and Path(vgg19_weights).name
     try:
         check_constants(constants)
         # All pairs are matched before the first is read: a misnamed mask shows at once.
