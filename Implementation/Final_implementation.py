@@ -53,7 +53,7 @@ TILE_SIZE = 512  # side of a tile in input pixels, a multiple of 16; less needs 
 BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---
-PROBABILITY_THRESHOLD = 0.5  # a pixel is nucleus above this probability
+PROBABILITY_THRESHOLD = 0.55  # a pixel is nucleus above this probability
 SEED_RISE = 0.2  # rise of a summit that makes a nucleus of its own; less separates more
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass

@@ -22,7 +22,16 @@ from pathlib import Path
 from distributed import Client, Future, as_completed, get_worker
 from distributed.diagnostics.plugin import UploadFile
 from image_analysis import Analysis
-from image_job import Job, begin, end, failed_row, finished_row, load_networks, opened
+from image_job import (
+    NETWORK_CONSTANTS,
+    Job,
+    begin,
+    end,
+    failed_row,
+    finished_row,
+    load_networks,
+    opened,
+)
 from progress import BAR, Progress
 from tqdm import tqdm
 
@@ -224,9 +233,8 @@ def _analysis(job: Job) -> Iterator[Analysis]:
     folder = Path(get_worker().local_directory)
     sent = {name: folder / job.constants[name] for name in MODELS}
     choices = job.constants | sent
-    names = (*MODELS, "super_resolve", "segment", "faithful_share", "test_time_augmentation")
     with _one_at_a_time:
-        networks = _networks(tuple((name, choices[name]) for name in names))
+        networks = _networks(tuple((name, choices[name]) for name in NETWORK_CONSTANTS))
         with opened(job, networks, Progress(tqdm(disable=True), job.title)) as analysis:
             yield analysis
 

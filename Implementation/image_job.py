@@ -17,6 +17,16 @@ from output_folder import OutputError, appearing
 from progress import Progress
 from tqdm import tqdm
 
+NETWORK_CONSTANTS = (  # that decide which networks are loaded
+    "generator",
+    "faithful_generator",
+    "unet",
+    "super_resolve",
+    "segment",
+    "faithful_share",
+    "test_time_augmentation",
+    "precision",
+)
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # every further image would fail, too
 
 
@@ -46,6 +56,8 @@ class Job:
 
 def load_networks(constants: dict) -> tuple[Network | None, Network | None]:
     """Load what the run needs: (generator, U-net), None for what is switched off.
+
+    constants: NETWORK_CONSTANTS at least.
 
     Raises:
         ModelError: a model is missing or not what it should be.

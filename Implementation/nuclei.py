@@ -48,7 +48,7 @@ class Separation:
         largest_hole: smaller holes are filled.
     """
 
-    probability: float = 0.5
+    probability: float = 0.55
     rise: float = 0.2
     smoothing: float = 0.625
     depth_scale: float = 5.0

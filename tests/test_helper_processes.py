@@ -114,7 +114,7 @@ def test_helpers_end_with_their_parent(tmp_path, name, working):
             time.sleep(0.01)
         helpers = psutil.Process(parent.pid).children(recursive=True)
         if working:
-            assert parent.stdout.readline() == "0\n"
+            assert parent.stdout.readline() in ("0\n", "1\n")  # whoever was first
         if name == "KILL":
             parent.kill()
         else:

@@ -240,7 +240,7 @@ def split(folders, paths, names, share: float, seed: int) -> set[Path]:
 def pretrain(generator, batches, epochs, learning_rate, callbacks):
     """Phase 1: mean absolute error in grey levels, generator alone."""
     generator.compile(adam(learning_rate, epochs * len(batches)), "mean_absolute_error")
-    generator.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
+    generator.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
     generator.optimizer = None  # holds arrays of the weights, which phase 2 consumes on JAX

@@ -165,7 +165,7 @@ def main(
     started = time.time()
     unet.compile(adam(learning_rate, epochs * steps_per_epoch), nuclei_loss)
     callbacks = standard_callbacks(run_folder, batches, judged, 2**depth)
-    unet.test_on_batch(*batches[0])  # builds: else JAX and PyTorch draw batches ahead
+    unet.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     unet.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
     save_model(unet, run_folder / "Unet.h5")
