@@ -18,6 +18,7 @@ Every constant below is also a flag: see --help.
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -36,6 +37,7 @@ TEST_TIME_AUGMENTATION = False
 PROBABILITY_THRESHOLD = 0.55
 SEED_RISE = 0.2
 SMALLEST_NUCLEUS = 4.0  # um2
+PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 COMPARE_SEPARATIONS = False
@@ -55,6 +57,7 @@ def main(
     probability_threshold: float = PROBABILITY_THRESHOLD,
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
+    precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     generator: Path = GENERATOR,
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
@@ -73,6 +76,8 @@ def main(
         probability_threshold: a pixel is nucleus above this probability.
         seed_rise: rise of a summit of the relief that makes a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
+        precision: of the networks' multiplications; auto = bfloat16 where the processor has
+            instructions for it, else float32.
         generator: super-resolution model (.h5) for did_it_help.
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
@@ -106,7 +111,7 @@ def main(
     trust, shown = None, SHOWN
     how = separation, microns_per_pixel, connected_components
     try:
-        precision = chosen_precision()
+        precision = chosen_precision(precision)
         network = load_network(unet, "U-net", 1, 2, precision)
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)

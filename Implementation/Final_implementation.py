@@ -40,8 +40,8 @@ UNET = ROOT / "models" / "Unet.h5"
 SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
 SEGMENT = True  # False: super-resolution only
 TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
-PRECISION = "auto"  # "auto" = bfloat16 where the processor is made for it, twice the speed;
-# "float32" or "bfloat16" wherever it runs
+PRECISION = "auto"  # of multiplications; "auto" = bfloat16 where the processor is made for it (on
+# Linux, with TensorFlow), twice the speed, else float32; "float32" or "bfloat16" = always that
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the images as they are read; None = from the file

@@ -13,7 +13,8 @@ most of a wide margin serves the small maps of a U-net alone.
 
 All between the first and the last convolutions may compute in bfloat16, which takes half the time
 where a processor multiplies it natively. What is outside them, and they themselves, cost little and
-would lose grey levels: bfloat16 has eight bits.
+would lose grey levels: bfloat16 has eight bits. (A first convolution of one pixel only mixes
+colours; the one behind it counts.)
 """
 
 import keras
@@ -100,7 +101,7 @@ class _Folding:
             return self._convolution(layer, *_weights(layer))
         if type(layer) is layers.Conv2DTranspose and _is_blockwise(layer):
             (new,), beyond = self._aligned(_sources(layer), _step(layer))
-            return _by_blocks(layer, new), beyond
+            return _by_blocks(layer, new, self._policy(layer)), beyond
         sources, beyond = self._aligned(_sources(layer), _step(layer))
         copy = _copied(layer, self._policy(layer))
         return copy(sources if len(sources) > 1 else sources[0]), beyond
@@ -178,8 +179,8 @@ class _Folding:
 class _BlocksOfPixels(layers.Layer):
     """Lays the channels of each pixel out as a block of pixels (sub-pixel convolution)."""
 
-    def __init__(self, side: int):
-        super().__init__()
+    def __init__(self, side: int, dtype: str):
+        super().__init__(dtype=dtype)
         self.side = side
 
     def compute_output_shape(self, shape):
@@ -202,7 +203,7 @@ def _is_blockwise(layer) -> bool:
     return layer.filters <= FEW_CHANNELS and whole and plain and layer.strides[1] == step
 
 
-def _by_blocks(layer, source):
+def _by_blocks(layer, source, policy: str):
     """Build a transposed convolution: a convolution gives the pixels of a block as channels.
 
     Output pixel q*step + r gathers from input pixels q - j the kernel's taps j*step + r.
@@ -212,10 +213,10 @@ def _by_blocks(layer, source):
     kernel = kernel.reshape(taps[0], step, taps[1], step, layer.filters, -1)[::-1, :, ::-1]
     kernel = kernel.transpose(0, 2, 5, 1, 3, 4).reshape(*taps, -1, step**2 * layer.filters)
     bias = None if bias is None else np.tile(bias, step**2)
-    padded = layers.ZeroPadding2D([(tap - 1, tap - 1) for tap in taps])(source)
+    padded = layers.ZeroPadding2D([(tap - 1, tap - 1) for tap in taps], dtype=policy)(source)
     options = {"use_bias": bias is not None, "activation": layer.activation, "name": layer.name}
-    convolution = layers.Conv2D(step**2 * layer.filters, taps, **options)
-    return _BlocksOfPixels(step)(_applied(convolution, padded, kernel, bias))
+    convolution = layers.Conv2D(step**2 * layer.filters, taps, dtype=policy, **options)
+    return _BlocksOfPixels(step, policy)(_applied(convolution, padded, kernel, bias))
 
 
 def _applied(new, source, kernel, bias):
@@ -239,11 +240,12 @@ def _needed(model) -> dict[int, int]:
 
 
 def _between_convolutions(model) -> set[str]:
-    """Return the names of the layers that have convolutions both before and behind them."""
+    """Return the names of the layers that may lose bits, see above."""
     inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     behind, before = set(), set()  # ids of tensors behind, and before, a convolution
     for layer in inner:
-        if _is_convolution(layer) or any(id(tensor) in behind for tensor in _sources(layer)):
+        first = _is_convolution(layer) and max(layer.kernel_size) > 1
+        if first or any(id(tensor) in behind for tensor in _sources(layer)):
             behind.add(id(layer.output))
     for layer in reversed(inner):
         if _is_convolution(layer) or id(layer.output) in before:

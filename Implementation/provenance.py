@@ -78,6 +78,9 @@ def differences(earlier: dict, now: dict) -> list[str]:
         if hashes[0] != hashes[1]:
             before, after = (value or "none" for value in hashes)
             lines.append(f"{name}: another model than in the earlier run ({before}, now {after})")
+    before, after = (run["constants"].get("precision", "float32") for run in (earlier, now))
+    if before != after:
+        lines.append(f"multiplied in {after}, in the earlier run in {before}")
     versions = earlier.get("versions", {})
     for package, version in now["versions"].items():
         if versions.get(package) != version:

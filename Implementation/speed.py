@@ -90,7 +90,7 @@ def benchmark(
     content = {"precision": precision, "gflops": rates, "networks": [], "slowest layers": []}
     for name, network in networks.items():
         content["networks"] += network_rows(name, network, tile_sizes, batch_sizes, repeats, rate)
-        content["slowest layers"] += layer_rows(name, network, repeats, rate)
+        content["slowest layers"] += layer_rows(name, network, repeats, rates)
     print_rows("bare networks", content["networks"])
     print_rows("layers that lose most time to the rate", content["slowest layers"])
     content["window"] = window_rows(tissue, networks, repeats)
@@ -155,15 +155,19 @@ def network_rows(name, network: Network, tile_sizes, batch_sizes, repeats, rate)
     return rows
 
 
-def layer_rows(name, network: Network, repeats, rate) -> list[dict]:
-    """Time each convolution of a network by itself; return those that lose most to the rate."""
+def layer_rows(name, network: Network, repeats, rates) -> list[dict]:
+    """Time each convolution of a network by itself; return those that lose most to the rate.
+
+    rates: of matrix multiplication in each precision; a layer is held against that of its own.
+    """
     side = 64 * network.pooling if network.scale == 1 else 256
     megapixels = (side * network.scale) ** 2 / 1e6
     rows = []
     for layer, shape, count in convolutions(network.folded, side):
         inputs = keras.Input(shape[1:])
         alone = keras.Model(inputs, type(layer).from_config(layer.get_config())(inputs))
-        values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        values = keras.random.normal(shape, dtype=layer.compute_dtype)
+        rate = rates[layer.compute_dtype]
         seconds = _median_time(lambda m=alone, v=values: m.predict_on_batch(v), repeats)
         rows.append(
             {

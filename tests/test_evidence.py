@@ -91,6 +91,7 @@ def test_a_tally_without_values_says_so_and_its_map_is_drawn(tmp_path):
     )
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.text["Software"] == "made by a test"
+        assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
 
 
 # --- confidence ---

@@ -6,6 +6,7 @@ import pytest
 from figures import OUTLINE, _densest_field, _round_below, draw_outlines, write_figure
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 
 def touching_nuclei():
@@ -74,6 +75,9 @@ def test_figure_of_any_size(tmp_path, size, with_low_resolution, microns_per_pix
     write_figure(path, low, image, np.ones(size, int), microns_per_pixel)
     height, width = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[:2]
     assert width <= 7.2 * 300 and height <= 9.0 * 300  # fits a page
+    with Image.open(path) as picture:  # checks the sums of all chunks, too
+        picture.verify()
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_figure_without_segmentation(tmp_path):

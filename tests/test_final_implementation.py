@@ -875,6 +875,21 @@ def test_a_flag_beside_the_record_counts_more_and_another_model_is_named(run, tm
     assert "generator: another model than in the earlier run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recorded", [True, False])  # records of older versions name none
+def test_another_precision_than_in_the_earlier_run_is_named(run, tmp_path, capsys, recorded):
+    put(tmp_path / "input", "a.png", drawn()[0])
+    assert run(precision="float32") == 0
+    record = tmp_path / "output" / "run.json"
+    if not recorded:
+        content = json.loads(record.read_text("utf-8"))
+        del content["constants"]["precision"]
+        record.write_text(json.dumps(content), encoding="utf-8")
+    flags = ["--from-run", str(record), "--output-folder", str(tmp_path / "again")]
+    assert Final_implementation.command_line([*flags, "--precision", "bfloat16"]) == 0
+    message = "multiplied in bfloat16, in the earlier run in float32"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

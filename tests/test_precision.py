@@ -73,3 +73,13 @@ def test_the_ends_of_a_network_stay_in_float32():
     assert kinds["residual_tail_x4_activation"] == kinds["bicubic"] == "float32"
     assert any(kind == "bfloat16" for kind in kinds.values())
     assert new.get_layer("bicubic_plus_residual").compute_dtype == "float32"
+
+
+def test_a_first_convolution_that_only_mixes_colours_does_not_count():
+    unet = keras.models.load_model(ROOT / "models" / "Unet.h5", compile=False)
+    new = folded(unet, precision="bfloat16")
+    kinds = {layer.name: layer.compute_dtype for layer in new.layers}
+    exact = {name for name, kind in kinds.items() if kind == "float32" and "conv" in name}
+    assert exact == {"down0_conv1_to_unit_range", "block1_conv1_rgb_to_vgg19"}
+    assert kinds["probability_and_distance_up0_relu2"] == "float32"
+    assert kinds["block1_conv2_block1_conv1"] == "bfloat16"

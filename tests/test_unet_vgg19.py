@@ -54,7 +54,7 @@ def test_its_own_weights_are_frozen(weights):
     assert frozen == {"rgb_to_vgg19", *CONVOLUTIONS}
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4, 5])
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
 def test_any_depth_takes_as_many_levels_as_it_has(weights, depth):
     unet = build_unet(2, depth, weights)
     levels = [f"vgg19_level{level}" for level in (1, 2, 3)]

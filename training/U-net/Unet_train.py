@@ -111,7 +111,8 @@ def main(
         first_filters: width of the U-net at full resolution.
         depth: number of its 2x2 poolings.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file adds the
-            first six convolutions of VGG19, frozen, as a second encoder.
+            first six convolutions of VGG19, frozen, as a second encoder; an initial_unet that has
+            it keeps its own.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new one.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
@@ -180,7 +181,9 @@ def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
     check_folder_weights(constants["training_folders"], constants["folder_weights"])
     names = ("validation_limit", "first_filters", "batch_size", "steps_per_epoch", "epochs", "crop")
-    least = {**dict.fromkeys(names, 1), "depth": 1, "seed": 0, "crowding": 0}
+    # The second encoder joins the levels below the first.
+    depth = 2 if constants["vgg19_weights"] else 1
+    least = {**dict.fromkeys(names, 1), "depth": depth, "seed": 0, "crowding": 0}
     check_numbers(constants, least, multiples={})
     check_numbers(
         constants,

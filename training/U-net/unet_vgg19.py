@@ -1,4 +1,4 @@
-"""A second, frozen encoder for the U-net: the first six convolutions of VGG19.
+"""A second, frozen encoder for the U-net: the first convolutions of VGG19, up to six.
 
 They were trained on a million photographs (Simonyan & Zisserman 2015), which vary more than any
 set of nuclei does, so what they see carries over to laboratories that the U-net was not trained
