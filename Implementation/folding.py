@@ -10,16 +10,12 @@ a block at once. The enlarged and the concatenated maps are never made.
 
 Where only the middle of a tile is asked for, maps are cut at these places to what it depends on:
 most of a wide margin serves the small maps of a U-net alone.
-
-All between the first and the last convolutions may compute in bfloat16, which takes half the time
-where a processor multiplies it natively. What is outside them, and they themselves, cost little and
-would lose grey levels: bfloat16 has eight bits. (A first convolution of one pixel only mixes
-colours; the one behind it counts.)
 """
 
 import keras
 import numpy as np
 from keras import layers, ops
+from precision import layers_in_bfloat16
 
 FEW_CHANNELS = 4  # of a transposed convolution that is done block by block
 
@@ -61,7 +57,7 @@ class _Folding:
 
     def __init__(self, model: keras.Model, margin: int, precision: str):
         self.model = model
-        self.in_bfloat16 = _between_convolutions(model) if precision == "bfloat16" else set()
+        self.in_bfloat16 = layers_in_bfloat16(model) if precision == "bfloat16" else set()
         self.inputs = keras.Input(model.input_shape[1:])
         self.built = {id(model.inputs[0]): self.inputs}
         # Pixels of a map beyond the middle: that it has in the new network, and that are needed.
@@ -237,28 +233,6 @@ def _needed(model) -> dict[int, int]:
         for source in _sources(layer):
             needed[id(source)] = max(needed.get(id(source), 0), int(reach))
     return needed
-
-
-def _between_convolutions(model) -> set[str]:
-    """Return the names of the layers that may lose bits, see above."""
-    inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    behind, before = set(), set()  # ids of tensors behind, and before, a convolution
-    for layer in inner:
-        first = _is_convolution(layer) and max(layer.kernel_size) > 1
-        if first or any(id(tensor) in behind for tensor in _sources(layer)):
-            behind.add(id(layer.output))
-    for layer in reversed(inner):
-        if _is_convolution(layer) or id(layer.output) in before:
-            before.update(id(tensor) for tensor in _sources(layer))
-    return {
-        layer.name
-        for layer in inner
-        if id(layer.output) in before and any(id(tensor) in behind for tensor in _sources(layer))
-    }
-
-
-def _is_convolution(layer) -> bool:
-    return isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
 
 
 def _step(layer) -> float:

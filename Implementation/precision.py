@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+from keras import layers
 
 PROCESSOR = Path("/proc/cpuinfo")  # on Linux alone; other systems compute in float32
 NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors with instructions for it
@@ -20,6 +21,34 @@ def chosen_precision(wish: str = "auto") -> str:
         return wish
     fast = keras.backend.backend() == "tensorflow" and NATIVE_BFLOAT16 & _processor_flags()
     return "bfloat16" if fast else "float32"
+
+
+def layers_in_bfloat16(model: keras.Model) -> set[str]:
+    """Return the names of the layers of a functional model that may compute in bfloat16.
+
+    All between the first and the last convolutions. What is outside them, and they themselves, cost
+    little and would lose grey levels: bfloat16 has eight bits. A first convolution of one pixel
+    only mixes colours; the one behind it counts.
+    """
+    inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    sources = {layer.name: [id(t) for t in keras.tree.flatten(layer.input)] for layer in inner}
+    behind, before = set(), set()  # ids of tensors behind, and before, a convolution
+    for layer in inner:
+        first = _is_convolution(layer) and max(layer.kernel_size) > 1
+        if first or behind.intersection(sources[layer.name]):
+            behind.add(id(layer.output))
+    for layer in reversed(inner):
+        if _is_convolution(layer) or id(layer.output) in before:
+            before.update(sources[layer.name])
+    return {
+        layer.name
+        for layer in inner
+        if id(layer.output) in before and behind.intersection(sources[layer.name])
+    }
+
+
+def _is_convolution(layer) -> bool:
+    return isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
 
 
 def _processor_flags() -> set[str]:

@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import Unet_train
 from drawn_tissue import draw_tissue, write_vgg19
-from unet_model import build_unet
+from unet_model import build_unet, first_unet
 from unet_vgg19 import has_vgg19, take_over
 
 CONVOLUTIONS = [f"block{block}_conv{index}" for block in (1, 2, 3) for index in (1, 2)]
@@ -76,12 +75,12 @@ def test_training_starts_from_a_unet_with_or_without_it(weights, tmp_path):
     randomized(build_unet(2, 2)).save(plain)
     randomized(build_unet(2, 2, weights)).save(seeing)
     for initial in (plain, seeing):
-        unet = Unet_train.first_unet(2, 2, weights, initial)
+        unet = first_unet(2, 2, weights, initial)
         expected = keras.models.load_model(initial, compile=False).predict_on_batch(batch())
         assert has_vgg19(unet)
         np.testing.assert_array_equal(unet.predict_on_batch(batch()), expected)
-    assert not has_vgg19(Unet_train.first_unet(2, 2, None, plain))
-    assert has_vgg19(Unet_train.first_unet(2, 2, weights, None))
+    assert not has_vgg19(first_unet(2, 2, None, plain))
+    assert has_vgg19(first_unet(2, 2, weights, None))
 
 
 def test_a_unet_of_another_shape_is_refused(weights):

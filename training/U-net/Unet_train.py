@@ -24,7 +24,7 @@ import tyro
 from unet_callbacks import standard_callbacks
 from unet_data import NucleiBatches, find_pairs, load_sample
 from unet_epochs import adam, read_log
-from unet_model import build_unet, nuclei_loss
+from unet_model import first_unet, nuclei_loss
 from unet_saving import print_end, print_finished_before, record, save_model, write_json
 from unet_setup import (
     check_folder_weights,
@@ -36,7 +36,6 @@ from unet_setup import (
     refuse_repeats,
     use_devices,
 )
-from unet_vgg19 import has_vgg19, take_over
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -208,17 +207,6 @@ def use_bfloat16():
     import tensorflow as tf  # only here: training runs without it on other backends
 
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
-
-
-def first_unet(first_filters, depth, vgg19_weights, initial_unet) -> keras.Model:
-    """Return the U-net that the training starts from; see `main` for the arguments."""
-    initial = keras.models.load_model(initial_unet, compile=False) if initial_unet else None
-    if initial and (not vgg19_weights or has_vgg19(initial)):
-        return initial
-    unet = build_unet(first_filters, depth, vgg19_weights)
-    if initial:
-        take_over(unet, initial)
-    return unet
 
 
 def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:

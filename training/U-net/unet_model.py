@@ -5,7 +5,7 @@ Pure Keras 3, built-in layers only, so that a saved model loads with `keras.mode
 
 import keras
 from keras import layers, ops
-from unet_vgg19 import vgg19_maps
+from unet_vgg19 import has_vgg19, take_over, vgg19_maps
 
 
 def build_unet(
@@ -46,6 +46,23 @@ def build_unet(
         x = _double_convolution(x, first_filters * 2**level, f"up{level}")
     outputs = layers.Conv2D(2, 1, activation="sigmoid", name="probability_and_distance")(x)
     return keras.Model(inputs, outputs, name="unet")
+
+
+def first_unet(first_filters: int, depth: int, vgg19_weights, initial_unet) -> keras.Model:
+    """Return the U-net that a training starts from.
+
+    Args:
+        first_filters, depth, vgg19_weights: of a new one, see `build_unet`.
+        initial_unet: path of a trained one, or None. If it lacks the second encoder and
+            vgg19_weights are given, that is added.
+    """
+    initial = keras.models.load_model(initial_unet, compile=False) if initial_unet else None
+    if initial and (not vgg19_weights or has_vgg19(initial)):
+        return initial
+    unet = build_unet(first_filters, depth, vgg19_weights)
+    if initial:
+        take_over(unet, initial)
+    return unet
 
 
 def nuclei_loss(targets, predictions):
