@@ -8,9 +8,12 @@ x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, 
 have only slow kernels on CPUs (20 against 350 ms per Mpx), is a convolution into all pixels of
 a block at once. The enlarged and the concatenated maps are never made.
 
-Where only the middle of a tile is asked for, maps are cut at these places to what it depends on:
-most of a wide margin serves the small maps of a U-net alone.
+Where only the middle of a tile is asked for, maps are cut to what it depends on: in a network that
+pools, where maps are joined, since most of a wide margin serves its small maps alone; in one that
+does not, by every convolution, which then pads nothing.
 """
+
+import math
 
 import keras
 import numpy as np
@@ -47,22 +50,26 @@ def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> k
             output is wanted. The output may then be cut on all sides alike, to the middle at most.
         precision: "float32" or "bfloat16", of the multiplications.
     """
-    if not all(_is_centred(layer) for layer in model.layers):
-        margin = 0  # nothing is cut
-    return _Folding(model, margin, precision).result()
+    needed = _needed(model)
+    borders = _borders(model, margin) if margin else {}
+    if not _can_be_cut(model, needed, borders):
+        margin = 0
+    return _Folding(model, margin, needed, borders, precision).result()
 
 
 class _Folding:
     """Builds each tensor of the new network from the output backwards, and each once."""
 
-    def __init__(self, model: keras.Model, margin: int, precision: str):
-        self.model = model
+    def __init__(self, model: keras.Model, margin: int, needed: dict, borders: dict, precision):
+        self.model, self.cutting = model, margin > 0
         self.in_bfloat16 = layers_in_bfloat16(model) if precision == "bfloat16" else set()
         self.inputs = keras.Input(model.input_shape[1:])
         self.built = {id(model.inputs[0]): self.inputs}
-        # Pixels of a map beyond the middle: that it has in the new network, and that are needed.
+        # Pixels of a map beyond the middle: that are needed, that it had uncut, and that it has.
+        self.needed, self.borders = needed, borders
         self.beyond = {id(model.inputs[0]): margin}
-        self.needed = _needed(model) if margin else None
+        # A pooling could not take the odd sides that convolutions without padding give.
+        self.unpadded = self.cutting and all(_step(x) <= 1 for x in model.layers)
         self.makers = {id(layer.output): layer for layer in model.layers}
         self.uses = {}
         for layer in model.layers:
@@ -95,22 +102,25 @@ class _Folding:
                 return self._convolution(convolution, *_normalized(convolution, layer))
         if type(layer) is layers.Conv2D:
             return self._convolution(layer, *_weights(layer))
+        sources, beyond = self._aligned(layer)
         if type(layer) is layers.Conv2DTranspose and _is_blockwise(layer):
-            (new,), beyond = self._aligned(_sources(layer), _step(layer))
-            return _by_blocks(layer, new, self._policy(layer)), beyond
-        sources, beyond = self._aligned(_sources(layer), _step(layer))
+            return _by_blocks(layer, sources[0], self._policy(layer)), beyond
         copy = _copied(layer, self._policy(layer))
         return copy(sources if len(sources) > 1 else sources[0]), beyond
 
     def _policy(self, layer) -> str:
         return "mixed_bfloat16" if layer.name in self.in_bfloat16 else "float32"
 
-    def _aligned(self, tensors, step):
-        """Return new tensors cut to one size whose border is a multiple of a step; and theirs."""
-        for tensor in tensors:
-            self._new(tensor)
+    def _aligned(self, layer):
+        """Return what a layer takes, cut to one size, and how far its output lies beyond."""
+        tensors, step = _sources(layer), _step(layer)
+        new = [self._new(tensor) for tensor in tensors]
+        if not self.cutting:
+            return new, 0
+        if not _is_centred(layer) or self.needed[id(layer.output)] == math.inf:
+            return new, self.borders.get(id(layer.output))
         least = min(self.beyond[id(tensor)] for tensor in tensors)
-        least = least if step <= 1 else int(least // step * step)
+        least = least if step <= 1 else int(least // step * step)  # a pooling needs whole steps
         return [self._cut(tensor, least) for tensor in tensors], round(least / step)
 
     def _cut(self, tensor, beyond):
@@ -125,8 +135,13 @@ class _Folding:
             _sources(self._maker(source)) if _is_concatenation(self._maker(source)) else [source]
         )
         if not (_is_simple(layer) and any(self._is_enlarged(piece) for piece in pieces)):
-            (new,), beyond = self._aligned([source], layer.strides[0])
-            return self._plain(layer, source, new, kernel, bias, layer.activation), beyond
+            (new,), beyond = self._aligned(layer)
+            reach = _reach(layer)
+            cut = self.unpadded and beyond is not None
+            cut = cut and beyond - reach >= self.needed[id(layer.output)]
+            options = {"activation": layer.activation, "padding": "valid" if cut else layer.padding}
+            result = self._plain(layer, source, new, kernel, bias, **options)
+            return result, beyond - reach if cut else beyond
         beyond = self._beyond_join(source, pieces)
         ends = np.cumsum([piece.shape[-1] for piece in pieces])[:-1]
         parts = []
@@ -152,12 +167,13 @@ class _Folding:
             self._new(made)
             reach.append(self.beyond[id(made)] * (2 if enlarged else 1))
         least = min(reach) // 2 * 2
-        return least if self.needed is None else min(least, -(-self.needed[id(source)] // 2) * 2)
+        needed = self.needed[id(source)]
+        return min(least, -(-needed // 2) * 2) if self.cutting else least
 
-    def _plain(self, layer, source, new, kernel, bias, activation=None):
+    def _plain(self, layer, source, new, kernel, bias, activation=None, padding="same"):
         name = f"{layer.name}_{self._maker(source).name}"
         config = {"use_bias": bias is not None, "activation": activation, "name": name}
-        config["dtype"] = self._policy(layer)
+        config |= {"padding": padding, "dtype": self._policy(layer)}
         return _applied(layers.Conv2D.from_config(layer.get_config() | config), new, kernel, bias)
 
     def _enlarging(self, layer, source, small, kernel, bias):
@@ -221,18 +237,56 @@ def _applied(new, source, kernel, bias):
     return result
 
 
-def _needed(model) -> dict[int, int]:
-    """Return how far beyond the middle each tensor of a centred model is needed, in its pixels."""
+def _needed(model) -> dict[int, float]:
+    """Return how far beyond the middle each tensor of a model is needed, in its pixels.
+
+    What a layer depends on whose output does not lie around its input's middle is needed whole.
+    """
     needed = {id(model.outputs[0]): 0}
     for layer in reversed(model.layers):
         if isinstance(layer, layers.InputLayer):
             continue
-        reach = -(-needed[id(layer.output)] * _step(layer) // 1)
-        if isinstance(layer, layers.Conv2D):
-            reach += max(layer.kernel_size) // 2 * max(layer.dilation_rate)
+        reach = math.inf
+        if _is_centred(layer) and needed[id(layer.output)] < math.inf:
+            reach = math.ceil(needed[id(layer.output)] * _step(layer)) + _reach(layer)
         for source in _sources(layer):
-            needed[id(source)] = max(needed.get(id(source), 0), int(reach))
+            needed[id(source)] = max(needed.get(id(source), 0), reach)
     return needed
+
+
+def _borders(model, margin: int) -> dict[int, int]:
+    """Return what a border of the input becomes in each uncut tensor whose size is proportional."""
+    once, twice = _sides(model, margin), _sides(model, 2 * margin)
+    return {tensor: side for tensor, side in once.items() if twice[tensor] == 2 * side}
+
+
+def _sides(model, side: int) -> dict[int, int]:
+    """Return the height of each tensor of a model for an input of that height."""
+    shapes = {id(model.inputs[0]): (1, side, side, model.inputs[0].shape[-1])}
+    for layer in model.layers:
+        if not isinstance(layer, layers.InputLayer):
+            given = [shapes[id(source)] for source in _sources(layer)]
+            given = given if isinstance(layer.input, list) else given[0]
+            shapes[id(layer.output)] = layer.compute_output_shape(given)
+    return {tensor: shape[1] for tensor, shape in shapes.items()}
+
+
+def _can_be_cut(model, needed: dict, borders: dict) -> bool:
+    """Tell whether it is known what to cut away: only of tensors of proportional size is it."""
+    for layer in model.layers:
+        whole = needed[id(layer.output)] == math.inf
+        if whole and isinstance(layer, layers.UpSampling2D | layers.Concatenate):
+            return False  # what is folded into the next convolution is cut there
+        if not whole and id(layer.output) not in borders:
+            return False
+    return True
+
+
+def _reach(layer) -> int:
+    """Return the pixels beyond one of its output that a convolution takes in, else 0."""
+    if not isinstance(layer, layers.Conv2D):
+        return 0
+    return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
 
 
 def _step(layer) -> float:
