@@ -35,8 +35,8 @@ def detail_and_departure(low: np.ndarray, output: np.ndarray) -> tuple[np.ndarra
         output: uint8 RGB, its super-resolved image, a whole number of times larger.
     """
     smooth = cv2.GaussianBlur(output, (0, 0), DETAIL_SIGMA, borderType=cv2.BORDER_REFLECT)
-    drawn = cv2.absdiff(output, smooth).mean(axis=-1, dtype=np.float32)
-    detail = _box(block_means(drawn, low.shape[:2]), DETAIL_BOX)
+    drawn = block_means(cv2.absdiff(output, smooth), low.shape[:2])
+    detail = _box(drawn.mean(axis=-1), DETAIL_BOX)
     down = block_means(output, low.shape[:2])
     departure = np.abs(down - low.astype(np.float32)).mean(axis=-1)
     # Glass is painted white without a look at it; it must not pass for departure.
@@ -73,7 +73,7 @@ def restored(steps: np.ndarray) -> np.ndarray:
 
 
 def nucleus_confidence(
-    labels: np.ndarray, image: np.ndarray, error: np.ndarray
+    labels: np.ndarray, image: np.ndarray, error: np.ndarray, background: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Say of each nucleus how surely it would be there in a true high-resolution image.
 
@@ -86,19 +86,21 @@ def nucleus_confidence(
         labels: int (height, width), 0 = background, labels 1..N.
         image: uint8 RGB (height, width, 3).
         error: expected error in grey levels, (height, width).
+        background: bool (height, width), what may be a nucleus' surroundings; None = all that has
+            no label.
 
     Returns:
         `sr_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and its
         surroundings) in order of the labels; nan where nothing but nuclei surrounds it.
     """
-    grey = image.mean(axis=-1, dtype=np.float32)
+    background = labels == 0 if background is None else background
+    grey = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
     reach = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
     results = {"sr_confidence": [], "sr_expected_error": []}
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         around = tuple(slice(max(0, side.start - RING), side.stop + RING) for side in box)
-        part = labels[around]
-        inside = part == number
-        ring = (cv2.dilate(inside.astype(np.uint8), reach) > 0) & (part == 0)
+        inside = labels[around] == number
+        ring = (cv2.dilate(inside.astype(np.uint8), reach) > 0) & background[around]
         if not ring.any():
             contrast = np.nan
         else:

@@ -101,7 +101,7 @@ def separate(
     kept = np.bincount(labels.ravel()) >= separation.smallest_nucleus / pixel_area
     middles = labels[distance >= separation.middle]
     kept &= np.bincount(middles, minlength=len(kept)) > 0
-    return _renumbered(labels, kept)
+    return renumbered(labels, kept)
 
 
 def measure(
@@ -245,7 +245,7 @@ def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
     return mask | holes[parts]
 
 
-def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Drop labels that are not kept, by number, and renumber the others 1..N in order."""
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]

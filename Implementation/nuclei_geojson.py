@@ -67,8 +67,8 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
     another level of the image. `id` depends on label and place alone: identical runs give
     identical files.
     """
-    points = (np.asarray(ring, float) * scale + np.array(shift)).round(2).tolist()
-    x, y = np.mean(points, axis=0)
+    ring = (np.asarray(ring, float) * scale + np.array(shift)).round(2)
+    points, (x, y) = ring.tolist(), ring.mean(axis=0)
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),

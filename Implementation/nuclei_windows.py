@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from confidence import nucleus_confidence, restored
-from nuclei import Separation, measure, separate
+from nuclei import Separation, measure, renumbered, separate
 from nuclei_geojson import nucleus_feature, outline
 from raster import Raster
 from tiling import Window
@@ -103,18 +103,15 @@ def find_nuclei(
         None where there is no nucleus.
     """
     probability, distance = np.moveaxis(maps.astype(np.float32) / 255, -1, 0)
-    labels = separate(probability, distance, microns or unet_microns, separation)
+    found = separate(probability, distance, microns or unet_microns, separation)
+    labels = _owned(found, place, window)
+    if not labels.any():
+        return None
     columns = measure(labels, pixels, probability, microns)
     if errors is not None:
-        columns |= nucleus_confidence(labels, pixels, restored(errors))
+        columns |= nucleus_confidence(labels, pixels, restored(errors), found == 0)
     boxes = columns.pop("bbox")
     columns = _shifted(columns, place, microns)
-    x, y = columns["centroid_x_px"] - window.x, columns["centroid_y_px"] - window.y
-    owned = np.flatnonzero((x >= 0) & (x < window.width) & (y >= 0) & (y < window.height))
-    if not len(owned):
-        return None
-    numbers = np.zeros(labels.max() + 1, np.int32)
-    numbers[owned + 1] = 1 + np.arange(len(owned))
     top, left, bottom, right = boxes.T
     columns["touches_border"] = (
         (left + place.x == 0)
@@ -124,12 +121,10 @@ def find_nuclei(
     ).astype(int)
     del columns["label"]
     outlines = []
-    for index in owned:
-        top, left, bottom, right = boxes[index]
-        mask = labels[top:bottom, left:right] == index + 1
+    for number, (top, left, bottom, right) in enumerate(boxes, start=1):
+        mask = labels[top:bottom, left:right] == number
         outlines.append(outline(mask, left + place.x, top + place.y))
-    kept = {name: values[owned] for name, values in columns.items()}
-    return WindowNuclei(place, numbers[labels], kept, outlines)
+    return WindowNuclei(place, labels, columns, outlines)
 
 
 def merge(
@@ -166,6 +161,21 @@ def merge(
         sums["area"] += float(areas.sum())
         sums["area_squared"] += float((areas**2).sum())
     return sums
+
+
+def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:
+    """Return a label map of the nuclei whose centroids lie in the window, numbered anew 1..N.
+
+    By whole coordinates of the image, so that all windows agree on a centroid at their border.
+    """
+    y, x = np.nonzero(labels)
+    numbers, count = labels[y, x], labels.max() + 1
+    pixels = np.maximum(np.bincount(numbers, minlength=count), 1)
+    centre_x = np.bincount(numbers, x + place.x, count) / pixels + 0.5
+    centre_y = np.bincount(numbers, y + place.y, count) / pixels + 0.5
+    owned = (centre_x >= window.x) & (centre_x < window.x + window.width)
+    owned &= (centre_y >= window.y) & (centre_y < window.y + window.height)
+    return renumbered(labels, owned)
 
 
 def _write_labels(raster, place, labels):

@@ -19,7 +19,7 @@ from helper_processes import results_of
 from output_folder import appearing
 from raster import Raster
 
-FEWEST_SHARED = 6  # pieces for which helper processes, which start in a second, are worth it
+FEWEST_SHARED = 4  # pieces for which helper processes, which start in a second, are worth it
 
 
 class Pieces:

@@ -9,11 +9,11 @@ from typing import Any
 from confidence import MARGIN
 from nuclei import Separation
 from pieces import Pieces, Stage
-from tiling import Reader, Window, expanded, grid, intersection, shrunk, tiles_meeting
+from tiling import Reader, Window, expanded, grid, intersection, shrunk, tile_sides, tiles_meeting
 from tissue import Tissue
 from window_task import WindowTask, examine_window
 
-WINDOW = 1536  # side of a window in pixels of the result, a multiple of the scale
+WINDOW = 1536  # side of a window in pixels of the result at most
 NUCLEI_CONTEXT = 24.0  # um around a window in which nuclei are found; more than their radius
 
 
@@ -96,7 +96,9 @@ def window_stage(
         source: what the windows are cut from.
         advance: is told of pixels of the result that are done.
     """
-    windows = grid(source.pixels.width, source.pixels.height, WINDOW)
+    image = Window(0, 0, source.pixels.width, source.pixels.height)
+    # Of equal size, so that no helper waits for another that has a larger one.
+    windows = grid(image.width, image.height, *tile_sides(image, WINDOW, source.scale))
     pieces = Pieces(folder, ".npz")
 
     def task(number):
