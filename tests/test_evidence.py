@@ -159,6 +159,18 @@ def test_a_faint_nucleus_is_trusted_less_than_a_dark_one_and_neighbours_change_n
     np.testing.assert_array_equal(other[[2, 0, 1]], again)
 
 
+def test_a_neighbour_that_another_window_owns_is_no_surroundings():
+    image = np.full((40, 40, 3), 200, np.uint8)
+    everything = np.zeros((40, 40), np.int32)
+    everything[10:20, 10:20], everything[10:20, 20:30] = 1, 2
+    image[everything > 0] = 100
+    error = np.full((40, 40), 10, np.float32)
+    both = conf.nucleus_confidence(everything, image, error)["sr_confidence"]
+    owned = np.where(everything == 1, 1, 0)
+    alone = conf.nucleus_confidence(owned, image, error, everything == 0)["sr_confidence"]
+    assert alone[0] == both[0] > conf.nucleus_confidence(owned, image, error)["sr_confidence"][0]
+
+
 def test_a_nucleus_without_surroundings_has_no_confidence_and_none_gives_empty_columns():
     labels = np.ones((9, 9), np.int32)
     image, error = np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), np.float32)

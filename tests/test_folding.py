@@ -6,6 +6,8 @@ import pytest
 from drawn_tissue import write_vgg19
 from folding import folded
 from keras import Input, Model, layers
+from receptive_field import receptive_interval
+from srgan_models import build_generator
 from tiny_models import random_generator, random_unet
 from unet_model import build_unet
 
@@ -77,6 +79,60 @@ def test_the_middle_of_a_tile_is_predicted_the_same_from_smaller_maps(
     left = (found.shape[0] - 2 * margin) // 2
     assert 0 < left < 8
     np.testing.assert_allclose(found[left:-left, left:-left], expected, atol=1e-4)
+
+
+def middle_and_expected(model, margin, scale=1):
+    """Predict a tile's middle by a network folded for it, and the same by the model as it is."""
+    batch = np.random.default_rng(1).uniform(0, 255, (1, 3 * margin, 4 * margin, 3))
+    batch = batch.astype(np.float32)
+    border = margin * scale
+    expected = model.predict_on_batch(batch)[0, border:-border, border:-border]
+    found = folded(model, margin).predict_on_batch(batch)[0]
+    left = (found.shape[0] - expected.shape[0]) // 2
+    height, width = expected.shape[:2]
+    return found[left : left + height, left : left + width], expected, left
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_the_middle_of_a_generators_tile_is_predicted_without_most_of_its_margin(blocks):
+    model = build_generator(filters=4, residual_blocks=blocks)
+    model.set_weights([np.random.default_rng(0).normal(0, 0.2, w.shape) for w in model.weights])
+    margin = int(np.ceil(receptive_interval(model).before))
+    found, expected, left = middle_and_expected(model, margin, scale=4)
+    assert left <= 1
+    np.testing.assert_allclose(found, expected, atol=1e-2)  # of 255 grey levels
+
+
+SIDE_BRANCHES = {
+    "of the same size": lambda x: layers.Cropping2D(1)(layers.ZeroPadding2D(1)(x)),
+    "from a convolution": lambda x: layers.Cropping2D(1)(
+        layers.ZeroPadding2D(1)(layers.Conv2D(4, 3, padding="same")(x))
+    ),
+    "from an enlarged map": lambda x: layers.MaxPooling2D(2)(
+        layers.Cropping2D(2)(layers.ZeroPadding2D(2)(layers.UpSampling2D(2)(x)))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SIDE_BRANCHES)
+def test_a_branch_of_which_it_is_not_known_what_to_cut_is_left_whole(kind):
+    inputs = Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = layers.Add()([layers.Conv2D(4, 3, padding="same")(x), SIDE_BRANCHES[kind](x)])
+    model = randomized(Model(inputs, layers.Conv2D(2, 3, padding="same")(x)))
+    found, expected, left = middle_and_expected(model, 4)
+    assert left == (4 if kind == "from an enlarged map" else 2)  # two convolutions behind it
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_a_network_whose_output_is_larger_or_smaller_than_its_input_is_not_cut(padding):
+    inputs = Input((None, None, 3))
+    x = layers.ZeroPadding2D(padding)(inputs)
+    model = randomized(Model(inputs, layers.Conv2D(2, 3, padding="valid")(x)))
+    batch = np.random.default_rng(1).uniform(0, 255, (1, 12, 16, 3)).astype(np.float32)
+    found = folded(model, 4).predict_on_batch(batch)
+    np.testing.assert_allclose(found, model.predict_on_batch(batch), rtol=1e-5)
 
 
 def test_a_folded_generator_predicts_the_same():

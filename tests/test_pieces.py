@@ -7,6 +7,7 @@ import window_stage
 from drawn_tissue import draw_tissue
 from image_analysis import Analysis, Settings
 from image_files import open_image
+from network_stage import MAPS, PICTURE
 from pieces import Pieces, StripRaster, appearing
 from PIL import Image
 from progress import Progress
@@ -34,6 +35,17 @@ def test_a_piece_is_finished_with_its_record(tmp_path):
     pieces.finish(3, {"nuclei": 7})
     assert pieces.is_finished(3) and not pieces.is_finished(2)
     assert Pieces(tmp_path, ".raw").record(3) == {"nuclei": 7}
+
+
+@pytest.mark.parametrize("samples", [PICTURE, MAPS])
+def test_predictions_are_stored_rounded_and_cut(samples):
+    levels = np.array([-3.0, -0.4, 0.49, 0.51, 100.2, 254.6, 255.4, 300.0], np.float32)
+    values = np.repeat(levels[:, None, None], samples.channels, axis=2) / samples.gain
+    part = np.tile(values, (1, 6, 1))[:, 1:4]  # does not lie in one piece
+    expected = np.array([0, 0, 0, 1, 100, 255, 255, 255], np.uint8)
+    stored = samples.stored(part)
+    assert stored.shape == (8, 3, samples.channels) and stored.dtype == np.uint8
+    assert (stored == expected[:, None, None]).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
