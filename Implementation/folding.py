@@ -8,37 +8,17 @@ x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, 
 have only slow kernels on CPUs (20 against 350 ms per Mpx), is a convolution into all pixels of
 a block at once. The enlarged and the concatenated maps are never made.
 
-Where only the middle of a tile is asked for, maps are cut to what it depends on: in a network that
-pools, where maps are joined, since most of a wide margin serves its small maps alone; in one that
-does not, by every convolution, which then pads nothing.
+Where only the middle of a tile is asked for, maps are cut to what it depends on, see
+tile_middle.py.
 """
-
-import math
 
 import keras
 import numpy as np
 from keras import layers, ops
 from precision import layers_in_bfloat16
+from tile_middle import Cut, cut_to_middle, reach_of, sources_of, step_of
 
 FEW_CHANNELS = 4  # of a transposed convolution that is done block by block
-
-# Layers whose output lies as far beyond the middle as their input, but for their step.
-CENTRED = (
-    layers.InputLayer,
-    layers.Conv2D,
-    layers.BatchNormalization,
-    layers.Activation,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.PReLU,
-    layers.Rescaling,
-    layers.Add,
-    layers.Concatenate,
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
-    layers.UpSampling2D,
-)
-POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 
 
 def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> keras.Model:
@@ -50,30 +30,23 @@ def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> k
             output is wanted. The output may then be cut on all sides alike, to the middle at most.
         precision: "float32" or "bfloat16", of the multiplications.
     """
-    needed = _needed(model)
-    borders = _borders(model, margin) if margin else {}
-    if not _can_be_cut(model, needed, borders):
-        margin = 0
-    return _Folding(model, margin, needed, borders, precision).result()
+    return _Folding(model, cut_to_middle(model, margin), precision).result()
 
 
 class _Folding:
     """Builds each tensor of the new network from the output backwards, and each once."""
 
-    def __init__(self, model: keras.Model, margin: int, needed: dict, borders: dict, precision):
-        self.model, self.cutting = model, margin > 0
+    def __init__(self, model: keras.Model, cut: Cut | None, precision: str):
+        self.model, self.cut = model, cut
         self.in_bfloat16 = layers_in_bfloat16(model) if precision == "bfloat16" else set()
         self.inputs = keras.Input(model.input_shape[1:])
         self.built = {id(model.inputs[0]): self.inputs}
-        # Pixels of a map beyond the middle: that are needed, that it had uncut, and that it has.
-        self.needed, self.borders = needed, borders
-        self.beyond = {id(model.inputs[0]): margin}
-        # A pooling could not take the odd sides that convolutions without padding give.
-        self.unpadded = self.cutting and all(_step(x) <= 1 for x in model.layers)
+        # Pixels of a map of the new network beyond the middle.
+        self.beyond = {id(model.inputs[0]): cut.margin if cut else 0}
         self.makers = {id(layer.output): layer for layer in model.layers}
         self.uses = {}
         for layer in model.layers:
-            for tensor in [] if isinstance(layer, layers.InputLayer) else _sources(layer):
+            for tensor in [] if isinstance(layer, layers.InputLayer) else sources_of(layer):
                 self.uses[id(tensor)] = self.uses.get(id(tensor), 0) + 1
 
     def _maker(self, tensor):
@@ -95,7 +68,7 @@ class _Folding:
     def _build(self, layer):
         """Return the new output of a layer, and how far it lies beyond the middle."""
         if isinstance(layer, layers.BatchNormalization):
-            source = _sources(layer)[0]
+            source = sources_of(layer)[0]
             convolution = self._maker(source)
             plain = type(convolution) is layers.Conv2D and _is_linear(convolution)
             if plain and self.uses[id(source)] == 1 and layer.axis in (-1, 3):
@@ -113,12 +86,12 @@ class _Folding:
 
     def _aligned(self, layer):
         """Return what a layer takes, cut to one size, and how far its output lies beyond."""
-        tensors, step = _sources(layer), _step(layer)
+        tensors, step = sources_of(layer), step_of(layer)
         new = [self._new(tensor) for tensor in tensors]
-        if not self.cutting:
+        if self.cut is None:
             return new, 0
-        if not _is_centred(layer) or self.needed[id(layer.output)] == math.inf:
-            return new, self.borders.get(id(layer.output))
+        if self.cut.leaves_whole(layer):
+            return new, self.cut.borders.get(id(layer.output))
         least = min(self.beyond[id(tensor)] for tensor in tensors)
         least = least if step <= 1 else int(least // step * step)  # a pooling needs whole steps
         return [self._cut(tensor, least) for tensor in tensors], round(least / step)
@@ -130,25 +103,24 @@ class _Folding:
 
     def _convolution(self, layer, kernel, bias):
         """Build a convolution with another kernel and bias, without enlarging its input first."""
-        source = _sources(layer)[0]
+        source = sources_of(layer)[0]
         pieces = (
-            _sources(self._maker(source)) if _is_concatenation(self._maker(source)) else [source]
+            sources_of(self._maker(source)) if _is_concatenation(self._maker(source)) else [source]
         )
         if not (_is_simple(layer) and any(self._is_enlarged(piece) for piece in pieces)):
             (new,), beyond = self._aligned(layer)
-            reach = _reach(layer)
-            cut = self.unpadded and beyond is not None
-            cut = cut and beyond - reach >= self.needed[id(layer.output)]
-            options = {"activation": layer.activation, "padding": "valid" if cut else layer.padding}
-            result = self._plain(layer, source, new, kernel, bias, **options)
-            return result, beyond - reach if cut else beyond
+            padding = layer.padding
+            if self.cut and self.cut.needs_no_padding(layer, beyond):
+                padding, beyond = "valid", beyond - reach_of(layer)
+            weights = kernel, bias, layer.activation
+            return self._plain(layer, source, new, *weights, padding), beyond
         beyond = self._beyond_join(source, pieces)
         ends = np.cumsum([piece.shape[-1] for piece in pieces])[:-1]
         parts = []
         for piece, part in zip(pieces, np.split(kernel, ends, axis=2), strict=True):
             weights = part, None if parts else bias
             if self._is_enlarged(piece):
-                small = self._cut(_sources(self._maker(piece))[0], beyond // 2)
+                small = self._cut(sources_of(self._maker(piece))[0], beyond // 2)
                 parts.append(self._enlarging(layer, piece, small, *weights))
             else:
                 parts.append(self._plain(layer, piece, self._cut(piece, beyond), *weights))
@@ -160,15 +132,14 @@ class _Folding:
 
     def _beyond_join(self, source, pieces) -> int:
         """Decide how far the maps that a convolution joins shall reach beyond the middle."""
-        reach = []
+        borders = []
         for piece in pieces:
             enlarged = self._is_enlarged(piece)
-            made = _sources(self._maker(piece))[0] if enlarged else piece
+            made = sources_of(self._maker(piece))[0] if enlarged else piece
             self._new(made)
-            reach.append(self.beyond[id(made)] * (2 if enlarged else 1))
-        least = min(reach) // 2 * 2
-        needed = self.needed[id(source)]
-        return min(least, -(-needed // 2) * 2) if self.cutting else least
+            borders.append(self.beyond[id(made)] * (2 if enlarged else 1))
+        least = min(borders) // 2 * 2
+        return min(least, -(-self.cut.needed[id(source)] // 2) * 2) if self.cut else least
 
     def _plain(self, layer, source, new, kernel, bias, activation=None, padding="same"):
         name = f"{layer.name}_{self._maker(source).name}"
@@ -237,83 +208,11 @@ def _applied(new, source, kernel, bias):
     return result
 
 
-def _needed(model) -> dict[int, float]:
-    """Return how far beyond the middle each tensor of a model is needed, in its pixels.
-
-    What a layer depends on whose output does not lie around its input's middle is needed whole.
-    """
-    needed = {id(model.outputs[0]): 0}
-    for layer in reversed(model.layers):
-        if isinstance(layer, layers.InputLayer):
-            continue
-        reach = math.inf
-        if _is_centred(layer) and needed[id(layer.output)] < math.inf:
-            reach = math.ceil(needed[id(layer.output)] * _step(layer)) + _reach(layer)
-        for source in _sources(layer):
-            needed[id(source)] = max(needed.get(id(source), 0), reach)
-    return needed
-
-
-def _borders(model, margin: int) -> dict[int, int]:
-    """Return what a border of the input becomes in each uncut tensor whose size is proportional."""
-    once, twice = _sides(model, margin), _sides(model, 2 * margin)
-    return {tensor: side for tensor, side in once.items() if twice[tensor] == 2 * side}
-
-
-def _sides(model, side: int) -> dict[int, int]:
-    """Return the height of each tensor of a model for an input of that height."""
-    shapes = {id(model.inputs[0]): (1, side, side, model.inputs[0].shape[-1])}
-    for layer in model.layers:
-        if not isinstance(layer, layers.InputLayer):
-            given = [shapes[id(source)] for source in _sources(layer)]
-            given = given if isinstance(layer.input, list) else given[0]
-            shapes[id(layer.output)] = layer.compute_output_shape(given)
-    return {tensor: shape[1] for tensor, shape in shapes.items()}
-
-
-def _can_be_cut(model, needed: dict, borders: dict) -> bool:
-    """Tell whether it is known what to cut away: only of tensors of proportional size is it."""
-    for layer in model.layers:
-        whole = needed[id(layer.output)] == math.inf
-        if whole and isinstance(layer, layers.UpSampling2D | layers.Concatenate):
-            return False  # what is folded into the next convolution is cut there
-        if not whole and id(layer.output) not in borders:
-            return False
-    return True
-
-
-def _reach(layer) -> int:
-    """Return the pixels beyond one of its output that a convolution takes in, else 0."""
-    if not isinstance(layer, layers.Conv2D):
-        return 0
-    return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
-
-
-def _step(layer) -> float:
-    """Return the pixels that a layer takes along a side for each that it gives."""
-    if isinstance(layer, (*POOLING, layers.Conv2D)):
-        return layer.strides[0]
-    return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
-
-
-def _is_centred(layer) -> bool:
-    if isinstance(layer, layers.Conv2D):
-        padded = layer.padding == "same" or max(layer.kernel_size) == 1
-        return padded and max(layer.strides) == 1
-    if isinstance(layer, POOLING):
-        return tuple(layer.pool_size) == tuple(layer.strides)
-    return isinstance(layer, CENTRED)
-
-
-def _sources(layer) -> list:
-    return layer.input if isinstance(layer.input, list) else [layer.input]
-
-
 def _copied(layer, policy: str):
     """Return a layer of its own with the same weights."""
     copy = type(layer).from_config(layer.get_config() | {"dtype": policy})
     if layer.weights:
-        copy.build(_sources(layer)[0].shape)
+        copy.build(sources_of(layer)[0].shape)
         copy.set_weights(layer.get_weights())
     return copy
 

@@ -125,6 +125,24 @@ def test_a_branch_of_which_it_is_not_known_what_to_cut_is_left_whole(kind):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "rest"),
+    [
+        ({"kernel_size": 5}, 1),
+        ({"kernel_size": 3, "dilation_rate": 2}, 1),
+        ({"kernel_size": 4}, 3),
+        ({"kernel_size": (5, 1)}, 3),
+    ],
+)
+def test_convolutions_shrink_their_maps_where_they_do_so_evenly(options, rest):
+    inputs = Input((None, None, 3))
+    x = layers.Conv2D(4, padding="same", **options)(inputs)
+    model = randomized(Model(inputs, layers.Conv2D(2, 3, padding="same")(x)))
+    found, expected, left = middle_and_expected(model, 4)
+    assert left == rest
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("padding", [0, 2])
 def test_a_network_whose_output_is_larger_or_smaller_than_its_input_is_not_cut(padding):
     inputs = Input((None, None, 3))

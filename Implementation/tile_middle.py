@@ -1,0 +1,144 @@
+"""What of a network's maps the middle of a tile depends on, so that the rest is never computed.
+
+In a network that pools, maps are cut where they are joined, since most of its wide margin serves
+its small maps alone; in one that does not, by every convolution, which then pads nothing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+# Layers whose output lies as far beyond the middle as their input, but for their step.
+CENTRED = (
+    layers.InputLayer,
+    layers.Conv2D,
+    layers.BatchNormalization,
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.Rescaling,
+    layers.Add,
+    layers.Concatenate,
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+    layers.UpSampling2D,
+)
+POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What may be cut away; tensors of the uncut model are named by their `id`.
+
+    Attributes:
+        margin: the outermost pixels of an input for which no output is wanted.
+        needed: how far beyond the middle each tensor is needed, in its pixels; inf = wholly.
+        borders: what the margin becomes in each uncut tensor whose size is proportional to the
+            input's.
+        pools: whether the model has a layer that makes maps smaller.
+    """
+
+    margin: int
+    needed: dict[int, float]
+    borders: dict[int, int]
+    pools: bool
+
+    def leaves_whole(self, layer) -> bool:
+        """Tell whether what a layer takes and gives keeps its size."""
+        return not _is_centred(layer) or self.needed[id(layer.output)] == math.inf
+
+    def needs_no_padding(self, layer, beyond: int | None) -> bool:
+        """Tell whether a convolution of maps that reach so far beyond the middle may shrink them.
+
+        Where the model pools it may not: a pooling could not take odd sides.
+        """
+        if self.pools or self.leaves_whole(layer):
+            return False
+        sides = {*layer.kernel_size}
+        alike = len(sides) == len({*layer.dilation_rate}) == 1 and min(sides) % 2 == 1
+        return alike and beyond - reach_of(layer) >= self.needed[id(layer.output)]
+
+
+def cut_to_middle(model: keras.Model, margin: int) -> Cut | None:
+    """Find out what may be cut; None = nothing, or it is not known what.
+
+    Args:
+        model: functional, one input and one output; no layer used twice.
+        margin: the outermost pixels of an input, a multiple of the model's pooling, for which no
+            output is wanted.
+    """
+    if not margin:
+        return None
+    needed, borders = _needed_by(model), _borders(model, margin)
+    for layer in model.layers:
+        whole = needed[id(layer.output)] == math.inf
+        if whole and isinstance(layer, layers.UpSampling2D | layers.Concatenate):
+            return None  # folding makes it a part of the next convolution, and cuts there
+        if not whole and id(layer.output) not in borders:
+            return None
+    return Cut(margin, needed, borders, any(step_of(layer) > 1 for layer in model.layers))
+
+
+def _needed_by(model) -> dict[int, float]:
+    """Return how far beyond the middle each tensor of a model is needed, in its pixels.
+
+    What a layer depends on whose output does not lie around its input's middle is needed whole.
+    """
+    needed = {id(model.outputs[0]): 0}
+    for layer in reversed(model.layers):
+        if isinstance(layer, layers.InputLayer):
+            continue
+        reach = math.inf
+        if _is_centred(layer) and needed[id(layer.output)] < math.inf:
+            reach = math.ceil(needed[id(layer.output)] * step_of(layer)) + reach_of(layer)
+        for source in sources_of(layer):
+            needed[id(source)] = max(needed.get(id(source), 0), reach)
+    return needed
+
+
+def _borders(model, margin: int) -> dict[int, int]:
+    """Return what a border of the input becomes in each uncut tensor whose size is proportional."""
+    once, twice = _sides(model, margin), _sides(model, 2 * margin)
+    return {tensor: side for tensor, side in once.items() if twice[tensor] == 2 * side}
+
+
+def _sides(model, side: int) -> dict[int, int]:
+    """Return the height of each tensor of a model for an input of that height."""
+    shapes = {id(model.inputs[0]): (1, side, side, model.inputs[0].shape[-1])}
+    for layer in model.layers:
+        if not isinstance(layer, layers.InputLayer):
+            given = [shapes[id(source)] for source in sources_of(layer)]
+            given = given if isinstance(layer.input, list) else given[0]
+            shapes[id(layer.output)] = layer.compute_output_shape(given)
+    return {tensor: shape[1] for tensor, shape in shapes.items()}
+
+
+def reach_of(layer) -> int:
+    """Return the pixels beyond one of its output that a convolution takes in, else 0."""
+    if not isinstance(layer, layers.Conv2D):
+        return 0
+    return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
+
+
+def step_of(layer) -> float:
+    """Return the pixels that a layer takes along a side for each that it gives."""
+    if isinstance(layer, (*POOLING, layers.Conv2D)):
+        return layer.strides[0]
+    return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
+
+
+def _is_centred(layer) -> bool:
+    if isinstance(layer, layers.Conv2D):
+        padded = layer.padding == "same" or max(layer.kernel_size) == 1
+        return padded and max(layer.strides) == 1
+    if isinstance(layer, POOLING):
+        return tuple(layer.pool_size) == tuple(layer.strides)
+    return isinstance(layer, CENTRED)
+
+
+def sources_of(layer) -> list:
+    """Return what a layer takes as a list of tensors."""
+    return layer.input if isinstance(layer.input, list) else [layer.input]
