@@ -87,7 +87,7 @@ def rows_of(path):
 
 
 def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
-    """Two workers that join after the run has begun; one is killed while it does a strip."""
+    """Two workers that join after the run has begun; one is killed while it does a piece."""
     address, start_worker = scheduler
     strips = tmp_path / "cluster" / "large" / ".partial" / "pixels"
     seen = {}
@@ -117,7 +117,7 @@ def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
     finally:
         run_is_over.set()
         killer.join()
-    assert 1 < seen["strips"] < 10  # it died in the middle
+    assert seen["strips"] > 1  # it died at work, and not before the first ones were done
 
     assert run(inputs, tmp_path / "single") == 1
     found, expected = (rows_of(tmp_path / end / "summary.csv") for end in ("cluster", "single"))
