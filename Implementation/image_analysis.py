@@ -26,7 +26,7 @@ from provenance import model_hashes
 from result_files import publish
 from tiling import Window, resampled, resized, tile_sides
 from tissue import Tissue, find_tissue
-from window_stage import WindowSource, window_stage
+from window_stage import WindowSource, window_sides, window_stage
 
 UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
 
@@ -151,6 +151,7 @@ class Analysis:
             "place": [*self.image.place, self.image.downsample],
             "settings": asdict(self.settings),
             "models": [n and [n.sha256, n.precision] for n in (self.generator, self.unet)],
+            "windows": window_sides(self.extent, self.scale),
         }
         return json.loads(json.dumps(made_from))  # as it reads back from a file
 

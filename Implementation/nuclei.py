@@ -246,6 +246,14 @@ def _without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
 
 
 def renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Drop labels that are not kept, by number, and renumber the others 1..N in order."""
-    kept[0] = False
+    """Drop labels that are not kept and number the others anew, in their order.
+
+    Args:
+        labels: int (height, width), 0 = background, labels 1..N.
+        kept: bool (N + 1,), by label; that of the background does not count.
+
+    Returns:
+        int32 (height, width).
+    """
+    kept = np.append(False, kept[1:])
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]

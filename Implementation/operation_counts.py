@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 from networks import Network
+from tile_middle import shapes_of
 
 
 def operations_per_pixel(network: Network) -> float:
@@ -22,16 +23,10 @@ def operations(model: keras.Model, side: int) -> float:
 
 def convolutions(model: keras.Model, side: int) -> list[tuple]:
     """List the convolutions for a square input as (layer, shape of its input, operations)."""
-    found, shapes = [], {id(model.inputs[0]): (1, side, side, model.inputs[0].shape[-1])}
+    found, shapes = [], shapes_of(model, side)
     for layer in model.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        if isinstance(layer.input, list):
-            given = [shapes[id(tensor)] for tensor in layer.input]
-        else:
-            given = shapes[id(layer.input)]
-        shapes[id(layer.output)] = made = layer.compute_output_shape(given)
         if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+            given, made = shapes[id(layer.input)], shapes[id(layer.output)]
             # A transposed convolution works once on each pixel that it takes, not that it gives.
             height, width = (given if isinstance(layer, layers.Conv2DTranspose) else made)[1:3]
             found.append((layer, given, 2.0 * height * width * float(np.prod(layer.kernel.shape))))

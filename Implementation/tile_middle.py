@@ -1,7 +1,8 @@
 """What of a network's maps the middle of a tile depends on, so that the rest is never computed.
 
 In a network that pools, maps are cut where they are joined, since most of its wide margin serves
-its small maps alone; in one that does not, by every convolution, which then pads nothing.
+its small maps alone; in one that does not, by convolutions with odd square kernels, which pad
+nothing while there is margin left.
 """
 
 import math
@@ -24,9 +25,11 @@ CENTRED = (
     layers.Concatenate,
     layers.MaxPooling2D,
     layers.AveragePooling2D,
-    layers.UpSampling2D,
 )
 POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+
+
+MANY = 64  # margins, the size at which borders are derived
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,20 @@ def _needed_by(model) -> dict[int, float]:
 
 def _borders(model, margin: int) -> dict[int, int]:
     """Return what a border of the input becomes in each uncut tensor whose size is proportional."""
-    once, twice = _sides(model, margin), _sides(model, 2 * margin)
-    return {tensor: side for tensor, side in once.items() if twice[tensor] == 2 * side}
+    # Of many margins, since convolutions without padding leave nothing of a few.
+    once, twice = (shapes_of(model, times * MANY * margin) for times in (1, 2))
+    return {t: once[t][1] // MANY for t in once if twice[t][1] == 2 * once[t][1]}
 
 
-def _sides(model, side: int) -> dict[int, int]:
-    """Return the height of each tensor of a model for an input of that height."""
+def shapes_of(model, side: int) -> dict[int, tuple]:
+    """Return the shape of each tensor of a functional model for a square input, by its `id`."""
     shapes = {id(model.inputs[0]): (1, side, side, model.inputs[0].shape[-1])}
     for layer in model.layers:
         if not isinstance(layer, layers.InputLayer):
             given = [shapes[id(source)] for source in sources_of(layer)]
             given = given if isinstance(layer.input, list) else given[0]
             shapes[id(layer.output)] = layer.compute_output_shape(given)
-    return {tensor: shape[1] for tensor, shape in shapes.items()}
+    return shapes
 
 
 def reach_of(layer) -> int:
@@ -136,6 +140,8 @@ def _is_centred(layer) -> bool:
         return padded and max(layer.strides) == 1
     if isinstance(layer, POOLING):
         return tuple(layer.pool_size) == tuple(layer.strides)
+    if isinstance(layer, layers.UpSampling2D):
+        return layer.interpolation == "nearest"  # all others look at neighbours
     return isinstance(layer, CENTRED)
 
 

@@ -85,6 +85,14 @@ class WindowSource:
         return context, self.scale * (MARGIN + -(-context // self.scale))
 
 
+def window_sides(image: Window, scale: int) -> tuple[int, int]:
+    """Return width and height of an image's windows, in pixels of the result.
+
+    They are of equal size, so that no helper waits for another that has a larger one.
+    """
+    return tile_sides(image, WINDOW, scale)
+
+
 def window_stage(
     title: str, folder: Path, source: WindowSource, advance: Callable[[float], None]
 ) -> Stage:
@@ -97,8 +105,7 @@ def window_stage(
         advance: is told of pixels of the result that are done.
     """
     image = Window(0, 0, source.pixels.width, source.pixels.height)
-    # Of equal size, so that no helper waits for another that has a larger one.
-    windows = grid(image.width, image.height, *tile_sides(image, WINDOW, source.scale))
+    windows = grid(image.width, image.height, *window_sides(image, source.scale))
     pieces = Pieces(folder, ".npz")
 
     def task(number):

@@ -143,6 +143,26 @@ def test_convolutions_shrink_their_maps_where_they_do_so_evenly(options, rest):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_maps_are_cut_no_closer_than_an_enlargement_looks(interpolation):
+    inputs = Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    small = layers.Conv2D(4, 3, padding="same")(layers.MaxPooling2D(2)(x))
+    x = layers.Concatenate()([x, layers.UpSampling2D(2, interpolation=interpolation)(small)])
+    x = layers.Conv2D(4, 3, padding="same")(x)
+    model = randomized(Model(inputs, layers.Conv2D(2, 3, padding="same")(x)))
+    found, expected, _ = middle_and_expected(model, 10)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_margin_smaller_than_what_a_convolution_takes_away_is_left():
+    inputs = Input((None, None, 3))
+    x = layers.ZeroPadding2D(4)(layers.Conv2D(2, 9, padding="valid")(inputs))
+    found, expected, left = middle_and_expected(randomized(Model(inputs, x)), 4)
+    assert left == 4
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("padding", [0, 2])
 def test_a_network_whose_output_is_larger_or_smaller_than_its_input_is_not_cut(padding):
     inputs = Input((None, None, 3))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from nuclei_geojson import geojson_writer, nucleus_feature, outline
 from outputs import table_writer, write_image, write_label_tiff, write_pyramid
+from PIL import Image
 from scipy import ndimage
 from shapely.geometry import shape
 from skimage.draw import ellipse, polygon2mask
@@ -150,6 +151,19 @@ def test_image_reads_back_from_a_non_ascii_path(tmp_path):
     write_image(tmp_path / "größe_肝.png", image)
     written = np.fromfile(tmp_path / "größe_肝.png", np.uint8)
     np.testing.assert_array_equal(cv2.imdecode(written, cv2.IMREAD_UNCHANGED)[..., ::-1], image)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (7, 5), (1, 1, 3), (7, 5, 3), (7, 5, 4)], ids=lambda shape: str(len(shape))
+)
+def test_a_png_with_a_note_and_a_size_holds_the_same_pixels(tmp_path, shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image = image[..., :3] if len(shape) == 3 else image  # of four channels: not in one piece
+    write_image(tmp_path / "a.png", image, "made by a test", 300)
+    with Image.open(tmp_path / "a.png") as file:
+        np.testing.assert_array_equal(np.asarray(file), image)
+        assert file.info["Software"] == "made by a test"
+        assert file.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
 
 
 # ------------------------------------------------------------------------------------- table
