@@ -100,7 +100,7 @@ def examine(pairs, generator: Network, unet: Network, separation: Separation, mi
 
 
 def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
-    """Make the low resolution of a uint8 RGB image, as training/SRGAN/srgan_data.py defines it.
+    """Make the low resolution of a uint8 RGB image, as srgan_degradation.py does in training.
 
     area: means of 4x4 blocks. scanner: Gaussian blur (sigma 1.5), block means, noise (sigma 4) and
     JPEG of quality 80; `seed` fixes the noise.

@@ -1,12 +1,18 @@
 """--help explains every flag of every script, and a missing folder is named with its flag."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import benchmark
 import Evaluate
 import Final_implementation
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
+import SRGAN_train
 import Stitch_fields
+import Unet_train
 import Workflow_figure
 from training_runs import assert_every_constant_is_an_explained_flag
 
@@ -19,6 +25,19 @@ SCRIPTS = (
     Stitch_fields,
     Workflow_figure,
 )
+
+
+@pytest.mark.parametrize(
+    "script", (*SCRIPTS, SRGAN_train, Unet_train), ids=lambda script: script.__name__
+)
+def test_nothing_heavy_is_imported_before_the_arguments_are_read(script):
+    code = "import runpy, sys; sys.argv = [sys.argv[1], '--help']; sys.path[0] = {!r}\n"
+    code = code.format(str(Path(script.__file__).parent))
+    code += "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    code += "finally: print('LOADED', *sorted({'keras', 'tensorflow'} & {*sys.modules}))"
+    command = [sys.executable, "-c", code, script.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert "--" in done.stdout and done.stdout.endswith("LOADED\n")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

@@ -10,7 +10,7 @@ from drawn_tissue import draw_tissue, write_picture
 from evaluation import pair_with_labels, predict_maps, read_labels
 from metrics import best_ious
 from networks import load_network
-from srgan_data import degrade_area, degrade_scanner
+from srgan_degradation import degrade_area, degrade_scanner
 from tiny_models import bicubic_generator, darkness_unet, save
 
 

@@ -7,18 +7,8 @@ from drawn_tissue import draw_tissue, write_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from srgan_data import (
-    Degradation,
-    SuperResolutionBatches,
-    degrade,
-    degrade_area,
-    degrade_scanner,
-    find_images,
-    flip,
-    random_crop,
-    read_image,
-    recolour,
-)
+from srgan_data import SuperResolutionBatches, find_images, flip, random_crop, read_image, recolour
+from srgan_degradation import Degradation, degrade, degrade_area, degrade_scanner
 
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_4 = st.integers(1, 12).map(lambda n: 4 * n)

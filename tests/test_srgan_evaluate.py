@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
+import srgan_evaluation
 from drawn_tissue import draw_tissue, write_picture, write_vgg19
 from srgan_measures import bicubic, colour_difference, fidelity
 from srgan_models import build_vgg19_features
@@ -86,7 +87,7 @@ def test_missing_images_or_models_end_at_once(tmp_path, missing):
 
 def test_generators_of_one_file_name_are_told_apart():
     first, second, third = (Path(name) for name in ("a/generator.h5", "b/generator.h5", "b/new.h5"))
-    assert SRGAN_evaluate.named((first, second, third)) == {
+    assert srgan_evaluation.named((first, second, third)) == {
         "a/generator": first,
         "b/generator": second,
         "new": third,
@@ -106,7 +107,7 @@ def test_feature_distance_grows_with_the_difference(tmp_path):
     features = build_vgg19_features(str(tmp_path / "vgg19.h5"), "block1_conv1")
     image = draw_tissue(16, 20)[0] // 2
     distances = [
-        SRGAN_evaluate.feature_distance(features, image, image + change) for change in (0, 1, 50)
+        srgan_evaluation.feature_distance(features, image, image + change) for change in (0, 1, 50)
     ]
     assert distances[0] == 0 and distances == sorted(set(distances))
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import SRGAN_train
+import srgan_training
 import tyro
 from drawn_tissue import draw_tissue, write_picture, write_vgg19
 from srgan_data import load_images, read_image
@@ -43,6 +44,7 @@ def training(inputs):
     """The script with tiny constants."""
     return TinyTraining(
         SRGAN_train,
+        srgan_training,
         high_resolution_folders=(inputs / "images",),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -62,7 +64,7 @@ def training(inputs):
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(SRGAN_train, root, "generator.h5") as models:
+    with stand_in_for_models(srgan_training, root, "generator.h5") as models:
         yield models
 
 

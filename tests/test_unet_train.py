@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import Unet_train
+import unet_training
 from drawn_tissue import draw_tissue, write_picture
 from training_runs import (
     TinyTraining,
@@ -48,6 +49,7 @@ def training(inputs):
     """The script with tiny constants."""
     return TinyTraining(
         Unet_train,
+        unet_training,
         training_folders=(inputs,),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -63,7 +65,7 @@ def training(inputs):
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(Unet_train, root, "Unet.h5") as models:
+    with stand_in_for_models(unet_training, root, "Unet.h5") as models:
         yield models
 
 
@@ -237,8 +239,8 @@ def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
     pairs = [find_pairs(folder) for folder in folders]
     judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
-    held_out = Unet_train.split(pairs, judged, names, share, seed=1)
-    return Unet_train.load_samples(pairs, weights, judged, held_out, 0, 1)
+    held_out = unet_training.split(pairs, judged, names, share, seed=1)
+    return unet_training.load_samples(pairs, weights, judged, held_out, 0, 1)
 
 
 def names_of(samples):

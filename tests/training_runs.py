@@ -17,11 +17,12 @@ class TinyTraining:
 
     Args:
         script: the module.
+        work: the module that does what the script promises.
         constants: constants other than the script's own.
     """
 
-    def __init__(self, script, **constants):
-        self.script = script
+    def __init__(self, script, work, **constants):
+        self.script, self.work = script, work
         self.constants = constants
 
     def run(self, run_folder, compiled=False, **changes):
@@ -45,7 +46,7 @@ class TinyTraining:
                 comes at the end of the epoch; None = after all of them.
             phase: the phase of the SRGAN.
         """
-        standard_callbacks = self.script.standard_callbacks
+        standard_callbacks = self.work.standard_callbacks
 
         def interrupted_callbacks(*arguments):
             callbacks = standard_callbacks(*arguments)
@@ -56,20 +57,20 @@ class TinyTraining:
             return callbacks
 
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(self.script, "standard_callbacks", interrupted_callbacks)
+            patch.setattr(self.work, "standard_callbacks", interrupted_callbacks)
             self.run(run_folder)
 
     def recorded_run(self, run_folder, batches: str):
         """Train; return the (seed, epoch, index) of every batch drawn from a class of data."""
         drawn = set()
 
-        class RecordedBatches(getattr(self.script, batches)):
+        class RecordedBatches(getattr(self.work, batches)):
             def __getitem__(self, index):
                 drawn.add((self.seed, self.epoch, index))
                 return super().__getitem__(index)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.script, batches, RecordedBatches)
+            patch.setattr(self.work, batches, RecordedBatches)
             self.run(run_folder)
         return drawn
 
@@ -112,12 +113,12 @@ def step_by_step():
 
 
 @contextlib.contextmanager
-def stand_in_for_models(script, folder, name):
-    """Give a script another repository root, so that no test can touch the shipped models."""
+def stand_in_for_models(work, folder, name):
+    """Give a training another repository root, so that no test can touch the shipped models."""
     (folder / "models").mkdir()
     (folder / "models" / name).write_text("shipped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, "ROOT", folder)
+        patch.setattr(work, "ROOT", folder)
         yield folder / "models"
 
 

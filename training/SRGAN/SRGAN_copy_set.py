@@ -10,15 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes; before Keras
-
 import cv2
-import keras
 import numpy as np
 import tyro
-from srgan_callbacks import centre_crop
-from srgan_data import Degradation, degrade, find_images, read_image
-from srgan_measures import super_resolve
+from srgan_degradation import Degradation, degrade
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +46,13 @@ def main(
         SystemExit: no images/ in the source folder, no generator, or sides that are no
             multiples of 4.
     """
+    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    import keras
+    from srgan_callbacks import centre_crop
+    from srgan_data import find_images, read_image
+    from srgan_measures import super_resolve
+
     paths = find_images(source_folder / "images")
     if not paths or not generator.is_file():
         raise SystemExit(

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from matplotlib.figure import Figure
-from srgan_data import SCALE, degrade_area, degrade_scanner
+from srgan_degradation import SCALE, degrade_area, degrade_scanner
 from srgan_epochs import epoch_callbacks
 from srgan_measures import bicubic, mean_fidelity, super_resolve
 

@@ -4,7 +4,7 @@ import cv2
 import keras
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from srgan_data import SCALE, degrade_area
+from srgan_degradation import SCALE, degrade_area
 
 LARGEST_PSNR = 100.0  # dB; stands for infinity where two images are equal
 PADDING = 24  # low-resolution pixels mirrored around an image before it goes through the generator
