@@ -55,20 +55,12 @@ def main(
     Raises:
         SystemExit: no images, no models, or VGG19 weights that do not load.
     """
+    arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     from srgan_evaluation import evaluate
 
-    evaluate(
-        high_resolution_folder,
-        image_names,
-        largest_side,
-        stress_tests,
-        generators,
-        vgg19_weights,
-        vgg19_layer,
-        output_folder,
-    )
+    evaluate(**arguments)
 
 
 if __name__ == "__main__":
