@@ -96,12 +96,13 @@ def main(
             return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from did_it_help import SHOWN as HELP_SHOWN
-    from did_it_help import examine, pairs_for_help, print_trust
-    from evaluation import SHOWN, evaluate, pair_with_labels, print_table, write_rows
-    from networks import ModelError, averaged_over_mirrorings, load_network
-    from nuclei import Separation
-    from precision import chosen_precision
+    from evaluation.did_it_help import SHOWN as HELP_SHOWN
+    from evaluation.did_it_help import examine, pairs_for_help, print_trust
+    from evaluation.scores import SHOWN, evaluate, pair_with_labels, print_table, write_rows
+    from networks.loading import load_network
+    from networks.network import ModelError, averaged_over_mirrorings
+    from networks.precision import chosen_precision
+    from nuclei.separation import Separation
 
     separation = Separation(
         probability=probability_threshold,

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from provenance import constants_of_run, path_of_run
+
+from pipeline.provenance import constants_of_run, path_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,7 +145,7 @@ def main(
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from run_folder import run_folder
+    from pipeline.run import run_folder
 
     return run_folder(constants, from_run)
 

@@ -17,15 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-import field_stitching as fs
 import numpy as np
 import tyro
-from image_files import ImageReadError, find_images, open_image
-from outputs import write_pyramid
 from PIL import Image
-from progress import BAR
-from raster import Raster
 from tqdm import tqdm
+
+from images import fields as fs
+from images.finding import find_images
+from images.opening import ImageReadError, open_image
+from outputs.terminal import BAR
+from outputs.tiff import write_pyramid
+from tiles.raster import Raster
 
 ROOT = Path(__file__).resolve().parents[1]
 

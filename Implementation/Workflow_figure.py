@@ -45,7 +45,7 @@ def main(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from workflow_steps import draw_workflow
+    from evaluation.workflow import draw_workflow
 
     try:
         draw_workflow(image, field, tile_size, generator, unet, picture)

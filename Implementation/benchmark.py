@@ -64,7 +64,7 @@ def main(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from speed import benchmark
+    from evaluation.pipeline_speed import benchmark
 
     try:
         benchmark(

@@ -8,15 +8,18 @@ super-resolved again. Masks are copied. Layout: images/ with masks/ or instances
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tyro
-from srgan_degradation import Degradation, degrade
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
+
+from images.degradation import Degradation, degrade
 
 # --- Data ---
 SOURCE_FOLDER = ROOT / "data" / "nuclei"
@@ -49,9 +52,10 @@ def main(
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     import keras
-    from srgan_callbacks import centre_crop
-    from srgan_data import find_images, read_image
-    from srgan_measures import super_resolve
+
+    from srgan.callbacks import centre_crop
+    from srgan.data import find_images, read_image
+    from srgan.prediction import super_resolve
 
     paths = find_images(source_folder / "images")
     if not paths or not generator.is_file():

@@ -9,11 +9,13 @@ to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crop
 """
 
 import os
+import sys
 from pathlib import Path
 
 import tyro
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDER = ROOT / "data" / "high_resolution"
@@ -58,7 +60,7 @@ def main(
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
-    from srgan_evaluation import evaluate
+    from srgan.evaluation import evaluate
 
     evaluate(**arguments)
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from srgan_degradation import Degradation
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
+
+from images.degradation import Degradation
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
@@ -120,7 +122,7 @@ def main(
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
-    from srgan_training import train
+    from srgan.training import train
 
     train(arguments)
 

@@ -17,6 +17,7 @@ from typing import Literal
 import tyro
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
 
 # --- Data ---
 TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)
@@ -109,7 +110,7 @@ def main(
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
-    from unet_training import train
+    from unet.training import train
 
     train(arguments)
 

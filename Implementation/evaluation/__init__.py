@@ -1,0 +1,1 @@
+"""Segmentation, super-resolution, speed and memory, measured."""

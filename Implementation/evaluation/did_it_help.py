@@ -1,0 +1,228 @@
+"""Did super-resolution help, and does its confidence tell where it fails? Asked of images whose
+high resolution is known: the work behind `Evaluate.py --did-it-help`."""
+
+import cv2
+import numpy as np
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from evaluation.scores import pair_with_labels, predict_maps, read_labels
+from images.finding import find_images
+from images.opening import open_image
+from metrics.segmentation import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
+from networks.network import Network, predict_image
+from nuclei.separation import Separation, separate
+from trust.confidence import (
+    OFFSET,
+    detail_and_departure,
+    expected_error,
+    nucleus_confidence,
+    restored,
+    stored,
+)
+from trust.consistency import block_means
+
+SCALE = 4
+TILE = 256  # input pixels per side of a tile for the generator
+BLOCK = 16  # output pixels per side of the blocks whose error is predicted
+DEGRADATIONS = ("area", "scanner")
+SHOWN = {
+    "true_count": "true",
+    "predicted_count": "found",
+    "dice": "Dice",
+    "aji": "AJI",
+    "pq": "PQ",
+    "invented": "invented",
+    "lost": "lost",
+    "high_dice": "Dice / HR",
+    "high_aji": "AJI / HR",
+    "high_pq": "PQ / HR",
+    "high_invented": "inv / HR",
+    "high_lost": "lost / HR",
+}
+
+
+def pairs_for_help(folders, label_folder, names):
+    """Return [(image, its label map or None)] of all folders; say so where there are no labels.
+
+    Raises:
+        OSError, ValueError: no images, or some of them lack a label map.
+    """
+    if label_folder.is_dir():
+        return [pair for f in folders for pair in pair_with_labels(f, label_folder, names)]
+    print(f"no labels in {label_folder}: judged by the nuclei found on the high resolution alone")
+    images = [path for folder in folders for path in find_images(folder)]
+    chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
+    if not chosen:
+        raise ValueError(f"no images whose names begin with {', '.join(names)}")
+    return [(path, None) for path in chosen]
+
+
+def examine(pairs, generator: Network, unet: Network, separation: Separation, microns: float, cc):
+    """Degrade, super-resolve and segment every image, and compare with its high resolution.
+
+    Args:
+        pairs: [(image path, label path or None)].
+        generator, unet: the networks.
+        separation: thresholds of the separation.
+        microns: um per pixel of the images.
+        cc: the connected components of binary masks are the nuclei.
+
+    Returns:
+        (rows, trust): a dict per degradation, image and version with its figures, those against
+        the nuclei found on the high resolution with the prefix `high_`; and a dict per degradation
+        and image with arrays: `error`, `expected`, `detail`, `departure` of the blocks,
+        `confidence`, `wrong` and (where labels tell single nuclei) `wrong_by_label` of the nuclei
+        found on the super-resolved image.
+    """
+    rows, trust = [], []
+    for index, (path, label_path) in enumerate(tqdm(pairs, leave=False)):
+        with open_image(path) as file:
+            sides = [side // BLOCK * BLOCK for side in (file.width, file.height)]
+            high = file.read(0, 0, *sides)
+        truth, known = read_labels(label_path, cc) if label_path else (None, False)
+        if truth is not None:
+            truth = truth[: sides[1], : sides[0]]
+        found = _segmented(unet, high, separation, microns)
+        for degradation in DEGRADATIONS:
+            low = degraded(high, degradation, index)
+            sharp = enlarge(generator, low)
+            bicubic = cv2.resize(low, sides, interpolation=cv2.INTER_CUBIC)
+            versions = {"bicubic": bicubic, "super-resolved": sharp}
+            labels = {n: _segmented(unet, v, separation, microns) for n, v in versions.items()}
+            for version, predicted in (labels | {"high resolution": found}).items():
+                place = {"folder": degradation, "image": path.name, "method": version}
+                rows.append(place | _figures(truth, known, predicted, found))
+            entry = {"degradation": degradation} | _errors(high, low, sharp)
+            entry |= _trusted(low, sharp, labels["super-resolved"], found)
+            if known:
+                entry["wrong_by_label"] = best_ious(labels["super-resolved"], truth) <= MATCH_IOU
+            trust.append(entry)
+    return rows, trust
+
+
+def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
+    """Make the low resolution of a uint8 RGB image, as srgan_degradation.py does in training.
+
+    area: means of 4x4 blocks. scanner: Gaussian blur (sigma 1.5), block means, noise (sigma 4) and
+    JPEG of quality 80; `seed` fixes the noise.
+    """
+    size = tuple(side // SCALE for side in high.shape[1::-1])
+    if degradation == "area":
+        return cv2.resize(high, size, interpolation=cv2.INTER_AREA)
+    blurred = cv2.GaussianBlur(high, (0, 0), 1.5)
+    low = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA)
+    noise = 4 * np.random.default_rng(seed).standard_normal(low.shape, np.float32)
+    noisy = np.clip(np.rint(low + noise), 0, 255).astype(np.uint8)
+    bgr = cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
+    """Super-resolve a uint8 RGB image as a whole run does; uint8, four times larger per side."""
+    sharp = predict_image(generator, low, TILE)
+    return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
+
+
+def print_trust(trust: list[dict]):
+    """Print how well the confidence predicts error: of blocks, and of nuclei."""
+    print(
+        f"\nExpected error of {BLOCK}x{BLOCK} blocks: rank correlation with the true absolute error"
+    )
+    print(f"{'':14}{'blocks':>8}{'all':>8}{'per image':>11}{'expected':>10}{'true':>8}   best fit")
+    for name, group in _groups(trust):
+        columns = ("error", "expected", "detail", "departure")
+        error, expected, detail, departure = (_joined(group, key) for key in columns)
+        each = np.nanmean([_rank(entry["expected"], entry["error"]) for entry in group])
+        fit = "FACTOR {2:.2f}, powers {0:.2f} and {1:.2f}".format(*fitted(detail, departure, error))
+        print(
+            f"{name:14}{len(error):>8}{_rank(expected, error):>8.3f}{each:>11.3f}"
+            f"{expected.mean():>10.2f}{error.mean():>8.2f}   {fit}"
+        )
+    print("\nWrong nuclei (no true one with IoU > .5) among the least and most confident fifth")
+    print(f"{'':14}{'truth':>17}{'nuclei':>8}{'wrong':>8}{'least':>8}{'most':>8}{'ratio':>8}")
+    for name, group in _groups(trust):
+        for key, truth in (("wrong", "high resolution"), ("wrong_by_label", "labels")):
+            judged = [entry for entry in group if key in entry]
+            if not judged:
+                continue
+            wrong = _joined(judged, key)
+            least, most = wrong_shares(_joined(judged, "confidence"), wrong)
+            ratio = f"{least / most:.1f}" if most else "-"
+            print(
+                f"{name:14}{truth:>17}{len(wrong):>8}{wrong.mean():>8.3f}{least:>8.3f}{most:>8.3f}"
+                f"{ratio:>8}"
+            )
+
+
+def fitted(detail, departure, error) -> np.ndarray:
+    """Fit (DETAIL_POWER, DEPARTURE_POWER, FACTOR) of confidence.py to blocks, least squares."""
+    terms = [np.log(detail + OFFSET), np.log(departure + OFFSET), np.ones(len(detail))]
+    target = np.log(np.maximum(error, OFFSET))
+    powers = np.linalg.lstsq(np.stack(terms, axis=1), target, rcond=None)[0]
+    return np.append(powers[:2], np.exp(powers[2]))
+
+
+def wrong_shares(confidence: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
+    """Return the share of wrong nuclei among the least and the most confident fifth.
+
+    Nuclei without a confidence (nan) are left out.
+    """
+    known = ~np.isnan(confidence)
+    order = np.argsort(confidence[known], kind="stable")
+    fifth = max(1, len(order) // 5)
+    sorted_wrong = wrong[known][order]
+    return float(sorted_wrong[:fifth].mean()), float(sorted_wrong[-fifth:].mean())
+
+
+def _segmented(unet, image, separation, microns):
+    maps = predict_maps(unet, image, microns)
+    return separate(maps[..., 0], maps[..., 1], microns, separation)
+
+
+def _figures(truth, known, predicted, found) -> dict:
+    """Return figures against the labels (if any), and against what the high resolution shows."""
+    figures = {"predicted_count": int(predicted.max())}
+    if truth is not None:
+        figures |= pixel_metrics(truth > 0, predicted > 0)
+    if known:
+        figures |= instance_metrics(truth, predicted)
+    against = pixel_metrics(found > 0, predicted > 0) | instance_metrics(found, predicted)
+    names = ("dice", "aji", "pq", "invented", "lost")
+    return figures | {f"high_{name}": against[name] for name in names}
+
+
+def _errors(high, low, sharp) -> dict:
+    """Return true and expected errors of the blocks, and what the latter are made of."""
+    shape = tuple(side // BLOCK for side in high.shape[:2])
+    detail, departure = detail_and_departure(low, sharp)
+    error = cv2.absdiff(sharp, high).mean(axis=-1, dtype=np.float32)
+    maps = {"error": error, "expected": expected_error(low, sharp)}
+    maps |= {"detail": detail, "departure": departure}
+    return {name: block_means(values, shape).ravel() for name, values in maps.items()}
+
+
+def _trusted(low, sharp, labels, found) -> dict:
+    error = restored(stored(expected_error(low, sharp)))
+    error = error.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    trusted = nucleus_confidence(labels, sharp, error)["sr_confidence"]
+    return {"confidence": trusted, "wrong": best_ious(labels, found) <= MATCH_IOU}
+
+
+def _groups(trust):
+    """Yield each degradation with its images, then all together."""
+    for degradation in DEGRADATIONS:
+        yield degradation, [entry for entry in trust if entry["degradation"] == degradation]
+    yield "both", trust
+
+
+def _joined(group, key) -> np.ndarray:
+    return np.concatenate([entry[key] for entry in group])
+
+
+def _rank(first, second) -> float:
+    """Spearman's rank correlation, nan where either is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second)[0])

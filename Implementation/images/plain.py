@@ -1,0 +1,75 @@
+"""Plain images (PNG, JPEG, BMP, ...), decoded once and held in memory."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from images.errors import ImageReadError
+from images.pixels import BAND_PIXELS, plausible_microns, to_rgb, upright
+from images.slides import Source, whole_level
+
+MAX_PLAIN_PIXELS = 250_000_000  # decoded, a plain image is held twice: 1.5 GB of 8-bit RGB
+# Named formats only: Pillow would also start Ghostscript for an EPS file.
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM")
+
+
+def open_plain(path: Path, kind: str | None = None, microns: float | None = None) -> Source:
+    """Decode a file with Pillow; `kind` and `microns` say what the caller knows better."""
+    with own_size_limit(), Image.open(path, formats=PILLOW_FORMATS) as image:
+        _check_plain_size(*image.size)
+        image.load()
+        pixels = upright(_pillow_rgb(path, image), image.getexif().get(0x0112, 1))
+        if kind is None:
+            kind, dpi = image.format, image.info.get("dpi")
+            microns = plausible_microns(*(25400 / d for d in dpi)) if dpi and all(dpi) else None
+    return Source(kind, [whole_level(pixels)], microns)
+
+
+@contextlib.contextmanager
+def own_size_limit() -> Iterator[None]:
+    """Lift Pillow's bomb limit, which is lower than ours, for callers that check the header."""
+    pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the first 32 bytes; refuses what is no file or is empty."""
+    # A pipe or device would block for ever when opened.
+    if path.exists() and not path.is_file():
+        raise ImageReadError("a folder or device, not a file; name an image file")
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        raise ImageReadError("the file is empty (0 bytes); copy it again from its source")
+    return head
+
+
+def _check_plain_size(width: int, height: int) -> None:
+    if width * height > MAX_PLAIN_PIXELS:
+        limit = f"more than {MAX_PLAIN_PIXELS // 10**6} million"
+        raise ImageReadError(f"{width} x {height} pixels, {limit}; convert it to a tiled TIFF")
+
+
+def _pillow_rgb(path: Path, image: Image.Image) -> np.ndarray:
+    if image.format == "PNG" and first_bytes(path)[24] == 16:
+        # Pillow reads 16-bit colour as 8 bit; OpenCV does not, but takes a truncated file, which
+        # has failed in Pillow by now.
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[-1]) if pixels.ndim == 3 else None
+        return to_rgb(pixels[..., order] if order else pixels)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return to_rgb(np.asarray(image))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, BAND_PIXELS // image.width)  # at once, each step would hold a copy of the whole
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb[top : top + rows] = to_rgb(np.asarray(band.convert(mode)))
+    return rgb

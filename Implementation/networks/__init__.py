@@ -1,0 +1,1 @@
+"""Trained networks: safe loading, prediction, receptive field, folding, precision."""

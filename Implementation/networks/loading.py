@@ -1,0 +1,82 @@
+"""Load a trained network from its file and check that it fits its place."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from images.errors import one_line
+from networks.model_files import ModelError, UnsafeModelError, check_model_file
+from networks.network import Network
+from networks.receptive_field import receptive_interval
+
+
+def load_network(
+    path: Path, kind: str, scale: int, channels: int, precision: str = "float32"
+) -> Network:
+    """Load a whole-model .h5 and check that it does what its place in the program needs.
+
+    Args:
+        path: the .h5 file; a record is read from the .json of the same name.
+        kind: what to call it in messages, e.g. "generator".
+        scale: output pixels per input pixel that it must have.
+        channels: number of output channels that it must have.
+        precision: "float32" or "bfloat16", of its multiplications.
+
+    Raises:
+        ModelError: missing file, weights only, foreign layers, other inputs or outputs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{kind}: no file {path}; train one or restore the one that ships")
+    try:
+        check_model_file(path)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except UnsafeModelError as error:
+        raise ModelError(f"{kind}: {path} is refused: {one_line(str(error))}") from error
+    except Exception as error:  # h5py and Keras raise a dozen kinds, all meaning the same here
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{kind}: {path} is not a whole Keras model saved by this project ({reason[0]})"
+        ) from error
+    if tuple(model.input_shape)[1:] != (None, None, 3):
+        raise ModelError(
+            f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
+        )
+    try:
+        interval = receptive_interval(model)
+        side = 16 * interval.pooling
+        shape = model.compute_output_shape((1, side, side, 3))
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{kind}: {path} cannot be tiled: {reason}") from error
+    found = (round(1 / interval.step), model.output_shape[-1])
+    if found != (scale, channels):
+        raise ModelError(
+            f"{kind}: {path} enlarges x{found[0]} into {found[1]} channels, expected x{scale} "
+            f"into {channels}"
+        )
+    if tuple(shape[1:3]) != (scale * side, scale * side):
+        raise ModelError(
+            f"{kind}: {path} turns {side}x{side} pixels into {shape[2]}x{shape[1]}, expected "
+            f"{scale * side}x{scale * side}: its convolutions must be padded"
+        )
+    record = _read_record(path.with_suffix(".json"), kind)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    radius = int(np.ceil(max(interval.before, interval.after)))
+    return Network(model, scale, radius, interval.pooling, record, sha256, precision)
+
+
+def _read_record(path: Path, kind: str) -> dict:
+    """Return the record beside a model, {} where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except ValueError:  # neither JSON nor UTF-8
+        record = None
+    if not isinstance(record, dict):
+        raise ModelError(f"{kind}: {path} is not a model's record; restore it or remove it")
+    return record

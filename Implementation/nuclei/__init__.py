@@ -1,0 +1,1 @@
+"""Nuclei: tissue, separation, measurement, windows, GeoJSON."""

@@ -1,0 +1,1 @@
+"""What a run writes and shows: TIFF, PNG, CSV, figures, evidence, report, terminal."""

@@ -1,0 +1,149 @@
+"""The evidence of one image: does it fit the training data, and can its super-resolution be
+trusted? Words it for summary.csv and draws the maps."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from outputs.figures import save_figure
+from outputs.tiff import write_grey_tiff
+from tiles.raster import Raster
+from trust.confidence import confidence, restored
+from trust.domain import NOMINAL_MICRONS, measure_signs, warnings_of
+from trust.judgement import Judgement
+
+EVIDENCE_COLUMNS = (
+    "colour_difference",
+    "colour_difference_p99",
+    "sr_expected_error",
+    "sr_confidence",
+    "warning",
+)
+COLOUR_LIMIT = 10.0  # CIEDE2000 at the end of the scale of consistency.png, in every run
+DOTS_PER_INCH = 150
+EVIDENCE_FILES = ("consistency.png", "confidence.png", "sr_confidence.tif")
+
+
+class ConfidenceView:
+    """Reads a raster of stored expected errors as confidence in per cent, 1 to 100; 0 = not judged.
+
+    What was not judged (glass) is 0 in the raster as well, so no error is ever stored as such.
+    """
+
+    def __init__(self, errors: Raster):
+        self.errors, self.width, self.height = errors, errors.width, errors.height
+        per_cent = np.rint(100 * confidence(restored(np.arange(256, dtype=np.uint8))))
+        self._table = np.maximum(1, per_cent).astype(np.uint8)
+        self._table[0] = 0
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Return a rectangle, uint8 (height, width)."""
+        return self._table[self.errors.read(x, y, width, height)]
+
+
+def write_evidence(
+    folder: Path,
+    judgement: Judgement,
+    errors: Raster,
+    microns: float | None,
+    software: str | None = None,
+):
+    """Write consistency.png, confidence.png and sr_confidence.tif.
+
+    Args:
+        folder: where they go.
+        judgement: of all windows.
+        errors: raster of the input's size: the windows' expected errors.
+        microns: um per input pixel, None where unknown.
+        software: text for the files' Software field.
+    """
+    columns = judgement.columns()
+    if columns["colour_difference"] is None:  # all glass
+        text = found = "nothing was super-resolved"
+    else:
+        text = (
+            "Output brought back down against input: mean "
+            f"{columns['colour_difference']:.2f}, 99th percentile "
+            f"{columns['colour_difference_p99']:.2f}"
+        )
+        found = (
+            f"Super-resolution: mean confidence {columns['sr_confidence']:.2f}, expected error "
+            f"{columns['sr_expected_error']:.1f} grey levels"
+        )
+    write_map(
+        folder / "consistency.png",
+        judgement.colour.map(),
+        (0, COLOUR_LIMIT),
+        text,
+        "colour difference, CIEDE2000",
+        software,
+    )
+    write_map(
+        folder / "confidence.png",
+        judgement.confidence.map(),
+        (0, 1),
+        found,
+        "confidence, 1 = no error expected",
+        software,
+    )
+    write_grey_tiff(folder / "sr_confidence.tif", ConfidenceView(errors), microns, software)
+
+
+def write_map(
+    path: Path,
+    values: np.ndarray,
+    limits: tuple[float, float],
+    title: str,
+    label: str,
+    software: str | None = None,
+):
+    """Draw a map with its colour bar as PNG; the limits are the caller's, so that runs compare.
+
+    Args:
+        path: the file.
+        values: float (rows, columns); nan (not looked at) is drawn in light grey.
+        limits: value at the dark and at the bright end of the scale.
+        title: a line above it.
+        label: what the scale measures.
+        software: text for the PNG's Software field.
+    """
+    rows, columns = values.shape
+    ratio = min(max(rows / columns, 0.3), 3)
+    width = 6.4 if ratio <= 1 else 6.4 / ratio + 1
+    size = (width, (width - 1) * ratio + 0.6)
+    figure = Figure(size, DOTS_PER_INCH, layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("0.85")
+    shown = axis.imshow(values, cmap="inferno", vmin=limits[0], vmax=limits[1])
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=8)
+    beyond = (values > limits[1]).any()
+    bar = figure.colorbar(shown, ax=axis, extend="max" if beyond else "neither")
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    save_figure(figure, path, software)
+
+
+def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
+    """Say in one line what makes an image unlike the training data; "" where nothing does.
+
+    Args:
+        image: the input: `width`, `height` and `read(x, y, width, height)`.
+        tissue: bool (rows, columns), its tissue mask.
+        microns: um per pixel of the input, None where unknown.
+        scale: 4 where the image is super-resolved, 1 where the nucleus network takes it as it is.
+    """
+    nominal = NOMINAL_MICRONS if scale > 1 else NOMINAL_MICRONS / 4
+    # Judged at the size of a low-resolution image, at which the limits were found.
+    shrink = 1 if scale > 1 else max(1, round(NOMINAL_MICRONS / (microns or nominal)))
+    shrink = min(shrink, image.width, image.height)
+    width, height = image.width // shrink, image.height // shrink
+
+    def read(x, y, columns, rows):
+        pixels = image.read(*(shrink * side for side in (x, y, columns, rows)))
+        return cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+
+    signs = measure_signs(read, width, height, tissue)
+    return "; ".join(warnings_of(signs, microns and microns / nominal, min(width, height)))

@@ -1,0 +1,45 @@
+"""CSV tables that spreadsheets open without running anything."""
+
+import csv
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+
+
+@contextmanager
+def table_writer(path, columns=None):
+    """Open a CSV table (UTF-8) and give the function that adds one row, a dict.
+
+    The header is `columns`, or the keys of the first row. Floats are written with 6 significant
+    digits. Text that a spreadsheet would run as a formula (it begins with = + - @, tab or carriage
+    return) gets a leading apostrophe; numbers are never touched. A row with a column that the
+    header lacks raises ValueError.
+    """
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        writer = None
+
+        def add(row):
+            nonlocal writer
+            if writer is None:
+                writer = _started_table(file, row)
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+
+        if columns is not None:
+            writer = _started_table(file, columns)
+        yield add
+
+
+def _started_table(file, columns):
+    csv.writer(file).writerow(map(_cell, columns))
+    return csv.DictWriter(file, list(columns))
+
+
+def _cell(value):
+    if isinstance(value, float):  # first, because it is quick and most cells are
+        return f"{value:.6g}"
+    if value is None or isinstance(value, Integral):
+        return value
+    if isinstance(value, Real):
+        return f"{value:.6g}"
+    text = str(value)
+    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

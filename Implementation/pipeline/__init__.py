@@ -1,0 +1,1 @@
+"""From a folder of images to its results: run, job, stages, pieces, helpers, cluster."""

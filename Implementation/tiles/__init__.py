@@ -1,0 +1,1 @@
+"""Rectangles: tile geometry, seamless prediction, resampling, arrays on disk."""

@@ -1,0 +1,1 @@
+"""Can the result be trusted: consistency, confidence, likeness to the training images."""

@@ -1,0 +1,117 @@
+"""How far the super-resolved image may be off: expected error per pixel, confidence per nucleus.
+
+No second network and no second pass. Two things that are there anyway tell the error: the finest
+detail that the generator drew (the more it drew, the more can be wrong), and how far its output
+departs from the input once brought back down (it does so where it takes the input for noise):
+
+    expected error = FACTOR * (detail + OFFSET)^DETAIL_POWER * (departure + OFFSET)^DEPARTURE_POWER
+
+in grey levels. The three numbers are a least-squares fit of the logarithms over 16x16 blocks of
+images that are not in the validation set; `Evaluate.py --did-it-help` prints what the fit would be
+on any folder and model, beside how well the numbers below predict the true error there.
+"""
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from trust.consistency import block_means
+
+DETAIL_SIGMA = 0.6  # output pixels; detail is what a Gaussian of this sigma takes away
+DETAIL_BOX = 3  # side of the square over which detail is averaged, in input pixels
+DEPARTURE_BOX = 37  # the same of the departure: single pixels say little of the noise
+MARGIN = 20  # input pixels around a window that its expected error depends on
+OFFSET = 0.3  # grey levels; keeps the logarithms of the fit finite
+DETAIL_POWER, DEPARTURE_POWER, FACTOR = 0.58, 0.45, 5.6
+ERROR_SCALE = 10.0  # grey levels; an expected error as large as this is a confidence of 0.37
+STEPS_PER_GREY_LEVEL = 8  # of the stored expected error, uint8
+RING = 4  # output pixels around a nucleus that are its surroundings
+
+
+def detail_and_departure(low: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the expected error is made of, in grey levels, both float32 (height, width).
+
+    Args:
+        low: uint8 RGB input (height, width, 3).
+        output: uint8 RGB, its super-resolved image, a whole number of times larger.
+    """
+    smooth = cv2.GaussianBlur(output, (0, 0), DETAIL_SIGMA, borderType=cv2.BORDER_REFLECT)
+    drawn = block_means(cv2.absdiff(output, smooth), low.shape[:2])
+    detail = _box(drawn.mean(axis=-1), DETAIL_BOX)
+    down = block_means(output, low.shape[:2])
+    departure = np.abs(down - low.astype(np.float32)).mean(axis=-1)
+    # Glass is painted white without a look at it; it must not pass for departure. Means of white
+    # are not exactly white for every size of block.
+    seen = (down < 254.99).any(axis=-1).astype(np.float32)
+    weight = np.maximum(_box(seen, DEPARTURE_BOX), 1e-6)
+    return detail, _box(departure * seen, DEPARTURE_BOX) / weight
+
+
+def expected_error(low: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the expected absolute error, mean over the channels, in grey levels.
+
+    Pixels nearer than `MARGIN` to a border that is not the image's own are not what they would be
+    in the whole image. Arguments as for `detail_and_departure`; float32 (height, width).
+    """
+    detail, departure = detail_and_departure(low, output)
+    return (
+        FACTOR * (detail + OFFSET) ** DETAIL_POWER * (departure + OFFSET) ** DEPARTURE_POWER
+    ).astype(np.float32)
+
+
+def confidence(error: np.ndarray) -> np.ndarray:
+    """Turn expected errors (grey levels) into confidences: 1 for none, towards 0 for large ones."""
+    return np.exp(-np.asarray(error, np.float32) / ERROR_SCALE)
+
+
+def stored(error: np.ndarray) -> np.ndarray:
+    """Return an expected error as uint8, in steps of 1 / STEPS_PER_GREY_LEVEL."""
+    return np.clip(np.rint(error * STEPS_PER_GREY_LEVEL), 0, 255).astype(np.uint8)
+
+
+def restored(steps: np.ndarray) -> np.ndarray:
+    """Return a stored expected error in grey levels."""
+    return steps.astype(np.float32) / STEPS_PER_GREY_LEVEL
+
+
+def nucleus_confidence(
+    labels: np.ndarray, image: np.ndarray, error: np.ndarray, background: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Say of each nucleus how surely it would be there in a true high-resolution image.
+
+    A nucleus is trusted as far as it stands out from its surroundings by more than the expected
+    error there: `sr_confidence` is contrast / (contrast + expected error), 0 where it is no darker
+    than its surroundings, 0.5 where it stands out by just the error. Each nucleus is judged by
+    itself, whatever its neighbours' numbers.
+
+    Args:
+        labels: int (height, width), 0 = background, labels 1..N.
+        image: uint8 RGB (height, width, 3).
+        error: expected error in grey levels, (height, width).
+        background: bool (height, width), what may be a nucleus' surroundings; None = all that has
+            no label.
+
+    Returns:
+        `sr_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and its
+        surroundings) in order of the labels; nan where nothing but nuclei surrounds it.
+    """
+    background = labels == 0 if background is None else background
+    grey = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
+    reach = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
+    results = {"sr_confidence": [], "sr_expected_error": []}
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        around = tuple(slice(max(0, side.start - RING), side.stop + RING) for side in box)
+        inside = labels[around] == number
+        ring = (cv2.dilate(inside.astype(np.uint8), reach) > 0) & background[around]
+        if not ring.any():
+            contrast = np.nan
+        else:
+            contrast = max(0.0, float(grey[around][ring].mean() - grey[around][inside].mean()))
+        expected = float(error[around][ring | inside].mean())
+        results["sr_confidence"].append(contrast / max(contrast + expected, 1e-6))
+        results["sr_expected_error"].append(expected)
+    return {name: np.array(values, np.float64) for name, values in results.items()}
+
+
+def _box(values: np.ndarray, side: int) -> np.ndarray:
+    return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT)

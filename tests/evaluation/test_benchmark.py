@@ -1,0 +1,101 @@
+"""The benchmark measures what it says, and the workflow figure is drawn."""
+
+import json
+
+import benchmark
+import cv2
+import numpy as np
+import pytest
+import Workflow_figure
+from keras import Input, Model, layers
+
+from evaluation.network_speed import operations_per_pixel
+from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.tiny_models import darkness_unet, random_generator, save
+from networks.network import Network
+from pipeline.analysis import Settings
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    image = np.kron(draw_tissue(40, 56, nuclei=4)[0], np.ones((2, 2, 1), np.uint8))
+    write_picture(folder / "image.png", image)
+    return {
+        "image": folder / "image.png",
+        "generator": save(random_generator(), folder / "generator.h5"),
+        "unet": save(darkness_unet(), folder / "Unet.h5", 0.25),
+    }
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
+    report = tmp_path / "benchmark.json"
+    status = benchmark.main(
+        **inputs,
+        megapixels=(0.1,),
+        tile_sizes=(32,),
+        batch_sizes=(1, 2),
+        repeats=1,
+        precision=precision,
+        report=report,
+    )
+    content = json.loads(report.read_text(encoding="utf-8"))
+    assert status == 0 and content["precision"] == precision
+    assert set(content["gflops"]) == {"float32", "bfloat16"} and min(content["gflops"].values()) > 0
+    assert len(content["networks"]) == 4
+    for row in content["networks"]:
+        rate = row["Mpx/s"] * row["kFLOP/px"] / content["gflops"][precision]
+        assert row["share of rate"] == pytest.approx(rate, rel=1e-6)
+        assert 0 < row["margin cost"] < 1
+        tiled = row["Mpx/s"] * (1 - row["margin cost"])
+        assert row["tiled Mpx/s"] == pytest.approx(tiled, rel=1e-6)
+    assert {row["network"] for row in content["slowest layers"]} == {"generator", "U-net"}
+    assert all(0 < row["share of operations"] <= 1 for row in content["slowest layers"])
+    assert [row["work"] for row in content["window"]] == [
+        "separate",
+        "measure",
+        "judge nuclei",
+        "judge pixels",
+    ]
+    assert all(row["s/Mpx"] > 0 and row["ms/nucleus"] > 0 for row in content["window"])
+    by_tile_and_batch = content["pipeline by tile and batch"]
+    assert [(row["tile"], row["batch"]) for row in by_tile_and_batch] == [
+        (32, 1),
+        (Settings().tile_size, 2),
+    ]
+    (row,) = content["pipeline"]
+    stages = {name: value for name, value in row.items() if name.endswith(", s")}
+    names = ("read", "super-resolve", "segment", "judge and measure", "write")
+    assert list(stages) == [f"{name}, s" for name in names]
+    assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
+    assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50
+
+
+def test_operations_are_counted_from_the_layers():
+    inputs = Input((None, None, 3))
+    x = layers.Conv2D(8, 3, padding="same")(inputs)  # 3*3*3*8 multiply-adds per pixel
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Conv2D(4, 1)(x)  # 8*4, on a quarter of the pixels
+    x = layers.UpSampling2D(2)(x)
+    x = layers.Conv2DTranspose(2, 2, strides=2)(x)  # 2*2*4*2 per pixel that it takes
+    network = Network(Model(inputs, x), scale=2, radius=0, pooling=2)
+    multiply_adds = (216 + 32 / 4 + 32) / 4  # per output pixel: four times as many
+    assert operations_per_pixel(network) == 2 * multiply_adds
+
+
+def test_a_missing_model_ends_the_benchmark(inputs, tmp_path, capsys):
+    assert benchmark.main(**inputs | {"unet": tmp_path / "nowhere.h5"}) == 2
+    assert "nowhere.h5" in capsys.readouterr().err
+
+
+def test_the_workflow_is_drawn(inputs, tmp_path):
+    picture = tmp_path / "new" / "workflow.png"
+    assert Workflow_figure.main(**inputs, field=64, tile_size=32, picture=picture) == 0
+    assert cv2.imread(str(picture)).std() > 20
+
+
+def test_a_missing_image_ends_the_workflow(inputs, tmp_path, capsys):
+    image = tmp_path / "nowhere.png"
+    assert Workflow_figure.main(**inputs | {"image": image}, picture=tmp_path / "w.png") == 2
+    assert "nowhere.png" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""What several tests need: tiny networks, drawn tissue, whole runs."""

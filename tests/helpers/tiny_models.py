@@ -1,0 +1,99 @@
+"""Networks of the real architectures, small enough that a test takes a second."""
+
+import json
+
+import keras
+import numpy as np
+
+from networks.loading import load_network
+from srgan.models import build_generator
+from unet.model import build_unet
+
+UNET_MICRONS = 0.25  # um per pixel in the record of the tiny U-net
+
+
+def random_generator(seed=0, filters=4):
+    """A x4 generator whose every weight counts, the zero-initialised last layer's too."""
+    keras.utils.set_random_seed(seed)
+    generator = build_generator(filters=filters, residual_blocks=1)
+    residual = generator.get_layer("residual")
+    random = np.random.default_rng(seed)
+    residual.set_weights([random.normal(0, 0.2, w.shape) for w in residual.get_weights()])
+    return generator
+
+
+def bicubic_generator():
+    """A x4 generator as training finds it: bicubic interpolation."""
+    keras.utils.set_random_seed(0)
+    return build_generator(filters=2, residual_blocks=1)
+
+
+def random_unet(seed=0, depth=2):
+    """A U-net with random weights and normalizations."""
+    keras.utils.set_random_seed(seed)
+    unet = build_unet(first_filters=3, depth=depth)
+    for layer in unet.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Moving variances among them must be positive.
+            random = np.random.default_rng(seed)
+            layer.set_weights([random.uniform(0.05, 0.3, w.shape) for w in layer.get_weights()])
+    return unet
+
+
+def darkness_unet(darker_than=150, steepness=60.0):
+    """A U-net of depth 1 to which a dark pixel is nucleus, and dark surroundings its middle.
+
+    Probability is 1 below grey level `darker_than`; distance rises where a surrounding of about
+    9 x 9 pixels is dark, so each dark blob of about 10 pixels or more has one seed.
+    """
+    unet = build_unet(first_filters=2, depth=1)
+    for layer in unet.layers:
+        if layer.name.endswith(("conv1", "conv2")):
+            layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    box = np.full((3, 3), 1 / 9)
+    # darkness = 1 - mean colour, from 0 (white) to 2 (black)
+    _connect(unet, "down0_conv1", [(c, 0, -1 / 3) for c in range(3)])
+    scale, _, mean, variance = unet.get_layer("down0_norm1").get_weights()
+    shifted = np.array([1.0, 0.0], np.float32)
+    unet.get_layer("down0_norm1").set_weights([scale, shifted, mean, variance])
+    _connect(unet, "down0_conv2", [(0, 0, 1.0), (0, 1, box)])
+    _connect(unet, "bottom_conv1", [(1, 0, box)])
+    _connect(unet, "bottom_conv2", [(0, 0, box)])
+    _connect(unet, "up0_conv1", [(0, 0, 1.0), (2, 1, box)])  # 0, 1: skip; 2 to 5: from below
+    _connect(unet, "up0_conv2", [(0, 0, 1.0), (1, 1, box)])
+    threshold = 2 - darker_than / 127.5
+    kernel = np.diag([steepness, steepness / 6]).reshape(1, 1, 2, 2)
+    bias = np.array([-steepness * threshold, -steepness / 6 * 1.1 * threshold])
+    unet.get_layer("probability_and_distance").set_weights([kernel, bias])
+    return unet
+
+
+def save(model, path, microns_per_pixel=None):
+    """Save a whole model, with a record beside it where a pixel size is given; return the path."""
+    model.save(path)
+    if microns_per_pixel is not None:
+        record = {"microns_per_pixel": microns_per_pixel}
+        path.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
+    return path
+
+
+def loaded_networks(folder):
+    """Save a bicubic generator and a darkness U-net; return both as the pipeline loads them."""
+    generator = save(bicubic_generator(), folder / "generator.h5")
+    unet = save(darkness_unet(), folder / "Unet.h5", UNET_MICRONS)
+    return (
+        load_network(generator, "generator", scale=4, channels=3),
+        load_network(unet, "U-net", scale=1, channels=2),
+    )
+
+
+def _connect(model, name, taps):
+    """Set taps (input channel, output channel, centre weight or 3x3 kernel) of a convolution."""
+    layer = model.get_layer(name)
+    kernel = np.zeros(layer.kernel.shape, np.float32)
+    for source, target, weight in taps:
+        if np.ndim(weight):
+            kernel[..., source, target] = weight
+        else:
+            kernel[1, 1, source, target] = weight
+    layer.set_weights([kernel])

@@ -1,0 +1,158 @@
+"""A run on a real Dask cluster on this machine gives what one process gives, whatever dies."""
+
+import csv
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import Final_implementation
+import pytest
+from distributed import Client
+from PIL import Image
+
+from helpers import tiny_models
+from helpers.drawn_tissue import draw_tissue
+from pipeline import cluster
+
+RESULTS = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "super_resolved.png")
+TILE_SIZE = 16  # 64 tiles at most make a small image
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Folder with the models and a folder `images`: one large image, small ones and a bad one."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "images").mkdir()
+    tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
+    tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
+    sizes = {"large": (150, 240), "small": (40, 60), "other": (61, 33)}
+    for seed, (name, (height, width)) in enumerate(sizes.items()):
+        image, _ = draw_tissue(height, width, seed, nuclei=height * width // 600)
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+    (folder / "images" / "bad.png").write_bytes(b"no image")
+    return folder
+
+
+def run(inputs, output, **flags):
+    return Final_implementation.main(
+        input_folder=inputs / "images",
+        output_folder=output,
+        generator=inputs / "generator.h5",
+        unet=inputs / "Unet.h5",
+        microns_per_pixel=1.0,
+        tile_size=TILE_SIZE,
+        **flags,
+    )
+
+
+def start(*command):
+    return subprocess.Popen([sys.executable, "-m", "dask", *map(str, command)])
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Address of a scheduler and a function that starts one more worker, named by its number."""
+    file, processes = tmp_path / "scheduler.json", []
+    common = ["--scheduler-file", file, "--no-dashboard"]
+    processes.append(start("scheduler", *common, "--host", "127.0.0.1", "--port", "0"))
+    wait_for(file.is_file)
+    address = json.loads(file.read_text())["address"]
+
+    def worker():
+        name = f"worker{len(processes)}"
+        options = ["--nthreads", "1", "--no-nanny", "--memory-limit", "0", "--name", name]
+        folder = tmp_path / name  # it keeps what it is sent there
+        folder.mkdir()
+        processes.append(start("worker", *common[:2], *options, "--local-directory", folder))
+        return name, processes[-1]
+
+    yield address, worker
+    for process in reversed(processes):
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition, seconds=240):
+    """Wait until a condition holds; fail where it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row.pop("image"): row for row in csv.DictReader(file)}
+
+
+def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
+    """Two workers that join after the run has begun; one is killed while it does a piece."""
+    address, start_worker = scheduler
+    strips = tmp_path / "cluster" / "large" / ".partial" / "pixels"
+    seen = {}
+
+    def kill_one():
+        (name, victim), _ = start_worker(), start_worker()
+        with Client(address, set_as_default=False) as client:
+
+            def is_at_work():
+                workers = client.scheduler_info(n_workers=-1)["workers"]
+                its = [at for at, worker in workers.items() if worker["name"] == name]
+                tasks = client.processing(its) if its else {}
+                return len(workers) == 2 and any("do_piece" in t for t in sum(tasks.values(), ()))
+
+            while not run_is_over.is_set():
+                if len(list(strips.glob("*.json"))) > 1 and is_at_work():
+                    victim.kill()
+                    seen["finished"] = len(list((tmp_path / "cluster").glob("*/manifest.json")))
+                    return
+                time.sleep(0.02)
+
+    run_is_over = threading.Event()
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        assert run(inputs, tmp_path / "cluster", scheduler=address) == 1  # for bad.png
+    finally:
+        run_is_over.set()
+        killer.join()
+    assert seen["finished"] < 3  # it died before all images were done
+
+    assert run(inputs, tmp_path / "single") == 1
+    found, expected = (rows_of(tmp_path / end / "summary.csv") for end in ("cluster", "single"))
+    assert list(found) == list(expected) == ["bad.png", "large.png", "other.png", "small.png"]
+    assert int(expected["large.png"]["nuclei"]) > 20
+    for image, row in expected.items():
+        del row["seconds"], found[image]["seconds"]
+        assert row == found[image]
+        if row["status"] == "done":
+            for name in RESULTS:
+                folders = (tmp_path / end / image[:-4] for end in ("cluster", "single"))
+                first, second = ((folder / name).read_bytes() for folder in folders)
+                assert first == second, (image, name)
+    assert not strips.parent.exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_named(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    assert run(inputs, tmp_path / "output", scheduler="tcp://127.0.0.1:9") == 2
+    assert "tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_workers_get_models_by_content_and_start_no_processes(inputs):
+    class Recording:
+        def __init__(self):
+            self.names = []
+
+        def register_plugin(self, plugin, name):
+            self.names.append(name)
+
+    client = Recording()
+    constants = {name: inputs / f"{name}.h5" for name in cluster.MODELS}
+    constants["unet"] = inputs / "Unet.h5"
+    sent = cluster.send_scripts_and_models(client, constants | {"measuring_processes": 4})
+    assert sent["measuring_processes"] == 1
+    assert {"cluster.py", "helper_processes.py", sent["unet"], sent["generator"]} <= {*client.names}
+    assert "faithful_generator" not in sent  # the run does not have it

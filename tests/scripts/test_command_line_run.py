@@ -1,0 +1,23 @@
+"""The script itself, from any folder."""
+
+import subprocess
+import sys
+
+from helpers.whole_runs import SCRIPT, check_agreement, drawn, put
+
+
+def test_the_script_runs_from_any_directory(models, tmp_path):
+    put(tmp_path / "my images", "a.png", drawn()[0])
+    flags = ["--input-folder", "my images", "--output-folder", "results"]
+    flags += ["--generator", str(models / "generator.h5"), "--unet", str(models / "Unet.h5")]
+    flags += ["--microns-per-pixel", "1.0", "--tile-size", "64", "--batch-size", "2"]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert check_agreement(tmp_path / "results" / "a") == len(drawn()[1])
+    assert "Traceback" not in done.stderr and "a.png" in done.stdout

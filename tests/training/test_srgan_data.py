@@ -1,0 +1,231 @@
+"""Degradation, augmentation and batches of the SRGAN's training data."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from helpers.drawn_tissue import draw_tissue, write_picture
+from images.degradation import Degradation, degrade, degrade_area, degrade_scanner
+from srgan.data import SuperResolutionBatches, find_images, flip, random_crop, read_image, recolour
+
+seeds = st.integers(0, 2**32 - 1)
+multiples_of_4 = st.integers(1, 12).map(lambda n: 4 * n)
+# Shares of 1 choose one of the fixed degradations, shares of 0 the random one.
+ALWAYS_AREA = Degradation(area_share=1.0, scanner_share=0.0)
+ALWAYS_SCANNER = Degradation(area_share=0.0, scanner_share=1.0)
+ALWAYS_RANDOM = Degradation(area_share=0.0, scanner_share=0.0)
+
+
+def rgb(sides):
+    """Images whose height and width are drawn from `sides`."""
+    return hnp.arrays(np.uint8, st.tuples(sides, sides, st.just(3)))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# --- Degradation ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=multiples_of_4, width=multiples_of_4, seed=seeds)
+def test_degrade_quarters_any_size_and_repeats_with_its_generator(height, width, seed):
+    image = rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    untouched = image.copy()
+    low = degrade(image, rng(seed))
+    assert low.shape == (height // 4, width // 4, 3) and low.dtype == np.uint8
+    np.testing.assert_array_equal(low, degrade(image, rng(seed)))
+    np.testing.assert_array_equal(image, untouched)
+
+
+def test_degrade_draws_anew_each_time():
+    image, generator = draw_tissue(64, 64)[0], rng()
+    lows = {degrade(image, generator, ALWAYS_RANDOM).tobytes() for _ in range(20)}
+    assert len(lows) == 20
+
+
+def test_degrade_keeps_what_is_depicted():
+    image = draw_tissue(64, 64)[0]
+    clean = degrade_area(image).astype(float)
+    errors = [np.abs(degrade(image, rng(seed)) - clean).mean() for seed in range(40)]
+    assert max(errors) < 25 and np.mean(errors) > 1
+
+
+@pytest.mark.parametrize("shares", [ALWAYS_AREA, ALWAYS_SCANNER])
+def test_shares_choose_the_fixed_degradations(shares):
+    image = draw_tissue(64, 48)[0]
+    generator = rng(5)
+    generator.random()  # the draw that chooses
+    fixed = degrade_area(image) if shares == ALWAYS_AREA else degrade_scanner(image, generator)
+    np.testing.assert_array_equal(degrade(image, rng(5), shares), fixed)
+
+
+@settings(max_examples=50, deadline=None)
+@given(image=rgb(multiples_of_4))
+def test_area_is_the_rounded_mean_of_4x4_blocks(image):
+    height, width = image.shape[0] // 4, image.shape[1] // 4
+    means = image.reshape(height, 4, width, 4, 3).astype(float).mean(axis=(1, 3))
+    # Halves may go either way.
+    assert np.abs(degrade_area(image) - means).max() <= 0.5
+
+
+def test_scanner_is_blur_block_means_noise_and_jpeg():
+    image = draw_tissue(64, 80)[0]
+    blurred = cv2.GaussianBlur(image, (0, 0), 1.5)
+    noise = 4 * rng(3).standard_normal((16, 20, 3), np.float32)
+    noisy = np.clip(np.rint(degrade_area(blurred) + noise), 0, 255).astype(np.uint8)
+    bgr = np.ascontiguousarray(noisy[..., ::-1])
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    expected = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(degrade_scanner(image, rng(3)), expected)
+
+
+def test_scanner_noise_has_no_bias():
+    grey = degrade_scanner(np.full((512, 512, 3), 128, np.uint8), rng()).astype(float)
+    assert grey.mean() == pytest.approx(128, abs=0.3)
+    # The brightness of the noise has sigma 4 * sqrt(0.299**2 + 0.587**2 + 0.114**2) = 2.67 before
+    # JPEG, which rounds some of it away.
+    assert 1.2 < (grey @ (0.299, 0.587, 0.114)).std() < 2.67
+
+
+@pytest.mark.parametrize("size", [(10, 8), (8, 10), (3, 3)])
+@pytest.mark.parametrize("shares", [ALWAYS_AREA, ALWAYS_SCANNER, ALWAYS_RANDOM])
+def test_sizes_that_are_no_multiples_of_4_are_named(size, shares):
+    with pytest.raises(ValueError, match=f"multiples of 4, found {size[1]}x{size[0]}"):
+        degrade(np.zeros((*size, 3), np.uint8), rng(), shares)
+
+
+# --- Augmentation ---
+
+
+@settings(max_examples=50, deadline=None)
+@given(image=rgb(st.integers(1, 24)), seed=seeds)
+def test_recolour_keeps_shape_and_type(image, seed):
+    coloured = recolour(image, rng(seed))
+    assert coloured.shape == image.shape and coloured.dtype == np.uint8
+    np.testing.assert_array_equal(coloured, recolour(image, rng(seed)))
+
+
+def test_recolour_changes_two_crops_in_five():
+    image = draw_tissue(8, 8)[0]
+    changed = [not np.array_equal(recolour(image, rng(seed)), image) for seed in range(500)]
+    assert 0.33 < np.mean(changed) < 0.47
+
+
+@settings(max_examples=50, deadline=None)
+@given(side=st.integers(1, 16), seed=seeds)
+def test_flip_only_moves_pixels(side, seed):
+    image = rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    flipped = flip(image, rng(seed))
+    assert flipped.shape == image.shape and flipped.dtype == np.uint8
+    assert flipped.flags.c_contiguous
+    assert sorted(map(tuple, flipped.reshape(-1, 3))) == sorted(map(tuple, image.reshape(-1, 3)))
+
+
+def test_flip_reaches_all_eight_orientations():
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert len({flip(image, rng(seed)).tobytes() for seed in range(200)}) == 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(32, 70), width=st.integers(32, 70), seed=seeds)
+def test_crop_fits_images_smaller_than_its_zoomed_side(height, width, seed):
+    image = rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    patch = random_crop(image, 32, rng(seed))
+    assert patch.shape == (32, 32, 3) and patch.dtype == np.uint8
+
+
+def test_crops_reach_every_corner_at_several_magnifications():
+    # The grey level is the row, so a crop's rows tell where it lies and how it was zoomed.
+    image = np.repeat(
+        np.broadcast_to(np.arange(100, dtype=np.uint8), (100, 100)).T[..., None], 3, 2
+    )
+    patches = [random_crop(image, 32, rng(seed))[:, 0, 0].astype(int) for seed in range(400)]
+    assert min(p[0] for p in patches) == 0 and max(p[-1] for p in patches) == 99
+    spans = np.array([p[-1] - p[0] for p in patches])
+    assert 0.55 < np.mean(spans == 31) < 0.78  # two thirds keep their magnification
+    assert spans.min() < 14 and spans.max() > 55
+
+
+# --- Batches ---
+
+
+def batches(seed=1, sizes=((40, 36), (64, 48))):
+    images = [draw_tissue(*size, seed=index)[0] for index, size in enumerate(sizes)]
+    return SuperResolutionBatches(images, [1.0, 3.0], 32, 3, 4, Degradation(), seed)
+
+
+def assert_same(first, second):
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_batch_is_low_and_high_resolution_in_grey_levels():
+    data = batches()
+    assert len(data) == 4
+    for index in range(4):
+        low, high = data[index]
+        assert low.shape == (3, 8, 8, 3) and high.shape == (3, 32, 32, 3)
+        for images in (low, high):
+            assert images.dtype == np.float32
+            assert images.min() >= 0 and 1 < images.max() <= 255
+        # They show the same place.
+        block_means = high.reshape(3, 8, 4, 8, 4, 3).mean(axis=(2, 4))
+        assert np.abs(block_means - low).mean() < 30
+
+
+def test_batch_depends_on_seed_epoch_and_index_only():
+    first, second = batches(), batches()
+    first.epoch = second.epoch = 2
+    in_order = [first[index] for index in range(4)]
+    for index in (3, 0, 2, 1, 0):
+        assert_same(second[index], in_order[index])
+    second.epoch = 3
+    assert not np.array_equal(second[0][1], in_order[0][1])
+    second.epoch = 2
+    assert_same(second[0], in_order[0])
+    other_seed = batches(seed=2)
+    other_seed.epoch = 2
+    assert not np.array_equal(other_seed[0][1], in_order[0][1])
+    assert not np.array_equal(in_order[0][1], in_order[1][1])
+
+
+def test_images_are_drawn_by_their_weights():
+    images = [np.full((32, 32, 3), level, np.uint8) for level in (0, 255)]
+    data = SuperResolutionBatches(images, [1, 0], 32, 8, 4, ALWAYS_AREA, 1)
+    # Recoloured black stays below 60 and recoloured white above 120.
+    assert max(data[index][1].max() for index in range(4)) < 60
+    data = SuperResolutionBatches(images, [1, 3], 32, 50, 4, ALWAYS_AREA, 1)
+    bright = np.concatenate([data[index][1].max(axis=(1, 2, 3)) > 60 for index in range(4)])
+    assert 0.65 < bright.mean() < 0.85
+
+
+# --- Files ---
+
+
+def test_images_are_found_below_a_folder_in_order(tmp_path):
+    for name in ("b/two.JPG", "a/deep/one.png", "three.tif", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    names = ["a/deep/one.png", "b/two.JPG", "three.tif"]
+    assert find_images(tmp_path) == [tmp_path / name for name in names]
+    assert find_images(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("name", ["tissue.png", "Gewebe_ä_组织.tif"])
+def test_image_is_read_as_rgb(tmp_path, name):
+    image = draw_tissue(9, 7)[0]
+    write_picture(tmp_path / name, image)
+    np.testing.assert_array_equal(read_image(tmp_path / name), image)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_unreadable_image_is_named(tmp_path, content):
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.png: not a readable image"):
+        read_image(tmp_path / "broken.png")

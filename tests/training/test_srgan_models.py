@@ -1,0 +1,269 @@
+"""The SRGAN's networks: what they compute, what they load, and who learns from what."""
+
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from helpers.drawn_tissue import draw_tissue, write_vgg19
+from srgan.models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
+TERMS = ("pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss")
+
+
+def run(model, image):
+    """One uint8 image through a model, as float32."""
+    return keras.ops.convert_to_numpy(model(image[None].astype(np.float32)))[0]
+
+
+def randomise(model, seed=0):
+    """Give the last convolution of a generator something to add."""
+    residual = model.get_layer("residual")
+    rng = np.random.default_rng(seed)
+    residual.set_weights([rng.normal(0, 0.02, w.shape) for w in residual.get_weights()])
+    return model
+
+
+def snapshot(network):
+    """Every weight by its path, copied."""
+    return {w.path: np.array(keras.ops.convert_to_numpy(w)) for w in network.weights}
+
+
+def moved(network, before):
+    """Paths of the weights that changed."""
+    return {name for name, w in snapshot(network).items() if not np.array_equal(w, before[name])}
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    return build_generator(4, 1)
+
+
+@pytest.fixture
+def vgg19(tmp_path):
+    write_vgg19(tmp_path / "vgg19.h5")
+    return build_vgg19_features(str(tmp_path / "vgg19.h5"), "block1_conv2")
+
+
+# --- Generator ---
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 9), (3, 2), (7, 5), (33, 18)])
+def test_untrained_generator_is_bicubic_interpolation(untrained, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    generated = run(untrained, image)
+    assert generated.shape == (4 * shape[0], 4 * shape[1], 3)
+    assert np.abs(generated - expected).max() <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    image=hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(3))),
+)
+def test_untrained_generator_is_bicubic_for_any_image(untrained, image):
+    expected = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    assert np.abs(run(untrained, image) - expected).max() <= 1
+
+
+def test_generated_values_stay_grey_levels(untrained):
+    model = randomise(keras.models.clone_model(untrained))
+    model.get_layer("residual").bias.assign([9.0, -9.0, 0.0])
+    generated = run(model, draw_tissue(12, 10)[0])
+    assert generated[..., 0].min() == 255 and generated[..., 1].max() == 0
+
+
+def test_saved_generator_loads_alone_and_is_the_same(tmp_path):
+    model = randomise(build_generator(4, 2))
+    model.save(tmp_path / "generator.h5")
+    loaded = keras.models.load_model(tmp_path / "generator.h5")
+    image = draw_tissue(17, 13)[0]
+    np.testing.assert_array_equal(run(loaded, image), run(model, image))
+    assert np.abs(run(model, image) - run(build_generator(4, 2), image)).max() > 1
+    assert not loaded.get_layer("bicubic").trainable
+
+
+@pytest.fixture(
+    params=[
+        "untrained",
+        pytest.param(
+            "shipped",
+            marks=pytest.mark.skipif(not SHIPPED.exists(), reason="no models/generator.h5 here"),
+        ),
+    ]
+)
+def generator(request, untrained):
+    if request.param == "untrained":
+        return untrained
+    return keras.models.load_model(SHIPPED, compile=False)
+
+
+@pytest.mark.parametrize("colour", [(245, 245, 245), (128, 128, 128), (228, 178, 208)])
+def test_constant_image_stays_constant(generator, colour):
+    # A trained trunk sees zeros beyond the border, so every use mirrors the image around itself.
+    around = 24
+    image = np.full((2 * around + 9, 2 * around + 6, 3), colour, np.uint8)
+    inner = run(generator, image)[4 * around : -4 * around, 4 * around : -4 * around]
+    assert inner.shape == (36, 24, 3)
+    assert np.abs(inner - image[0, 0]).max() <= 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_ramp_shows_no_checkerboard(generator, axis):
+    grey = np.rint(np.linspace(40, 230, 96)).astype(np.uint8)
+    image = np.repeat(np.broadcast_to(grey, (96, 96)).T[..., None], 3, axis=-1)
+    image = np.ascontiguousarray(image.transpose((1, 0, 2)) if axis else image)
+    exact = cv2.resize(image.astype(np.float32), None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    difference = (run(generator, image) - exact)[64:-64, 64:-64]
+    for period in (2, 4):
+        extent = difference.shape[0] // period
+        cells = difference.reshape(extent, period, extent, period, 3)
+        pattern = cells.mean(axis=(0, 2))
+        assert np.ptp(pattern, axis=(0, 1)).max() <= 0.5
+
+
+# --- Discriminator ---
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (32, 32), (40, 24), (33, 65)])
+def test_discriminator_judges_any_crop_with_one_logit(shape):
+    discriminator = build_discriminator(8, 16)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *shape, 3)).astype(np.float32)
+    logits = keras.ops.convert_to_numpy(discriminator(images))
+    assert logits.shape == (2, 1)
+    assert np.isfinite(logits).all() and logits[0] != logits[1]
+
+
+# --- VGG19 ---
+
+
+def test_vgg19_file_sets_the_weights_by_name(tmp_path):
+    # The file holds its layers in another order and one more than is needed.
+    names = ("block2_conv1", "block1_conv2", "block1_conv1")
+    stored = write_vgg19(tmp_path / "weights.h5", names)
+    model = build_vgg19_features(str(tmp_path / "weights.h5"), "block1_conv2")
+    assert not model.trainable_variables
+    (inner,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    for name in ("block1_conv1", "block1_conv2"):
+        for actual, expected in zip(inner.get_layer(name).get_weights(), stored[name], strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_vgg19_features_are_those_of_keras_applications(tmp_path):
+    stored = write_vgg19(tmp_path / "weights.h5")
+    model = build_vgg19_features(str(tmp_path / "weights.h5"), "block2_conv1")
+    reference = keras.applications.VGG19(False, None, input_shape=(None, None, 3))
+    for name, weights in stored.items():
+        reference.get_layer(name).set_weights(weights)
+    reference = keras.Model(reference.input, reference.get_layer("block2_conv1").output)
+    image = draw_tissue(16, 20)[0].astype(np.float32)
+    prepared = keras.applications.vgg19.preprocess_input(image[None].copy())
+    expected = keras.ops.convert_to_numpy(reference(prepared))[0]
+    assert expected.std() > 1
+    np.testing.assert_allclose(run(model, image), expected, atol=1e-2, rtol=1e-4)
+
+
+def test_wrong_vgg19_layer_is_named_beside_the_right_ones(tmp_path):
+    write_vgg19(tmp_path / "weights.h5")
+    with pytest.raises(ValueError, match=r"block3_conv3.*found 'block9_conv9'"):
+        build_vgg19_features(str(tmp_path / "weights.h5"), "block9_conv9")
+
+
+def test_vgg19_file_that_ends_too_early(tmp_path):
+    write_vgg19(tmp_path / "weights.h5", ("block1_conv1", "block1_conv2"))
+    with pytest.raises(ValueError, match=r"weights\.h5 lack block2_conv1: choose a lower layer"):
+        build_vgg19_features(str(tmp_path / "weights.h5"), "block2_conv1")
+
+
+def test_missing_vgg19_file(tmp_path):
+    with pytest.raises(OSError, match=r"VGG19.*nowhere\.h5"):
+        build_vgg19_features(str(tmp_path / "nowhere.h5"), "block1_conv2")
+
+
+def test_vgg19_file_of_another_layout(tmp_path):
+    (tmp_path / "picture.h5").write_bytes(b"no HDF5")
+    with pytest.raises(OSError, match=r"VGG19.*picture\.h5"):
+        build_vgg19_features(str(tmp_path / "picture.h5"), "block1_conv2")
+    build_generator(4, 1).save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises((OSError, ValueError), match=r"VGG19.*other\.weights\.h5"):
+        build_vgg19_features(str(tmp_path / "other.weights.h5"), "block1_conv2")
+
+
+def test_failed_download_is_an_os_error(monkeypatch):
+    build = keras.applications.VGG19
+
+    def offline(**arguments):
+        if arguments.get("weights", "imagenet") == "imagenet":
+            raise Exception("URL fetch failure on https://example.org/vgg19.h5: None -- offline")
+        return build(**arguments)
+
+    monkeypatch.setattr(keras.applications, "VGG19", offline)
+    with pytest.raises(OSError, match=r"VGG19.*offline"):
+        build_vgg19_features("imagenet", "block1_conv2")
+
+
+# --- Training ---
+
+
+def batch(seed=0, size=32):
+    rng = np.random.default_rng(seed)
+    high = np.stack([draw_tissue(size, size, int(rng.integers(99)))[0] for _ in range(2)])
+    low = np.stack([cv2.resize(h, None, fx=1 / 4, fy=1 / 4, interpolation=3) for h in high])
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_loss_term_moves_its_own_network_only(vgg19, term):
+    keras.utils.set_random_seed(0)
+    srgan = SRGAN(build_generator(4, 1), build_discriminator(8, 16), vgg19, 1, 1, 1)
+    srgan.term_weights = {name: float(name == term) for name in TERMS}
+    srgan.build(None)
+    srgan.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    networks = {"generator": srgan.generator, "discriminator": srgan.discriminator}
+    before = {name: snapshot(network) for name, network in networks.items()}
+    srgan.train_on_batch(*batch())
+    changed = {name for name, network in networks.items() if moved(network, before[name])}
+    assert changed == {"discriminator" if term == "discriminator_loss" else "generator"}
+
+
+def test_pretraining_moves_all_of_the_generator_but_bicubic():
+    generator = randomise(build_generator(4, 1))
+    before = snapshot(generator)
+    generator.compile(keras.optimizers.SGD(1e-2), "mean_absolute_error")
+    generator.fit(*batch(), batch_size=1, epochs=1, verbose=0)
+    assert moved(generator, before) == {w.path for w in generator.trainable_weights}
+    assert moved(generator, before) == {path for path in before if "bicubic" not in path}
+
+
+def test_adversarial_fit_moves_both_networks_but_neither_vgg19_nor_bicubic(vgg19):
+    generator, discriminator = randomise(build_generator(4, 1)), build_discriminator(8, 16)
+    srgan = SRGAN(generator, discriminator, vgg19, 1.0, 0.01, 0.001)
+    srgan.build(None)
+    srgan.compile(keras.optimizers.Adam(1e-3), jit_compile=False)  # a graph, but no XLA
+    before = [snapshot(network) for network in (generator, discriminator, vgg19)]
+    history = srgan.fit(*batch(), batch_size=1, epochs=1, verbose=0).history
+    assert moved(generator, before[0]) == {path for path in before[0] if "bicubic" not in path}
+    assert moved(discriminator, before[1]) == set(before[1])
+    assert not moved(vgg19, before[2])
+    # The reported total is the weighted sum of the reported terms.
+    total = sum(srgan.term_weights[name] * history[name][0] for name in TERMS)
+    assert history["loss"][0] == pytest.approx(total, rel=1e-4)
+    assert all(history[name][0] > 0 for name in TERMS)
+
+
+def test_perfect_generator_has_no_pixel_and_no_content_loss(vgg19):
+    srgan = SRGAN(build_generator(4, 1), build_discriminator(8, 16), vgg19, 1.0, 1.0, 0.0)
+    _, high = batch()
+    srgan.compute_loss(y=high, y_pred=high)
+    results = {name: float(srgan.trackers[name].result()) for name in TERMS}
+    assert results["pixel_loss"] == 0 and results["content_loss"] == 0
+    srgan.reset_metrics()
+    srgan.compute_loss(y=high, y_pred=high - 51.0)
+    assert float(srgan.trackers["pixel_loss"].result()) == pytest.approx(0.2, rel=1e-4)
+    assert float(srgan.trackers["content_loss"].result()) > 0

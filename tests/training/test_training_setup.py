@@ -1,0 +1,226 @@
+"""What both trainings share: split, run folders, devices, times and logs of an epoch."""
+
+import inspect
+import json
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.training_runs import rows
+from shared import epochs, setup
+from shared.epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
+from shared.saving import save_model, write_json
+from shared.setup import check_run_folder, describe, hold_out, plain, refuse_repeats, use_devices
+from srgan.models import build_generator
+from unet.model import build_unet
+
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+
+
+# --- The split ---
+
+
+def paths(count):
+    return [Path("folder") / f"{index:03d}.png" for index in range(count)]
+
+
+@given(count=st.integers(2, 200), share=st.floats(0, 0.5), seed=st.integers(0, 9))
+def test_a_fixed_number_is_held_out_and_at_least_one(count, share, seed):
+    chosen = hold_out(paths(count), (), share, seed)
+    assert len(chosen) == max(1, round(share * count)) and chosen <= set(paths(count))
+    assert hold_out(paths(count), (), share, seed) == chosen
+
+
+def test_the_seed_decides_which():
+    assert len({frozenset(hold_out(paths(50), (), 0.1, seed)) for seed in range(5)}) == 5
+
+
+def test_names_go_before_the_share():
+    assert hold_out(paths(30), ("00", "011"), 0.5, 1) == {*paths(10), Path("folder/011.png")}
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "share", "words"),
+    [
+        (1, (), 0.1, "found only folder/000.png: .* add images"),
+        (1, ("0",), 0.1, "found only folder/000.png: .* add images"),
+        (4, ("x", "y"), 0.1, r"--validation-names\): none of 4 .* x or y; .* 000.png"),
+        (4, ("0",), 0.1, r"--validation-names\): every one of 4"),
+        (4, (), 0.9, "VALIDATION_SHARE 0.9 of 4 images leaves none"),
+    ],
+)
+def test_a_side_without_images_is_refused_with_the_remedy(count, names, share, words):
+    with pytest.raises(ValueError, match=words):
+        hold_out(paths(count), names, share, 1)
+
+
+def test_one_file_under_two_names_is_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(b"same")
+    refuse_repeats([tmp_path / "a.png", tmp_path / "b.png"])
+    with pytest.raises(ValueError, match=r"a\.png and .*a\.png are the same image"):
+        refuse_repeats([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "x" / ".." / "a.png"])
+
+
+# --- Run folders ---
+
+
+def run_of(folder, constants, training=("a", "b"), validation=("c",)):
+    for name in (*training, *validation):
+        path = folder / "data" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(b"picture")
+    sides = ([(folder / "data" / f"{n}.png",) for n in names] for names in (training, validation))
+    return describe(constants, *sides)
+
+
+def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
+    constants = plain({"crop": 32, "rates": (0.1, 0.2), "run_folder": tmp_path, "devices": 1})
+    run = run_of(tmp_path, constants)
+    check_run_folder(tmp_path / "run", run)
+    write_json(tmp_path / "run" / "run.json", run)
+    check_run_folder(tmp_path / "run", run)
+    check_run_folder(
+        tmp_path / "run", run_of(tmp_path, {**constants, "devices": "all", "run_folder": "x"})
+    )
+    with pytest.raises(ValueError, match="CROP was 32, is 64"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {**constants, "crop": 64}))
+    with pytest.raises(ValueError, match=r"training images: 1 more \(.*d\.png\); 1 missing \(.*b"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, constants, ("a", "d")))
+    (tmp_path / "data" / "c.png").write_bytes(b"another picture")
+    with pytest.raises(ValueError, match=r"validation images: 1 changed \(.*c\.png\)"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, constants))
+
+
+@pytest.mark.parametrize("leftover", ["backup", "pretraining_backup", "Unet.h5"])
+def test_checkpoints_of_an_unknown_run_are_refused(tmp_path, leftover):
+    run = run_of(tmp_path, {})
+    (tmp_path / "notes.txt").touch()
+    check_run_folder(tmp_path, run)
+    (tmp_path / leftover).mkdir()
+    with pytest.raises(ValueError, match=f"holds {leftover} but no run.json.*--run-folder"):
+        check_run_folder(tmp_path, run)
+
+
+# --- Devices ---
+
+
+def test_several_devices_need_jax_and_a_batch_that_divides(monkeypatch):
+    use_devices(1, 3)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    with pytest.raises(ValueError, match=r"DEVICES: all needs the JAX .*found tensorflow"):
+        use_devices("all", 8)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "cpu:1"])
+    with pytest.raises(ValueError, match=r"DEVICES: expected 1 to 2 .*, found 4"):
+        use_devices(4, 8)
+    with pytest.raises(ValueError, match="BATCH_SIZE: expected a multiple of 2 devices, found 3"):
+        use_devices("all", 3)
+
+
+# --- Epochs ---
+
+
+class Pairs(RandomBatches):
+    """Three batches of random numbers."""
+
+    def __init__(self):
+        super().__init__(batches=3, seed=1)
+
+    def draw(self, rng):
+        return rng.random((2, 3), np.float32), rng.random((2, 1), np.float32)
+
+
+def test_waiting_for_data_is_told_from_computing(monkeypatch):
+    batches = Pairs()
+    times = EpochTimes(batches)
+    monkeypatch.setattr(epochs, "_batches_ahead", lambda: 0)
+    clock = iter((10, 13, 15, 17))  # begin of the epoch, end of each step
+    monkeypatch.setattr(epochs.time, "perf_counter", lambda: float(next(clock)))
+    times.on_epoch_begin(epoch=4)
+    # Waited 2 s for the first batch, not for the second, 1 s for the third.
+    batches.ready.update({0: 12.0, 1: 12.5, 2: 16.0})
+    for index in range(3):
+        times.on_train_batch_end(index)
+    logs = {}
+    times.on_epoch_end(4, logs)
+    assert batches.epoch == 4
+    assert logs == pytest.approx({"steps_per_second": 3 / 7, "data_wait_share": 3 / 7})
+
+
+def test_every_batch_knows_when_it_was_ready():
+    batches = Pairs()
+    before = time.perf_counter()
+    first, again = batches[1], batches[1]
+    assert before < batches.ready[1] < time.perf_counter() and list(batches.ready) == [1]
+    np.testing.assert_array_equal(first[0], again[0])
+
+
+def test_a_row_of_an_epoch_that_is_trained_again_is_replaced(tmp_path):
+    log = EpochLog(tmp_path / "log.csv")
+    for epoch, loss in ((0, 5.0), (1, 4.0), (2, 3.0), (1, 2.0)):
+        log.on_epoch_end(epoch, {"loss": loss, "dice": 0.5})
+    assert rows(tmp_path / "log.csv") == [
+        {"epoch": "0", "dice": "0.5", "loss": "5.0"},
+        {"epoch": "1", "dice": "0.5", "loss": "2.0"},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_its_backup(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e30), "mse", run_eagerly=True)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(SystemExit, match="lower the learning rate"):
+        model.fit(Pairs(), epochs=1, callbacks=[StopAtNaN(), backup], verbose=0)
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_broken_write_leaves_no_half_file(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "run.json", {"bad": setup})
+    assert not (tmp_path / "run.json").exists()
+
+
+# --- Saved models ---
+
+
+def configurations(file):
+    """Yield (class name, arguments) of every layer and initializer of a saved model."""
+
+    def walk(entry):
+        if isinstance(entry, list):
+            for item in entry:
+                yield from walk(item)
+        elif isinstance(entry, dict):
+            if "class_name" in entry:
+                yield entry["class_name"], entry["config"]
+            yield from (found for item in entry.values() for found in walk(item))
+
+    with h5py.File(file) as h5:
+        yield from walk(json.loads(h5.attrs["model_config"]))
+
+
+@pytest.mark.parametrize("build", [lambda: build_generator(4, 1), lambda: build_unet(2, 1)])
+def test_a_saved_model_names_no_argument_that_has_its_default(tmp_path, build):
+    model = build()
+    save_model(model, tmp_path / "model.h5")
+    found = list(configurations(tmp_path / "model.h5"))
+    assert {"GlorotUniform", "Conv2D"} <= {name for name, _ in found}
+    for name, arguments in found:
+        kind = getattr(keras.layers, name, None) or getattr(keras.initializers, name, None)
+        if kind and name != "Rescaling":
+            known = inspect.signature(kind).parameters
+            defaults = {key: known[key].default for key in arguments if key in known}
+            assert not [key for key in defaults if arguments[key] == defaults[key]], name
+    loaded = keras.models.load_model(tmp_path / "model.h5", compile=False)
+    assert loaded.get_config() == model.get_config()
+    batch = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.predict_on_batch(batch), model.predict_on_batch(batch))

@@ -1,0 +1,366 @@
+"""Unet_train.py from images and masks to a model: outputs, resuming, errors; tiny, offline."""
+
+import inspect
+import itertools
+import json
+
+import cv2
+import h5py
+import keras
+import numpy as np
+import pytest
+import Unet_train
+
+from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.training_runs import (
+    TinyTraining,
+    assert_every_constant_is_an_explained_flag,
+    assert_same_backup,
+    assert_sound_log,
+    rows,
+    saved_weights,
+    stand_in_for_models,
+)
+from unet.callbacks import pixel_figures, predict_maps
+from unet.data import find_pairs
+from unet.model import build_unet, nuclei_loss
+
+STEPS = 3
+FIGURES = ("pixel_accuracy", "dice", "iou", "background_accuracy")
+
+
+def write_pair(folder, name, seed, size=(42, 50)):
+    image, labels = draw_tissue(*size, seed)
+    write_picture(folder / "images" / f"{name}.png", image)
+    write_picture(folder / "instances" / f"{name}.png", labels.astype(np.uint16))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Four drawn images with label maps, one of them for validation."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for index, name in enumerate(("a", "b", "c", "held_out")):
+        write_pair(folder, name, index)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(inputs):
+    """The script with tiny constants."""
+    return TinyTraining(
+        Unet_train,
+        training,
+        training_folders=(inputs,),
+        folder_weights=(1.0,),
+        validation_names=("held",),
+        crop=32,
+        first_filters=4,
+        depth=1,
+        batch_size=2,
+        steps_per_epoch=STEPS,
+        epochs=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    root = tmp_path_factory.mktemp("repository")
+    with stand_in_for_models(training, root, "Unet.h5") as models:
+        yield models
+
+
+@pytest.fixture(scope="module")
+def run(training, shipped, tmp_path_factory):
+    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
+    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
+    return folder, training.recorded_run(folder, "NucleiBatches")
+
+
+@pytest.fixture(scope="module")
+def finished(run):
+    """The folder of an uninterrupted run."""
+    return run[0]
+
+
+# --- A whole run ---
+
+
+def test_unet_loads_alone_and_was_trained(finished):
+    unet = keras.models.load_model(finished / "Unet.h5")
+    image = draw_tissue(20, 26)[0][None].astype(np.float32)
+    maps = keras.ops.convert_to_numpy(unet(image))
+    assert maps.shape == (1, 20, 26, 2)
+    assert maps.min() >= 0 and maps.max() <= 1
+    keras.utils.set_random_seed(Unet_train.SEED)
+    untrained = np.concatenate([np.ravel(values) for values in build_unet(4, 1).get_weights()])
+    assert np.abs(saved_weights(finished / "Unet.h5") - untrained).max() > 1e-4
+
+
+def test_unet_is_saved_without_its_optimizer(finished):
+    with h5py.File(finished / "Unet.h5") as file:
+        assert "model_weights" in file and "optimizer_weights" not in file
+
+
+def test_log_has_a_row_for_each_epoch(finished):
+    log = rows(finished / "training_log.csv")
+    assert_sound_log(log)
+    assert {"loss", *(f"val_{name}" for name in FIGURES)} <= log[0].keys()
+    assert all(0 <= float(row[f"val_{name}"]) <= 1 for row in log for name in FIGURES)
+    assert log[0]["val_background_accuracy"] == log[1]["val_background_accuracy"]
+
+
+def test_every_epoch_draws_its_own_batches(run):
+    assert run[1] == set(itertools.product((Unet_train.SEED,), (0, 1), range(STEPS)))
+
+
+def test_pictures_and_curves_are_drawn(finished):
+    pictures = sorted((finished / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["epoch_001.png", "epoch_002.png"]
+    for path in (*pictures, finished / "training_curves.png"):
+        picture = cv2.imread(str(path))
+        assert min(picture.shape[:2]) > 100 and picture.std() > 5
+
+
+def test_record_lies_beside_the_model(finished, inputs):
+    record = json.loads((finished / "Unet.json").read_text(encoding="utf-8"))
+    assert record["model"] == "Unet.h5"
+    assert record["constants"].keys() == inspect.signature(Unet_train.main).parameters.keys()
+    assert record["microns_per_pixel"] == 0.25
+    assert record["constants"]["run_folder"] == "/".join(finished.parts[-3:])
+    names = [inputs / "images" / f"{name}.png" for name in ("a", "b", "c", "held_out")]
+    images = ["/".join(path.parts[-3:]) for path in names]
+    assert record["training_images"] == images[:3]
+    assert record["validation_images"] == images[3:]
+    last = rows(finished / "training_log.csv")[-1]
+    assert record["validation"]["val_dice"] == float(last["val_dice"])
+    assert record["versions"]["keras"] == keras.__version__
+    assert record["versions"]["backend"] == keras.backend.backend()
+
+
+def test_the_validation_figures_are_those_of_the_saved_unet(finished, inputs):
+    record = json.loads((finished / "Unet.json").read_text(encoding="utf-8"))
+    unet = keras.models.load_model(finished / "Unet.h5")
+    image, labels = draw_tissue(42, 50, seed=3)
+    maps = keras.ops.convert_to_numpy(unet(image[None].astype(np.float32)))[0]
+    wrong = np.mean((maps[..., 0] > 0.5) != (labels > 0))
+    assert record["validation"]["val_pixel_accuracy"] == pytest.approx(1 - wrong, abs=2e-3)
+    assert record["validation"]["val_background_accuracy"] == pytest.approx(np.mean(labels == 0))
+
+
+def test_finished_run_says_so_and_ships_only_when_told(finished, training, shipped, capsys):
+    assert [path.name for path in shipped.iterdir()] == ["Unet.h5"]
+    assert (shipped / "Unet.h5").read_text() == "shipped"
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    training.run(finished)
+    assert f"Finished before: {finished / 'Unet.h5'}" in capsys.readouterr().out
+    assert (shipped / "Unet.h5").read_text() == "shipped"
+    training.run(finished, replace_shipped_model=True)
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+    for name in ("Unet.h5", "Unet.json"):
+        assert (shipped / name).read_bytes() == (finished / name).read_bytes()
+
+
+# --- Resuming ---
+
+
+@pytest.mark.parametrize("after", ["batch", "ValidationReport", "EpochLog", None])
+def test_interrupted_run_ends_as_an_unbroken_one(finished, training, tmp_path, after, capsys):
+    training.interrupt(tmp_path, after)
+    assert not (tmp_path / "Unet.h5").exists()
+    training.run(tmp_path)
+    np.testing.assert_allclose(
+        saved_weights(tmp_path / "Unet.h5"), saved_weights(finished / "Unet.h5"), atol=1e-5
+    )
+    assert_same_backup(tmp_path / "training_backup", finished / "training_backup")
+    assert_sound_log(rows(tmp_path / "training_log.csv"))
+    end = capsys.readouterr().out
+    assert f'--unet "{tmp_path / "Unet.h5"}"' in end and "val dice" in end
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 3}, ["EPOCHS was 2, is 3"]),
+        ({"crop": 16, "seed": 2}, ["CROP was 32, is 16", "SEED was 1, is 2"]),
+        ({"validation_names": ("a",)}, ["training images: 1 more (", "1 missing ("]),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(finished, training, changes, words):
+    before = {path: path.read_bytes() for path in finished.iterdir() if path.is_file()}
+    message = training.refused(finished, **changes)
+    for word in [*words, str(finished), "--run-folder"]:
+        assert word in message
+    assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+
+
+def test_fine_tuning_starts_from_the_given_unet(finished, training, tmp_path):
+    start = finished / "Unet.h5"
+    short = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 1e-9}
+    training.run(tmp_path, compiled=True, initial_unet=start, **short)
+    old, new = (keras.models.load_model(folder / "Unet.h5") for folder in (finished, tmp_path))
+    for a, b in zip(old.trainable_weights, new.trainable_weights, strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), atol=1e-6
+        )
+
+
+@pytest.fixture
+def option():
+    """Name of TensorFlow's option, switched off again behind the test."""
+    name = "auto_mixed_precision_onednn_bfloat16"
+    yield name
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({name: False})
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option):
+    import tensorflow as tf
+
+    training.run(tmp_path, compiled=True, bfloat16=True, epochs=1, steps_per_epoch=1)
+    assert tf.config.optimizer.get_experimental_options()[option]
+    unet = keras.models.load_model(tmp_path / "Unet.h5", compile=False)
+    assert {weights.dtype for weights in unet.get_weights()} == {np.dtype(np.float32)}
+    assert all(np.isfinite(weights).all() for weights in unet.get_weights())
+
+
+def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    words = training.refused(tmp_path, bfloat16=True)
+    assert "BFLOAT16" in words and "jax" in words
+
+
+# --- The split ---
+
+
+def load(folders, weights, validation_folders=(), names=(), share=0.1):
+    """Split and read the pairs of folders, as main does."""
+    pairs = [find_pairs(folder) for folder in folders]
+    judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
+    held_out = training.split(pairs, judged, names, share, seed=1)
+    return training.load_samples(pairs, weights, judged, held_out, 0, 1)
+
+
+def names_of(samples):
+    return [sample.name for sample in samples]
+
+
+def test_whole_images_go_to_one_side(tmp_path):
+    for index in range(10):
+        write_pair(tmp_path, f"{index:02d}", index, (16, 16))
+    training, weights, validation = load((tmp_path,), (1.0,), share=0.3)
+    assert len(training) == len(weights) == 7 and len(validation) == 3
+    everything = {str(path) for path in (tmp_path / "images").iterdir()}
+    assert set(names_of(training)) | set(names_of(validation)) == everything
+
+
+def test_validation_folders_leave_the_training_folders_whole(tmp_path):
+    for folder, count in (("one", 3), ("two", 1), ("other_organ", 2)):
+        for index in range(count):
+            write_pair(tmp_path / folder, str(index), index, (16, 16))
+    training, weights, validation = load(
+        (tmp_path / "one", tmp_path / "two"), (1.0, 3.0), (tmp_path / "other_organ",), share=0.9
+    )
+    assert [len(training), len(validation)] == [4, 2]
+    assert all("other_organ" in name for name in names_of(validation))
+    # Folders are drawn by their weights, images within a folder equally often.
+    assert weights == pytest.approx([1 / 3, 1 / 3, 1 / 3, 3.0])
+
+
+def test_a_training_folder_may_be_held_out_entirely(tmp_path):
+    write_pair(tmp_path / "one", "a", 0, (16, 16))
+    write_pair(tmp_path / "two", "held", 1, (16, 16))
+    training, weights, validation = load(
+        (tmp_path / "one", tmp_path / "two"), (1.0, 1.0), names=("held",)
+    )
+    assert (len(training), weights, len(validation)) == (1, [1.0], 1)
+
+
+# --- Errors, before anything is trained ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training_folders": ("nowhere",)}, ["nowhere", "--training-folders"]),
+        ({"validation_folders": ("nowhere",)}, ["nowhere"]),
+        ({"validation_folders": (".",)}, ["a.png are the same image", "training and for valid"]),
+        ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
+        ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
+        ({"validation_names": (), "validation_share": 0.9}, ["VALIDATION_SHARE 0.9 of 4 images"]),
+        ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS, found 2"]),
+        ({"crop": 33}, ["CROP: expected a multiple of 2, found 33"]),
+        ({"epochs": 0}, ["EPOCHS: expected at least 1, found 0"]),
+        ({"batch_size": -1}, ["BATCH_SIZE: expected at least 1, found -1"]),
+        ({"learning_rate": float("nan")}, ["LEARNING_RATE: expected a number above 0"]),
+    ],
+)
+def test_wrong_input_ends_at_once_and_says_what_to_do(training, inputs, tmp_path, changes, words):
+    changes = {
+        name: tuple(inputs / part for part in value) if name.endswith("folders") else value
+        for name, value in changes.items()
+    }
+    message = training.refused(tmp_path / "run", **changes)
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "run").exists()
+
+
+def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
+    folders = {"training_folders": (tmp_path,)}
+    for name in ("a", "held"):
+        write_pair(tmp_path, name, 0)
+    write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
+    assert "lonely.png" in training.refused(tmp_path / "run", **folders)
+    write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))
+    assert "lonely.png is 8x9 pixels" in training.refused(tmp_path / "run", **folders)
+
+
+# --- Network, loss and figures ---
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_unet_maps_any_multiple_of_its_pooling_to_two_maps(depth):
+    unet = build_unet(4, depth)
+    for height, width in ((1, 2), (3, 1)):
+        shape = (1, height * 2**depth, width * 2**depth, 3)
+        maps = keras.ops.convert_to_numpy(unet(np.full(shape, 200, np.float32)))
+        assert maps.shape == (*shape[:3], 2)
+        assert maps.min() > 0 and maps.max() < 1
+
+
+def test_maps_of_odd_sizes_are_those_of_the_padded_image():
+    unet = build_unet(4, 2)
+    image = draw_tissue(37, 30)[0]
+    maps = predict_maps(unet, image, 4)
+    assert maps.shape == (37, 30, 2)
+    padded = np.pad(image, ((0, 3), (0, 2), (0, 0)), mode="reflect")
+    np.testing.assert_allclose(predict_maps(unet, padded, 4)[:37, :30], maps, atol=1e-6)
+
+
+def test_loss_is_zero_for_perfect_maps_and_grows_with_error():
+    truth = np.zeros((2, 8, 8, 2), np.float32)
+    truth[:, 2:6, 2:6] = 1
+    losses = [float(nuclei_loss(truth, abs(truth - error))) for error in (0, 0.1, 0.5, 0.9)]
+    assert losses[0] == pytest.approx(0, abs=1e-5)
+    assert losses == sorted(losses)
+    # At one half: log 2 for each map; overlap 16 of 16 + 32 pixels per image.
+    assert losses[2] == pytest.approx(2 * np.log(2) + 1 - (32 + 1) / (32 + 64 + 1), rel=1e-4)
+
+
+def test_pixel_figures_by_hand():
+    truth = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], bool)
+    predicted = np.array([0, 1, 1, 1, 1, 0, 0, 0, 0, 0], bool)
+    expected = {"pixel_accuracy": 0.7, "background_accuracy": 0.7, "dice": 4 / 7, "iou": 2 / 5}
+    assert pixel_figures(truth, predicted) == pytest.approx(expected)
+    assert pixel_figures(truth & False, truth & False)["dice"] == 1
+
+
+# --- The command line ---
+
+
+def test_every_constant_is_a_flag(capsys):
+    for name, parameter in inspect.signature(Unet_train.main).parameters.items():
+        assert parameter.default == getattr(Unet_train, name.upper())
+    assert_every_constant_is_an_explained_flag(Unet_train, capsys)

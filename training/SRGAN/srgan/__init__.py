@@ -1,0 +1,1 @@
+"""The SRGAN: networks, losses, data, training, evaluation."""

@@ -1,0 +1,135 @@
+"""What a training run writes after every epoch: validation figures, a picture, curves."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from images.degradation import SCALE, degrade_area, degrade_scanner
+from metrics.pictures import bicubic, mean_fidelity
+from shared.epochs import epoch_callbacks
+from srgan.prediction import super_resolve
+
+VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
+PICTURE_CROP = 192
+
+
+def standard_callbacks(run_folder: Path, phase: str, batches, generator, validation_images) -> list:
+    """Return the callbacks of one phase, in order."""
+    report = ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures")
+    return epoch_callbacks(batches, report, TrainingCurves(run_folder), run_folder, f"{phase}_")
+
+
+class ValidationReport(keras.callbacks.Callback):
+    """Add PSNR and SSIM on whole held-out images, beside bicubic's, to the logs; save a picture.
+
+    Args:
+        generator: the model that is judged.
+        images: uint8 RGB high-resolution images; their middle is used.
+        folder: where `epoch_NNN.png` (low resolution | bicubic | generator | high resolution) goes.
+    """
+
+    def __init__(self, generator, images, folder: Path):
+        super().__init__()
+        self.generator = generator
+        self.folder = folder
+        self.high = [centre_crop(image, VALIDATION_CROP) for image in images]
+        self.low = {
+            "area": [degrade_area(image) for image in self.high],
+            "scanner": [
+                degrade_scanner(image, np.random.default_rng(i))
+                for i, image in enumerate(self.high)
+            ],
+        }
+        self.baseline = {
+            f"bicubic_{metric}_{name}": value
+            for name, low in self.low.items()
+            for metric, value in self._judge([bicubic(image) for image in low]).items()
+        }
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        generated = self._generate()
+        logs.update(self._figures(generated))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.picture_file = self.folder / f"epoch_{epoch + 1:03d}.png"
+        self._picture(generated["area"]).savefig(self.picture_file)
+
+    def figures(self) -> dict[str, float]:
+        """Return PSNR and SSIM of the generator as it is now, and bicubic's."""
+        return self._figures(self._generate())
+
+    def _generate(self):
+        return {
+            name: [super_resolve(self.generator, image) for image in low]
+            for name, low in self.low.items()
+        }
+
+    def _figures(self, generated):
+        figures = {
+            f"val_{metric}_{name}": value
+            for name, images in generated.items()
+            for metric, value in self._judge(images).items()
+        }
+        return figures | self.baseline
+
+    def _judge(self, images):
+        return mean_fidelity(zip(self.high, images, strict=True))
+
+    def _picture(self, generated, rows=3):
+        chosen = np.linspace(0, len(self.high) - 1, min(rows, len(self.high))).astype(int)
+        figure = Figure(figsize=(12, 3 * len(chosen)), layout="constrained")
+        titles = ("low resolution", "bicubic", "generator", "high resolution")
+        axes = figure.subplots(len(chosen), 4, squeeze=False)
+        for row, index in zip(axes, chosen, strict=True):
+            low = self.low["area"][index]
+            nearest = np.kron(low, np.ones((SCALE, SCALE, 1), np.uint8))
+            panels = (nearest, bicubic(low), generated[index], self.high[index])
+            for axis, title, panel in zip(row, titles, panels, strict=True):
+                axis.imshow(centre_crop(panel, PICTURE_CROP))
+                axis.set_title(title)
+                axis.axis("off")
+        return figure
+
+
+class TrainingCurves(keras.callbacks.Callback):
+    """Redraw losses and validation figures from the CSV logs, a row for each phase so far."""
+
+    def __init__(self, run_folder: Path):
+        super().__init__()
+        self.run_folder = run_folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        names = [f"{phase}_log.csv" for phase in ("pretraining", "adversarial")]
+        files = [self.run_folder / name for name in names if (self.run_folder / name).is_file()]
+        figure = Figure(figsize=(12, 3.5 * len(files)), layout="constrained")
+        rows = figure.subplots(len(files), 3, squeeze=False)
+        for axes, file in zip(rows, files, strict=True):
+            log = np.atleast_1d(np.genfromtxt(file, delimiter=",", names=True))
+            draw_curves(axes, log, file.name.removesuffix("_log.csv"))
+        figure.savefig(self.run_folder / "training_curves.png")
+
+
+def draw_curves(axes, log, phase: str):
+    """Draw one phase: losses; PSNR and SSIM on validation, with bicubic's as dashed lines."""
+    loss_axis, *metric_axes = axes
+    for name in log.dtype.names:
+        if "loss" in name:
+            loss_axis.plot(log["epoch"] + 1, log[name], label=name)
+    loss_axis.set(title=f"{phase}, loss", xlabel="epoch", yscale="log")
+    for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
+        for colour, name in zip(("tab:blue", "tab:orange"), ("area", "scanner"), strict=True):
+            axis.plot(log["epoch"] + 1, log[f"val_{metric}_{name}"], colour, label=name)
+            baseline = log[f"bicubic_{metric}_{name}"]
+            axis.plot(log["epoch"] + 1, baseline, colour, ls="--", label=f"{name}, bicubic")
+        axis.set(title=f"validation {metric.upper()}", xlabel="epoch")
+    for axis in axes:
+        axis.legend(fontsize="small")
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Cut the middle of at most `size` pixels per side, rounded down to a multiple of 4."""
+    height, width = (min(size, extent) // SCALE * SCALE for extent in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]

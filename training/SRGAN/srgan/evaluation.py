@@ -1,0 +1,203 @@
+"""Generators and bicubic interpolation compared on sharp images: figures, table and pictures."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from images.degradation import degrade_area, degrade_scanner
+from metrics.pictures import bicubic, colour_difference, fidelity
+from srgan.callbacks import centre_crop
+from srgan.data import find_images, read_image, stress_colours
+from srgan.models import build_vgg19_features
+from srgan.prediction import super_resolve
+
+BICUBIC = "bicubic"
+PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels
+
+
+def evaluate(
+    high_resolution_folder,
+    image_names,
+    largest_side,
+    stress_tests,
+    generators,
+    vgg19_weights,
+    vgg19_layer,
+    output_folder,
+):
+    """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
+    try:
+        images = load_images(high_resolution_folder, image_names, largest_side)
+        methods = {BICUBIC: bicubic} | {name: _method(p) for name, p in named(generators).items()}
+        features = build_vgg19_features(vgg19_weights, vgg19_layer) if vgg19_weights else None
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+    output_folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for variant, change, degradation, degrade in variants(stress_tests):
+        folder = output_folder if not rows else None
+        rows += judge(
+            images, change, degrade, methods, features, folder, f"{variant}, {degradation}"
+        )
+    write_table(output_folder / "super_resolution.csv", rows)
+    print_table(rows)
+    write_picture(output_folder / "comparison.png", images, methods)
+    print(f"\ntable, images and comparison.png are in {output_folder}")
+
+
+def named(generators) -> dict[str, Path]:
+    """Name each model file by its stem, with its folder where two files have the same."""
+    stems = [path.stem for path in generators]
+    return {
+        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
+        for path in generators
+    }
+
+
+def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
+    """Read {name: uint8 RGB image}, sides cut to multiples of 4 and at most `largest_side`.
+
+    Raises:
+        FileNotFoundError: no image fits.
+    """
+    paths = [p for p in find_images(folder) if not names or p.name.startswith(tuple(names))]
+    # Masks that lie beside the images in the TCIA layout are not tissue.
+    paths = [path for path in paths if "mask" not in path.stem]
+    if not paths:
+        raise FileNotFoundError(
+            f"no high-resolution images in {folder}: set HIGH_RESOLUTION_FOLDER "
+            "(--high-resolution-folder) to a folder of sharp H&E images"
+        )
+    return {path.stem: centre_crop(read_image(path), largest_side) for path in paths}
+
+
+def variants(stress_tests: bool):
+    """List (name of the images, their change, name of the degradation, the degradation)."""
+    cases = [
+        ("images", _unchanged, "area", lambda image, index: degrade_area(image)),
+        (
+            "images",
+            _unchanged,
+            "scanner",
+            lambda image, index: degrade_scanner(image, np.random.default_rng(index)),
+        ),
+    ]
+    if stress_tests:
+        changes = {"other colours": _other_colours, "enlarged x2": _enlarged(2)}
+        changes["enlarged x3"] = _enlarged(3)
+        cases += [
+            (name, change, "area", lambda image, index: degrade_area(image))
+            for name, change in changes.items()
+        ]
+    return cases
+
+
+def judge(images, change, degrade, methods, features, folder, title) -> list[dict]:
+    """Return a row of mean figures for each method on one kind of images and degradation."""
+    figures = {method: [] for method in methods}
+    for index, (name, image) in enumerate(tqdm(images.items(), desc=title, leave=False)):
+        high = change(image, index)
+        low = degrade(high, index)
+        results = {method: enlarge(low) for method, enlarge in methods.items()}
+        for method, result in results.items():
+            row = fidelity(high, result) | {"colour_difference": colour_difference(low, result)}
+            if features:
+                row["vgg19_distance"] = feature_distance(features, high, result)
+            figures[method].append(row)
+        if folder:
+            save_images(folder, name, low, results, high)
+    return [
+        {"images and degradation": title, "method": method, "n": len(rows)}
+        | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        | {"lowest_gain": _lowest_gain(rows, figures[BICUBIC])}
+        for method, rows in figures.items()
+    ]
+
+
+def feature_distance(features, high, result) -> float:
+    """Mean absolute difference of VGG19 activations, divided by 12.75 as in the content loss."""
+    pair = np.stack([high, result]).astype(np.float32)
+    real, generated = keras.ops.convert_to_numpy(features(pair, training=False))
+    return float(np.mean(np.abs(real - generated)) / 12.75)
+
+
+def save_images(folder, name, low, results, high):
+    """Save one image of each kind as PNG; the last method is `srgan`."""
+    *_, last = results.values()
+    kinds = {"low_resolution": low, "bicubic": results[BICUBIC], "srgan": last}
+    for kind, image in (kinds | {"high_resolution": high}).items():
+        (folder / kind).mkdir(exist_ok=True)
+        encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+        (folder / kind / f"{name}.png").write_bytes(encoded.tobytes())
+
+
+def write_table(path, rows):
+    """Write the figures as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def print_table(rows):
+    """Print the figures; `lowest gain` is the smallest PSNR gain over bicubic of any image."""
+    columns = [key for key in rows[0] if key not in ("images and degradation", "method", "n")]
+    titles = [column.replace("_", " ") for column in columns]
+    print(
+        f"\n{'images, degradation':24}{'method':22}{'n':>4}" + "".join(f"{t:>19}" for t in titles)
+    )
+    for row in rows:
+        cells = "".join(f"{row[column]:>19.3f}" for column in columns)
+        print(f"{row['images and degradation']:24}{row['method']:22}{row['n']:>4}{cells}")
+
+
+def write_picture(path, images, methods, rows=4):
+    """Draw crops side by side: low resolution, each method, high resolution, with PSNR / SSIM."""
+    chosen = list(images.items())[:: max(1, len(images) // rows)][:rows]
+    figure = Figure(figsize=(2.4 * (len(methods) + 2), 2.8 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), len(methods) + 2, squeeze=False)
+    for row, (_, image) in zip(axes, chosen, strict=True):
+        low = degrade_area(image)
+        panels = {"low resolution": np.kron(low, np.ones((4, 4, 1), np.uint8))}
+        panels |= {method: enlarge(low) for method, enlarge in methods.items()}
+        panels["high resolution"] = image
+        for axis, (title, panel) in zip(row, panels.items(), strict=True):
+            axis.imshow(centre_crop(panel, PICTURE_CROP))
+            axis.set(title=title.replace("_", " "), xticks=[], yticks=[])
+            if title in methods:
+                measured = fidelity(image, panel)
+                axis.set_xlabel(f"{measured['psnr']:.2f} dB / {measured['ssim']:.3f}")
+    figure.savefig(path, dpi=110)
+
+
+def _method(path: Path):
+    if not path.is_file():
+        raise FileNotFoundError(f"no generator at {path}: train one or set GENERATORS")
+    generator = keras.models.load_model(path, compile=False)
+    return lambda low: super_resolve(generator, low)
+
+
+def _lowest_gain(rows, baseline):
+    return min(row["psnr"] - base["psnr"] for row, base in zip(rows, baseline, strict=True))
+
+
+def _unchanged(image, index):
+    return image
+
+
+def _other_colours(image, index):
+    return stress_colours(image, np.random.default_rng(index))
+
+
+def _enlarged(factor):
+    def change(image, index):
+        middle = centre_crop(image, min(image.shape[:2]) // factor)
+        size = tuple(side * factor // 4 * 4 for side in middle.shape[1::-1])
+        return cv2.resize(middle, size, interpolation=cv2.INTER_CUBIC)
+
+    return change

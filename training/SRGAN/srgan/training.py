@@ -1,0 +1,202 @@
+"""The two phases of training an SRGAN: checks, networks, fits, models and records."""
+
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+
+from images.degradation import SCALE
+from shared.epochs import adam
+from shared.saving import print_end, print_finished_before, record, save_model, write_json
+from shared.setup import (
+    check_folder_weights,
+    check_numbers,
+    check_run_folder,
+    describe,
+    hold_out,
+    plain,
+    refuse_repeats,
+    use_devices,
+)
+from srgan.callbacks import ValidationReport, standard_callbacks
+from srgan.data import SuperResolutionBatches, find_images, load_images
+from srgan.models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def train(arguments: dict):
+    """Do what the script promises; `arguments` are those of its `main`."""
+    constants = {name: plain(value) for name, value in arguments.items()}
+    chosen = SimpleNamespace(**arguments)
+    constants["vgg19_weights"] = Path(chosen.vgg19_weights).name
+    try:
+        check_constants(constants)
+        paths = [find_images(folder) for folder in chosen.high_resolution_folders]
+        held_out = split(
+            chosen.high_resolution_folders,
+            paths,
+            chosen.validation_names,
+            chosen.validation_share,
+            chosen.seed,
+        )
+        files = [(path,) for found in paths for path in found]
+        run = describe(
+            constants,
+            [each for each in files if each[0] not in held_out],
+            [each for each in files if each[0] in held_out],
+        )
+        check_run_folder(chosen.run_folder, run)
+        if (chosen.run_folder / "generator.json").is_file():
+            print_finished_before(chosen.run_folder / "generator.h5")
+            if chosen.replace_shipped_models:
+                publish(chosen.run_folder, ROOT / "models")
+            return
+        use_devices(chosen.devices, chosen.batch_size)
+        training, weights, validation = load_images(
+            paths, chosen.folder_weights, held_out, chosen.crop
+        )
+        keras.utils.set_random_seed(chosen.seed)
+        features = build_vgg19_features(chosen.vgg19_weights, chosen.vgg19_layer)
+        if chosen.initial_generator:
+            generator = keras.models.load_model(chosen.initial_generator, compile=False)
+        else:
+            generator = build_generator(chosen.generator_filters, chosen.residual_blocks)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{error}{_advice(error)}") from None
+    print(f"{len(training)} images for training, {len(validation)} for validation")
+    write_json(chosen.run_folder / "run.json", run)
+    batches = SuperResolutionBatches(
+        training,
+        weights,
+        chosen.crop,
+        chosen.batch_size,
+        chosen.steps_per_epoch,
+        chosen.degradation,
+        chosen.seed,
+    )
+    started = time.time()
+
+    callbacks = standard_callbacks(chosen.run_folder, "pretraining", batches, generator, validation)
+    pretrained_file = chosen.run_folder / "generator_pretrained.h5"
+    if pretrained_file.exists():
+        print(f"{pretrained_file} exists: pretraining is finished")
+        generator.load_weights(pretrained_file)
+    else:
+        pretrain(generator, batches, chosen.pretraining_epochs, chosen.pretraining_rate, callbacks)
+        save_model(generator, pretrained_file)
+
+    discriminator = build_discriminator(chosen.discriminator_filters)
+    term_weights = chosen.pixel_weight, chosen.content_weight, chosen.adversarial_weight
+    srgan = SRGAN(generator, discriminator, features, *term_weights)
+    callbacks = standard_callbacks(chosen.run_folder, "adversarial", batches, generator, validation)
+    # Another seed: the same crops in the same order again would be the same lesson twice.
+    batches.seed = chosen.seed + 1
+    train_adversarially(
+        srgan, batches, chosen.adversarial_epochs, chosen.adversarial_rate, callbacks
+    )
+    save_model(generator, chosen.run_folder / "generator_adversarial.h5")
+    pretrained = keras.models.load_model(pretrained_file, compile=False)
+    blend(generator, pretrained, chosen.adversarial_share)
+    save_model(generator, chosen.run_folder / "generator.h5")
+
+    for model in (pretrained, generator):
+        file = pretrained_file if model is pretrained else chosen.run_folder / "generator.h5"
+        figures = ValidationReport(model, validation, chosen.run_folder).figures()
+        write_record(file, run, figures, time.time() - started)
+    if chosen.replace_shipped_models:
+        publish(chosen.run_folder, ROOT / "models")
+    print_end(chosen.run_folder / "generator.h5", "--generator", figures)
+
+
+def check_constants(constants: dict):
+    """Raise ValueError for the first constant that cannot work, before any image is read."""
+    check_folder_weights(constants["high_resolution_folders"], constants["folder_weights"])
+    least = dict.fromkeys(("generator_filters", "residual_blocks", "discriminator_filters"), 1)
+    least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
+    least |= dict.fromkeys(("pretraining_epochs", "adversarial_epochs"), 1)
+    least |= {"crop": 16, "seed": 0}  # the discriminator halves a crop four times
+    least |= dict.fromkeys(("pixel_weight", "content_weight", "adversarial_weight"), 0)
+    check_numbers(
+        constants,
+        least,
+        multiples={"crop": SCALE, "discriminator_filters": 8},
+        positive=("pretraining_rate", "adversarial_rate"),
+        shares=("validation_share", "adversarial_share"),
+    )
+
+
+def split(folders, paths, names, share: float, seed: int) -> set[Path]:
+    """Choose the images of all folders that are kept out for validation.
+
+    Args:
+        folders: the folders.
+        paths: the list of images of each.
+        names, share, seed: see `hold_out`.
+
+    Raises:
+        OSError, ValueError: a folder is empty, an image comes twice or one side would be empty.
+    """
+    for folder, found in zip(folders, paths, strict=True):
+        if not found:
+            raise FileNotFoundError(f"no high-resolution images found in {folder}")
+    everything = [path for found in paths for path in found]
+    refuse_repeats(everything)
+    return hold_out(everything, names, share, seed)
+
+
+def pretrain(generator, batches, epochs, learning_rate, callbacks):
+    """Phase 1: mean absolute error in grey levels, generator alone."""
+    generator.compile(adam(learning_rate, epochs * len(batches)), "mean_absolute_error")
+    generator.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
+    # The batches are random already; shuffling them would keep a resumed run from repeating.
+    generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+    generator.optimizer = None  # holds arrays of the weights, which phase 2 consumes on JAX
+
+
+def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
+    """Phase 2: generator against discriminator, with VGG19 content and pixel loss."""
+    srgan.build(None)
+    srgan.compile(adam(learning_rate, epochs * len(batches)))
+    srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+
+
+def blend(generator, pretrained, share: float):
+    """Interpolate in place between adversarial and pretrained weights (Wang et al. 2018, ESRGAN).
+
+    Keeps most of the sharpness of the one and drops most of the invented texture of both.
+    """
+    pairs = zip(generator.get_weights(), pretrained.get_weights(), strict=True)
+    generator.set_weights([share * ours + (1 - share) * theirs for ours, theirs in pairs])
+
+
+def write_record(model: Path, run, figures, seconds):
+    """Write the .json record beside a generator."""
+    entries = {
+        "task": "x4 super-resolution of H&E images, RGB 0..255 in and out",
+        "input_microns_per_pixel": 1.0,
+        "output_microns_per_pixel": 0.25,
+        "validation": figures,
+    }
+    write_json(model.with_suffix(".json"), record(model, run, seconds, **entries))
+
+
+def publish(run_folder: Path, models: Path):
+    """Copy the finished generators and their records into the folder of shipped models."""
+    for name in ("generator", "generator_pretrained"):
+        for suffix in (".h5", ".json"):
+            shutil.copy2(run_folder / (name + suffix), models / (name + suffix))
+
+
+def _advice(error) -> str:
+    if "VGG19" in str(error):
+        return "\nSet VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
+    if "no high-resolution images" in str(error):
+        return (
+            "\nPut sharp H&E images (about 0.25 um per pixel) there, or set\n"
+            "HIGH_RESOLUTION_FOLDERS (--high-resolution-folders). The TCIA patches of\n"
+            "doi 10.7937/tcia.2019.4a4dkp9u or any 40x tiles will do; see data/README.md."
+        )
+    return ""

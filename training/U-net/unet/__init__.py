@@ -1,0 +1,1 @@
+"""The U-net: network, loss, data, augmentation, training."""

@@ -1,0 +1,1 @@
+"""What both trainings need: setup, epochs, saving."""
