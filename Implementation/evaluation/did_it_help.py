@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from evaluation.scores import pair_with_labels, predict_maps, read_labels
+from images.degradation import SCALE, degrade_area, degrade_scanner
 from images.finding import find_images
 from images.opening import open_image
 from metrics.segmentation import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
@@ -22,7 +23,6 @@ from trust.confidence import (
 )
 from trust.consistency import block_means
 
-SCALE = 4
 TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
@@ -102,21 +102,10 @@ def examine(pairs, generator: Network, unet: Network, separation: Separation, mi
 
 
 def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
-    """Make the low resolution of a uint8 RGB image, as srgan_degradation.py does in training.
-
-    area: means of 4x4 blocks. scanner: Gaussian blur (sigma 1.5), block means, noise (sigma 4) and
-    JPEG of quality 80; `seed` fixes the noise.
-    """
-    size = tuple(side // SCALE for side in high.shape[1::-1])
+    """Make the low resolution of a uint8 RGB image; `seed` fixes the noise of `scanner`."""
     if degradation == "area":
-        return cv2.resize(high, size, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(high, (0, 0), 1.5)
-    low = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA)
-    noise = 4 * np.random.default_rng(seed).standard_normal(low.shape, np.float32)
-    noisy = np.clip(np.rint(low + noise), 0, 255).astype(np.uint8)
-    bgr = cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return degrade_area(high)
+    return degrade_scanner(high, np.random.default_rng(seed))
 
 
 def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
