@@ -15,7 +15,6 @@ tables follow that say whether the confidence predicts errors. Labels are used i
 Every constant below is also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -94,15 +93,21 @@ def main(
         if not folder.is_dir():
             print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
             return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from program.startup import start_keras
+
+    try:
+        start_keras()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     from evaluation.did_it_help import SHOWN as HELP_SHOWN
     from evaluation.did_it_help import examine, pairs_for_help, print_trust
     from evaluation.scores import SHOWN, evaluate, pair_with_labels, print_table, write_rows
     from networks.loading import load_network
     from networks.network import ModelError, averaged_over_mirrorings
-    from networks.precision import chosen_precision
     from nuclei.separation import Separation
+    from program.processor import chosen_precision
 
     separation = Separation(
         probability=probability_threshold,

@@ -68,6 +68,7 @@ class Source:
     microns: float | None
     is_slide: bool = False
     close: Callable[[], None] = lambda: None
+    notes: tuple[str, ...] = ()
 
 
 def open_openslide(path: Path, vendor: str) -> Source:

@@ -1,128 +1,168 @@
-"""The finished pieces of an image put together: its maps, pictures, tables and row of the summary.
-
-`analysis` is everywhere the `Analysis` of image_analysis.py whose stages are done.
-"""
+"""The finished pieces of an image put together: maps, pictures, tables, its row of the summary."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from images.opening import ImageFile
 from nuclei.geojson import geojson_writer
+from nuclei.tissue import Tissue
 from nuclei.windows import WindowNuclei, merge, table_columns
 from outputs.evidence import domain_warning, write_evidence
-from outputs.files import write_results
+from outputs.files import Shown, write_results
+from outputs.provenance import software_note
 from outputs.tables import table_writer
-from pipeline.provenance import software_note
-from pipeline.window_stage import judged_file
+from program.settings import OutputSettings
+from stages.examining import judged_file
+from stages.pieces import Stage
+from stages.route import Route
 from tiles.geometry import Window
 from tiles.raster import Raster
 from trust.consistency import Tally
 from trust.judgement import JudgedWindow, Judgement
 
 
-def assemble(analysis) -> dict:
+@dataclass(frozen=True)
+class Finished:
+    """An image whose stages are done: what its results are put together from.
+
+    Attributes:
+        image: the input.
+        route: sizes and scales.
+        tissue: where the tissue is.
+        pixels: the result in RGB, read by rectangle.
+        windows: the stage that examined it.
+        segmented: whether nuclei were looked for.
+        hashes: SHA-256 of the models, as columns of the summary.
+        folder: where the results go, still unfinished work.
+        outputs: what is written.
+    """
+
+    image: ImageFile
+    route: Route
+    tissue: Tissue
+    pixels: Any
+    windows: Stage
+    segmented: bool
+    hashes: dict[str, str]
+    folder: Path
+    outputs: OutputSettings
+
+    @property
+    def super_resolved(self) -> bool:
+        """Whether the image was enlarged."""
+        return self.route.scale > 1
+
+    def windows_with(self, what: str) -> list[int]:
+        """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
+        stage = self.windows
+        return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
+
+
+def assemble(finished: Finished) -> dict:
     """Write all results of an image into its folder of unfinished work; return its row."""
-    row = _describe(analysis)
-    row["warning"] = domain_warning(
-        analysis.image, analysis.tissue.mask, analysis.input_microns, analysis.scale
-    )
-    note = software_note(analysis.hashes)
+    route, outputs = finished.route, finished.outputs
+    row = _describe(finished) | finished.hashes
+    row["warning"] = _warning(finished)
+    note = software_note(finished.hashes)
     with ExitStack() as files:  # closed before they are deleted
         labels = None
-        if analysis.generator:
-            errors = _fresh_raster(analysis, files, "errors.raw", analysis.input_extent, np.uint8)
-            judgement = _judgement(analysis, errors)
+        if finished.super_resolved:
+            errors = _fresh_raster(finished, files, "errors.raw", route.extent_in, np.uint8)
+            judgement = _judgement(finished, errors)
             row |= judgement.columns()
-            write_evidence(analysis.partial, judgement, errors, analysis.input_microns, note)
-        if analysis.unet:
-            labels = _fresh_raster(analysis, files, "labels.raw", analysis.extent, np.uint32)
-            row |= _summarise(analysis, _merge(analysis, labels))
-        write_results(
-            analysis.partial,
-            analysis.image,
-            analysis.scale,
-            analysis.pixels,
-            labels,
-            analysis.microns,
-            analysis.settings.jpeg_quality,
-            note,
-            row["warning"],
-        )
+            write_evidence(finished.folder, judgement, errors, route.microns_in, note)
+        if finished.segmented:
+            labels = _fresh_raster(finished, files, "labels.raw", route.extent, np.uint32)
+            row |= _summarise(row, _merge(finished, labels))
+        shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
+        write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
 
 
-def _judgement(analysis, errors: Raster) -> Judgement:
+def _warning(finished: Finished) -> str:
+    """Say what was assumed of the image, and what makes it unlike the training data."""
+    unlike = domain_warning(
+        finished.image, finished.tissue.mask, finished.route.microns_in, finished.route.scale
+    )
+    return "; ".join(filter(None, [*finished.image.notes, unlike]))
+
+
+def _judgement(finished: Finished, errors: Raster) -> Judgement:
     """Put the judged windows together; fill the raster of expected errors."""
-    sizes = analysis.image.width, analysis.image.height
+    sizes = finished.image.width, finished.image.height
     judgement = Judgement(Tally(*sizes), Tally(*sizes))
-    pieces = analysis.stages[-1].pieces
-    for number in _examined(analysis, "judged"):
+    pieces = finished.windows.pieces
+    for number in finished.windows_with("judged"):
         judged = JudgedWindow.load(judged_file(pieces, number))
         judgement.add(judged)
         errors.write(judged.window.x, judged.window.y, judged.error[..., None])
     return judgement
 
 
-def _examined(analysis, what: str) -> list[int]:
-    """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
-    stage = analysis.stages[-1]
-    return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
-
-
-def _fresh_raster(analysis, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
+def _fresh_raster(finished: Finished, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
     """Open a raster of one channel, all zero, until `files` are closed."""
-    path = analysis.partial / name
+    path = finished.folder / name
     path.unlink(missing_ok=True)
     return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
 
 
-def _merge(analysis, labels: Raster) -> dict:
+def _merge(finished: Finished, labels: Raster) -> dict:
     """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
-    pieces = analysis.stages[-1].pieces
-    windows = (WindowNuclei.load(pieces.path(n)) for n in _examined(analysis, "nuclei"))
-    scale, shift = _geojson_frame(analysis)
-    columns = table_columns(analysis.microns, super_resolved=analysis.generator is not None)
-    name = "nuclei.geojson.gz" if analysis.settings.geojson_gzip else "nuclei.geojson"
+    pieces = finished.windows.pieces
+    windows = (WindowNuclei.load(pieces.path(n)) for n in finished.windows_with("nuclei"))
+    scale, shift = _geojson_frame(finished)
+    columns = table_columns(finished.route.microns, finished.super_resolved)
+    name = "nuclei.geojson.gz" if finished.outputs.geojson_gzip else "nuclei.geojson"
     with (
-        table_writer(analysis.partial / "nuclei.csv", columns) as add_row,
-        geojson_writer(analysis.partial / name, analysis.hashes) as add_feature,
+        table_writer(finished.folder / "nuclei.csv", columns) as add_row,
+        geojson_writer(finished.folder / name, finished.hashes) as add_feature,
     ):
         return merge(windows, labels, add_row, add_feature, scale, shift)
 
 
-def _geojson_frame(analysis) -> tuple[float, tuple[float, float]]:
+def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
     """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
 
     These are the result's own, or those of the original's full resolution.
     """
-    if analysis.settings.geojson_frame == "result":
+    if finished.outputs.geojson_frame == "result":
         return 1.0, (0.0, 0.0)
-    left, top, _, _ = analysis.image.place
-    downsample = analysis.image.downsample
-    return downsample / analysis.scale, (left * downsample, top * downsample)
+    left, top, _, _ = finished.image.place
+    downsample = finished.image.downsample
+    return downsample / finished.route.scale, (left * downsample, top * downsample)
 
 
-def _describe(analysis) -> dict:
+def _describe(finished: Finished) -> dict:
     """Return the columns of the summary that do not depend on nuclei."""
-    tissue_pixels = analysis.tissue.share() * analysis.extent.width * analysis.extent.height
+    tissue_pixels = (
+        finished.tissue.share() * finished.route.extent.width * finished.route.extent.height
+    )
     return {
-        "width_in": analysis.image.width,
-        "height_in": analysis.image.height,
-        "width_out": analysis.extent.width,
-        "height_out": analysis.extent.height,
-        "microns_per_pixel_out": analysis.microns,
+        "width_in": finished.image.width,
+        "height_in": finished.image.height,
+        "width_out": finished.route.extent.width,
+        "height_out": finished.route.extent.height,
+        "microns_per_pixel_out": finished.route.microns,
         "tissue_px2": round(tissue_pixels),
-        "tissue_mm2": analysis.microns and tissue_pixels * analysis.microns**2 / 1e6,
+        "tissue_mm2": finished.route.microns and tissue_pixels * finished.route.microns**2 / 1e6,
     }
 
 
-def _summarise(analysis, sums) -> dict:
-    """Return count, density and area of the nuclei as columns of the summary."""
-    count = sums["count"]
+def _summarise(row: dict, sums: dict) -> dict:
+    """Return count, density and area of the nuclei as columns of the summary.
+
+    Args:
+        row: what `_describe` returned.
+        sums: what `merge` returned.
+    """
+    count, tissue_mm2 = sums["count"], row["tissue_mm2"]
     mean = sums["area"] / count if count else None
     deviation = count and max(0.0, sums["area_squared"] / count - mean**2) ** 0.5
-    tissue_mm2 = _describe(analysis)["tissue_mm2"]
-    unit = "px2" if analysis.microns is None else "um2"
+    unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
     return {
         "nuclei": count,
         "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,

@@ -8,8 +8,8 @@ from typing import Any
 
 from nuclei.separation import Separation
 from nuclei.tissue import Tissue
-from pipeline.pieces import Pieces, Stage
-from pipeline.window_task import WindowTask, examine_window
+from stages.pieces import Pieces, Stage
+from stages.window_task import WindowTask, examine_window
 from tiles.geometry import (
     Reader,
     Window,

@@ -10,7 +10,7 @@ import numpy as np
 
 from nuclei.separation import Separation
 from nuclei.windows import find_nuclei
-from pipeline.output_folder import appearing
+from program.disk import appearing
 from tiles.geometry import Window, shrunk
 from trust.judgement import judge_window
 

@@ -1,7 +1,4 @@
-"""What is settled before a training begins: constants, split, devices, whose the run folder is.
-
-srgan_setup.py and unet_setup.py are one file, in each folder because each folder stands alone.
-"""
+"""What is settled before a training begins: constants, split, devices, the run folder."""
 
 import dataclasses
 import json
