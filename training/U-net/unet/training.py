@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 
+from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
@@ -109,10 +110,15 @@ def use_bfloat16():
     and the losses stay float32, and so does the saved model.
 
     Raises:
-        ValueError: another backend.
+        ValueError: another backend, or a processor without instructions for it.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"BFLOAT16 needs TensorFlow, found {keras.backend.backend()}")
+    if not has_bfloat16():
+        raise ValueError(
+            "BFLOAT16: this processor has no instructions for it, training would take several "
+            "times as long; leave it off"
+        )
     import tensorflow as tf  # only here: training runs without it on other backends
 
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
