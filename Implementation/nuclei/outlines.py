@@ -122,10 +122,9 @@ def perimeters(rings: Rings) -> np.ndarray:
     """Estimate the perimeters of digitised shapes from the rings of `Outlines`: (N,) in pixels.
 
     A ring has one point per pixel edge, and joining them follows every stair. Each edge therefore
-    gets the length that a chord gives it: the chord over three edges, which rounds corners, and that
-    over the straightest four of those that begin, end or are centred there, which stops at corners
-    and follows some stairs (as in Kuwahara's filter, the calmest neighbourhood speaks for a point).
-    Their errors have opposite signs, and the mean is taken.
+    gets its share of a chord. The chord over three edges rounds corners off. That over four edges
+    which begin, end or are centred there, whichever run is straightest, keeps corners but follows
+    some stairs (Kuwahara's filter chooses its neighbourhood likewise). The mean of both is taken.
 
     Mean errors of shapes drawn at random places: discs and ellipses (3:5) from 8 px on within
     1.5 %, whatever their angle; squares -4 % at 8 px, -2 % at 12, -1 % at 20 and 0 from 30 on over

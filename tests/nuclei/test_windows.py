@@ -39,11 +39,11 @@ def test_a_window_without_nuclei_has_none():
     assert nuclei_of(Window(0, 0, 40, 80)) is None
 
 
-def squares_of(sides, window, left):
-    """Find the nuclei of a window of the image with squares of some sides, the first from `left`."""
+def squares_of(sides, window):
+    """Find the nuclei of a window of the image, squares of some sides."""
     maps = np.zeros((80, 200, 2), np.uint8)
     for number, side in enumerate(sides):
-        maps[30 : 30 + side, left + 40 * number : left + 40 * number + side] = 255
+        maps[30 : 30 + side, 40 * number : 40 * number + side] = 255
     columns = np.s_[:, window.x : window.x + window.width]
     content = WindowContent(np.full((80, 200, 3), 90, np.uint8)[columns], maps[columns], None)
     return find_nuclei(
@@ -53,7 +53,7 @@ def squares_of(sides, window, left):
 
 def test_nuclei_cut_by_the_border_count_but_have_no_part_in_mean_and_deviation(tmp_path):
     sides = [20, 14, 16, 21, 18]  # the first touches the border
-    windows = [squares_of(sides, w, 0) for w in (Window(0, 0, 110, 80), Window(110, 0, 90, 80))]
+    windows = [squares_of(sides, w) for w in (Window(0, 0, 110, 80), Window(110, 0, 90, 80))]
     rows, features = [], []
     with Raster(tmp_path / "labels", 200, 80, 1, np.uint32) as raster:
         sums = merge(windows, raster, rows.append, features.append, 1.0, (0.0, 0.0))
