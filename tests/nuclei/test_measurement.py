@@ -115,6 +115,17 @@ def test_hematoxylin_is_given_as_decadic_optical_density(density):
     assert found == pytest.approx(density, rel=0.05)
 
 
+@pytest.mark.parametrize("white", [(245, 240, 225), (126, 126, 126)])
+def test_hematoxylin_counts_from_the_white_of_the_glass(white):
+    mask = disc((60, 60), (30, 30), 40)
+    image = np.rint(stained((60, 60), [(mask, 0.5)]) / 255 * white).astype(np.uint8)
+    labels, nothing = mask.astype(np.int32), np.zeros((60, 60))
+    found = measure(labels, image, nothing, MICRONS, white)["mean_hematoxylin_od"]
+    assert found == pytest.approx(0.5, rel=0.05)
+    dark = measure(labels, np.full_like(image, 250), nothing, MICRONS, white)
+    assert dark["mean_hematoxylin_od"] == 0  # brighter than white absorbs nothing
+
+
 def test_hematoxylin_tells_stains_apart():
     shape = (60, 180)
     discs = [disc(shape, (30, x), 40) for x in (30, 90, 150)]
