@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from helpers.drawn_nuclei import disc, ellipse
-from nuclei.separation import Separation, separate
+from nuclei.separation import Separation, separate, summits
 
 MICRONS = 0.25
 
@@ -83,7 +83,7 @@ def test_one_nucleus_with_a_noisy_distance_map_stays_one():
 
 def test_a_nucleus_without_a_seed_is_kept():
     nucleus = disc((60, 60), (30, 30), 20)  # its relief rises to less than .5
-    separation = Separation(middle=0, rise=1.2)
+    separation = Separation(middle=0, rise=0.6)
     labels = separate(nucleus.astype(np.float32), np.zeros((60, 60)), MICRONS, separation)
     np.testing.assert_array_equal(labels, nucleus)
 
@@ -134,3 +134,50 @@ def test_labels_are_numbered_without_gaps_and_each_is_connected():
     assert len(numbers) > 20
     np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
     assert all(ndimage.label(labels == number)[1] == 1 for number in numbers[1:])
+
+
+# --- summits ---
+
+
+def ramps(*heights, length=40):
+    """A relief that runs straight from height to height along x, float32 (9, width)."""
+    points = np.arange(len(heights)) * length
+    line = np.interp(np.arange(points[-1] + 1), points, heights)
+    return np.tile(line.astype(np.float32), (9, 1))
+
+
+@pytest.mark.parametrize("rise", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize(
+    ("depth", "count"), [(0.95, 1), (1.05, 2)], ids=["just below", "just above"]
+)
+def test_a_summit_stands_alone_if_it_rises_by_more_than_the_stated_value(rise, depth, count):
+    higher, lower = 0.9, 0.9 - 1.5 * rise
+    relief = ramps(0, higher, lower - depth * rise, lower, 0)
+    assert ndimage.label(summits(relief, rise))[1] == count
+
+
+@pytest.mark.parametrize("rise", [0.05, 0.1, 0.2])
+@pytest.mark.parametrize(("depth", "count"), [(0.95, 1), (1.05, 2)])
+def test_summits_that_differ_by_less_than_the_rise_stand_if_the_higher_rises_by_it(
+    rise, depth, count
+):
+    higher, lower = 0.9, 0.9 - 0.5 * rise
+    relief = ramps(0, higher, higher - depth * rise, lower, 0)
+    assert ndimage.label(summits(relief, rise))[1] == count
+
+
+@pytest.mark.parametrize(("height", "there"), [(0.95, False), (1.05, True)])
+def test_a_summit_is_higher_than_the_rise(height, there):
+    assert summits(ramps(0, height * 0.1, 0), 0.1).any() == there
+
+
+def test_summits_are_what_their_definition_says():
+    rise = 3
+    relief = np.random.default_rng(1).integers(0, 12, (14, 17)).astype(np.float32)
+    expected = np.zeros(relief.shape, bool)
+    for place in np.ndindex(relief.shape):
+        # Joined over edges and corners, as the reconstruction spreads.
+        land, _ = ndimage.label(relief >= relief[place] - rise, np.ones((3, 3)))
+        reached = relief[land == land[place]]
+        expected[place] = relief[place] > rise and reached.max() < relief[place] + rise
+    np.testing.assert_array_equal(summits(relief, rise), expected)
