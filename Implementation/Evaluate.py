@@ -34,7 +34,7 @@ MICRONS_PER_PIXEL = 0.25  # um
 UNET = ROOT / "models" / "Unet.h5"
 TEST_TIME_AUGMENTATION = False
 PROBABILITY_THRESHOLD = 0.55
-SEED_RISE = 0.2
+SEED_RISE = 0.1
 SMALLEST_NUCLEUS = 4.0  # um2
 PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
@@ -73,7 +73,7 @@ def main(
         unet: nucleus model (.h5).
         test_time_augmentation: take its mean over four mirrorings of each tile.
         probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         precision: of the networks' multiplications; auto = bfloat16 where the processor has
             instructions for it, else float32.

@@ -56,7 +56,7 @@ BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---
 PROBABILITY_THRESHOLD = 0.55  # a pixel is nucleus above this probability
-SEED_RISE = 0.2  # rise of a summit that makes a nucleus of its own; less separates more
+SEED_RISE = 0.1  # a summit that rises by more makes a nucleus of its own; less separates more
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
@@ -127,7 +127,7 @@ def main(
         tile_size: side of a tile in input pixels, a multiple of 16.
         batch_size: tiles per call of a network.
         probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
         geojson_frame: coordinates of nuclei.geojson, in pixels of the result or of the original

@@ -37,6 +37,9 @@ def constants_of_run(path: Path, function: Callable) -> dict:
             f"{path}: constants of another version of this script: {', '.join(unknown)}; repeat "
             "the run with that version, or remove them from a copy of the file"
         )
+    if run.get("results_version", 1) < 2 and "seed_rise" in constants:
+        # It acted at half its value then.
+        constants = constants | {"seed_rise": constants["seed_rise"] / 2}
     constants = {
         name: Path(value) if isinstance(parameters[name].default, Path) else value
         for name, value in constants.items()
@@ -81,6 +84,8 @@ def differences(earlier: dict, now: dict) -> list[str]:
     earlier, now: contents of run.json.
     """
     lines = []
+    if earlier.get("results_version", 1) != now["results_version"]:
+        lines.append("an earlier version of the program, which measured differently, made that run")
     for name, model in now["models"].items():
         hashes = [each and each["sha256"] for each in (earlier["models"].get(name), model)]
         if hashes[0] != hashes[1]:

@@ -31,7 +31,7 @@ from pipeline.repetition import differences, read_run
 from pipeline.summary import Summary, print_table, print_unknown_sizes
 from program.disk import appearing
 from program.processor import chosen_precision
-from program.settings import Settings
+from program.settings import RESULTS_VERSION, Settings
 from program.startup import start_keras
 from program.terminal import BAR, Progress
 
@@ -183,6 +183,7 @@ def _named_before(output_folder: Path) -> dict[str, str]:
 def write_run_record(path: Path, constants: dict, settings: Settings, networks) -> dict:
     """Write what is needed to repeat the run: constants, versions, models; return it."""
     record = {
+        "results_version": RESULTS_VERSION,
         "constants": {n: str(v) if isinstance(v, Path) else v for n, v in constants.items()},
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "models": {

@@ -60,7 +60,7 @@ class NucleiSettings:
     """What counts as a nucleus, and what as tissue."""
 
     probability_threshold: float = 0.55
-    seed_rise: float = 0.2
+    seed_rise: float = 0.1
     smallest_nucleus: float = 4.0
     tissue_threshold: float = 0.08
 

@@ -155,17 +155,18 @@ def _describe(finished: Finished) -> dict:
 def _summarise(row: dict, sums: dict) -> dict:
     """Return count, density and area of the nuclei as columns of the summary.
 
+    All nuclei count; mean and standard deviation (of the sample, n - 1) of their area leave out
+    those that the image's border cuts.
+
     Args:
         row: what `_describe` returned.
         sums: what `merge` returned.
     """
-    count, tissue_mm2 = sums["count"], row["tissue_mm2"]
-    mean = sums["area"] / count if count else None
-    deviation = count and max(0.0, sums["area_squared"] / count - mean**2) ** 0.5
+    count, whole, tissue_mm2 = sums["count"], sums["whole"], row["tissue_mm2"]
     unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
     return {
         "nuclei": count,
         "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
-        f"mean_area_{unit}": mean,
-        f"sd_area_{unit}": deviation if count else None,
+        f"mean_area_{unit}": sums["area"] / whole if whole else None,
+        f"sd_area_{unit}": (sums["squares"] / (whole - 1)) ** 0.5 if whole > 1 else None,
     }

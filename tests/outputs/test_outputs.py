@@ -15,7 +15,8 @@ from scipy import ndimage
 from shapely.geometry import shape
 from skimage.draw import ellipse, polygon2mask
 
-from nuclei.geojson import geojson_writer, nucleus_feature, outline
+from nuclei.geojson import geojson_writer, nucleus_feature
+from nuclei.outlines import outline
 from outputs.png import write_image
 from outputs.tables import table_writer
 from outputs.tiff import write_label_tiff, write_pyramid

@@ -7,8 +7,8 @@ import Final_implementation
 import pytest
 
 from helpers import tiny_models
-from pipeline import repetition
 from helpers.whole_runs import bytes_of, crowded, drawn, put, rows_of
+from pipeline import repetition
 
 SAME = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "sr_confidence.tif")
 
@@ -49,6 +49,21 @@ def test_a_flag_beside_the_record_counts_more_and_another_model_is_named(run, tm
     repeated = json.loads((tmp_path / "again" / "run.json").read_text("utf-8"))["constants"]
     assert repeated["tile_size"] == 48 and repeated["generator"] == str(other)
     assert "generator: another model than in the earlier run" in capsys.readouterr().err
+
+
+def test_a_record_of_an_earlier_version_keeps_its_meaning(run, tmp_path, capsys):
+    put(tmp_path / "input", "a.png", crowded(75, 101, 30))
+    assert run(seed_rise=0.08) == 0
+    record = tmp_path / "output" / "run.json"
+    content = json.loads(record.read_text("utf-8"))
+    del content["results_version"]
+    content["constants"]["seed_rise"] = 0.16  # which acted at half its value
+    record.write_text(json.dumps(content), encoding="utf-8")
+    flags = ["--from-run", str(record), "--output-folder", str(tmp_path / "again")]
+    assert Final_implementation.command_line(flags) == 0
+    folders = [tmp_path / name / "a" for name in ("output", "again")]
+    assert bytes_of(folders[0], SAME) == bytes_of(folders[1], SAME)
+    assert "earlier version of the program" in capsys.readouterr().err
 
 
 def test_models_that_have_moved_are_found_by_their_content(run, models, tmp_path, monkeypatch):
