@@ -23,6 +23,7 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from srgan import training as srgan_training
 from srgan.data import load_images, read_image
 
 STEPS = 3

@@ -21,6 +21,7 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from unet import training as unet_training
 from unet.callbacks import pixel_figures, predict_maps
 from unet.data import find_pairs
 from unet.model import build_unet, nuclei_loss
