@@ -27,8 +27,8 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     once: as its folder, where it has one of its own (`folder` itself or one directly in it), else
     as the file of its largest level. Passed over: hidden files and folders, the data folder of an
     MRXS or Olympus slide, unfinished downloads, files without a suffix other than DICOM and files
-    that by their name are something else (`.txt`, `.geojson`, `.ndpa`, ...). All others are listed, so that one that
-    cannot be read is reported and not lost. Masks are listed, too: see `images.masks`.
+    that by their name are something else (`.txt`, `.geojson`, `.ndpa`, ...). All others are listed,
+    so that one that cannot be read is reported and not lost. Masks are listed, too: see `masks.py`.
 
     Raises FileNotFoundError, NotADirectoryError, or ValueError where there is no image.
     """
@@ -47,14 +47,29 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     return sorted(images, key=lambda path: _natural(path.relative_to(folder)))
 
 
+def name_of(path: Path) -> str:
+    """Name of an image: the file's without its suffix, or that of a slide's folder."""
+    return path.name if path.is_dir() else path.stem
+
+
+def stamp(path: Path) -> list[int]:
+    """Bytes and time of the last change (ns) of an image, or of all files of a slide's folder.
+
+    Raises OSError where it is gone.
+    """
+    files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
+    stats = [each.stat() for each in files]
+    return [sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats)]
+
+
 def different_names(paths: list[Path], folder: Path) -> dict[Path, str]:
     """Name each image of a folder: its stem, with its folders and suffix where two share one."""
-    stems = [path.stem.casefold() for path in paths]
+    stems = [name_of(path).casefold() for path in paths]
     names, taken = {}, set()
-    for path in paths:
-        alone = stems.count(path.stem.casefold()) == 1
+    for path, stem in zip(paths, stems, strict=True):
         parts = path.relative_to(folder).parts or (path.name,)
-        name = path.stem if alone else "_".join(parts).replace(".", "_")
+        alone = stems.count(stem) == 1
+        name = name_of(path) if alone else "_".join(parts).replace(".", "_")
         while name.casefold() in taken:
             name += "_"
         taken.add(name.casefold())
@@ -64,7 +79,6 @@ def different_names(paths: list[Path], folder: Path) -> dict[Path, str]:
 
 def _images_in(folder: Path, recursive: bool) -> Iterator[Path]:
     entries = sorted(folder.iterdir())
-    # Folders lie beside the images of a run, hence only those that are one slide count.
     folders = [path for path in entries if _may_hold_images(path, entries)]
     parts = _parts_of_slides(entries)
     files = [path for path in entries if _may_be_image(path) and path not in parts]

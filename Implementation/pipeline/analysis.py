@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from images.finding import stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei.separation import Separation
@@ -146,9 +147,8 @@ class Analysis:
 
     def _made_from(self) -> dict:
         """Return what the pieces depend on; those that were made from the same can be used."""
-        file = self.image.path.stat()
         made_from = {
-            "input": [file.st_size, file.st_mtime_ns],
+            "input": stamp(self.image.path),
             "place": [*self.image.place, self.image.downsample],
             "settings": asdict(self.settings),
             "models": [n and [n.sha256, n.precision] for n in (self.generator, self.unet)],

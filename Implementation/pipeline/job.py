@@ -11,7 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from images.errors import ImageReadError, one_line, printable
+from images.finding import stamp
 from images.opening import open_image
+from images.sizes import refuse_coarse_size
 from networks.loading import load_network
 from networks.network import Network, averaged_over_mirrorings, blended
 from nuclei.separation import Separation
@@ -100,6 +102,8 @@ def opened(job: Job, networks, progress: Progress) -> Iterator[Analysis]:
     """Open the image of a job and give its analysis, not yet begun."""
     region = job.constants["region"]
     with open_image(job.path, read_at(job.constants), region) as image:
+        if not job.constants["microns_per_pixel"]:
+            refuse_coarse_size(job.path, image.microns_per_pixel, image.is_slide)
         settings = settings_from(job.constants)
         processes = job.constants["measuring_processes"]
         yield Analysis(image, job.folder, *networks, settings, progress, processes)
@@ -169,12 +173,11 @@ def read_at(constants: dict) -> float:
 def signature(path: Path, networks, constants: dict) -> dict:
     """Return what a finished image was made from; the same signature means nothing to do."""
     try:
-        file = path.stat()
-        stamp = [file.st_size, file.st_mtime_ns]
-    except OSError:  # vanished; opening it will say so
-        stamp = None
+        changed = stamp(path)
+    except (OSError, ValueError):  # vanished; opening it will say so
+        changed = None
     content = {
-        "input": stamp,
+        "input": changed,
         "region": constants["region"],
         "settings": settings_from(constants),
         "read_at": read_at(constants),

@@ -14,7 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from images.errors import one_line, printable
-from images.finding import find_images
+from images.finding import find_images, name_of
+from images.masks import without_masks
 from networks.precision import chosen_precision
 from outputs.evidence import EVIDENCE_COLUMNS
 from outputs.report import write_report
@@ -64,7 +65,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
     if not constants["debug"]:
         _quiet_readers()
     try:
-        paths = find_images(Path(constants["input_folder"]))
+        paths = images_of(Path(constants["input_folder"]))
         networks = load_networks(constants)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         output_folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,21 @@ def _run_locked(output_folder: Path, paths: list[Path], networks, constants, ear
     print_table([rows[number] for number in sorted(rows)])
     print_unknown_sizes(rows.values())
     return int(any(row["status"] != "done" for row in rows.values()))
+
+
+def images_of(folder: Path) -> list[Path]:
+    """List the images of a folder; say which files are left out because they are masks.
+
+    Raises:
+        OSError, ValueError: there is no folder, or no image in it.
+    """
+    images, masks = without_masks(find_images(folder))
+    names = ", ".join(printable(path.name) for path in masks[:3]) + ", ..." * (len(masks) > 3)
+    if not images:
+        raise ValueError(f"expected images of tissue in {folder}, found masks only ({names})")
+    if masks:
+        print(f"Left out, because they are masks or label maps: {len(masks)} files ({names})")
+    return images
 
 
 def make_jobs(paths: list[Path], output_folder: Path, networks, constants: dict) -> list[Job]:
@@ -139,11 +155,11 @@ def result_names(paths: list[Path]) -> dict[Path, str]:
 
     Where that, too, is taken (a.png, a.jpg and a_png.tif), a number is added.
     """
-    stems = [path.stem.casefold() for path in paths]
+    stems = [name_of(path).casefold() for path in paths]
     names, taken = {}, {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
     for path in paths:
-        alone = stems.count(path.stem.casefold()) == 1
-        first = folder_name(path.stem if alone else path.name.replace(".", "_"))
+        alone = stems.count(name_of(path).casefold()) == 1
+        first = folder_name(name_of(path) if alone else path.name.replace(".", "_"))
         candidates = chain([first], (f"{first}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())

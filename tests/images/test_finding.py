@@ -7,10 +7,12 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import generate_uid
 from skimage.draw import disk
 
 from helpers.cases import CASES, needs_cases
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
+from helpers.whole_runs import drawn
 from images.dicom import slides_in
 from images.finding import different_names, find_images
 from images.masks import is_mask, without_masks
@@ -89,8 +91,9 @@ def copy_slide(target, series=None, rename=str):
             shutil.copyfile(path, copy)
             continue
         data = pydicom.dcmread(path)
-        data.SeriesInstanceUID += f".{series}"
-        data.SOPInstanceUID += f".{series}.{number}"
+        data.SeriesInstanceUID = generate_uid(entropy_srcs=[str(series)])
+        data.SOPInstanceUID = generate_uid(entropy_srcs=[f"{series} {number}"])
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
         data.save_as(copy)
 
 
@@ -187,15 +190,15 @@ def labels_of_discs():
     return draw_discs(*((12 + 18 * i, 14 + 22 * j, 8) for i in range(5) for j in range(3)))
 
 
+COLOURS = np.random.default_rng(1).integers(1, 256, (16, 3), np.uint8)
+COLOURS[0] = 0
 MASKS = {
     "zero_one.png": lambda labels: (labels > 0).astype(np.uint8),
     "binary.jpg": lambda labels: ((labels > 0) * 255).astype(np.uint8),
     "classes.png": lambda labels: (labels % 4).astype(np.uint8),
     "labels8.png": lambda labels: labels.astype(np.uint8),
     "labels16.tif": lambda labels: labels.astype(np.uint16) * 300,
-    "colours.png": lambda labels: np.random.default_rng(1).integers(
-        0, 256, (labels.max() + 1, 3), np.uint8
-    )[labels],
+    "colours.png": lambda labels: COLOURS[labels],
 }
 
 
@@ -203,6 +206,13 @@ MASKS = {
 def test_drawn_masks_are_no_pictures(tmp_path, name):
     write_picture(tmp_path / name, MASKS[name](labels_of_discs()))
     assert is_mask(tmp_path / name)
+
+
+def flat_colours():
+    """Purple discs and glass without any noise."""
+    image, _ = drawn(80, 80)
+    image[:, 45:] = 245
+    return image
 
 
 def pictures():
@@ -219,6 +229,7 @@ def pictures():
         "tissue": tissue,
         "grey": tissue[..., 0],
         "mostly glass": glass,
+        "flat colours": flat_colours(),
         "one colour": np.full((50, 60, 3), 240, np.uint8),
         "black": np.zeros((50, 60), np.uint8),
         "fluorescence": fluorescence,
