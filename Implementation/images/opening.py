@@ -13,7 +13,7 @@ import numpy as np
 import openslide
 
 from images.dicom import slides_in
-from images.errors import ImageReadError, one_error_type
+from images.errors import ImageReadError, named_with_folder, one_error_type
 from images.plain import first_bytes, open_plain
 from images.slides import Source, open_openslide, shrinkage
 from images.tiff import open_tiff
@@ -151,6 +151,15 @@ def open_image(
         except BaseException:
             source.close()
             raise
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image or slide whole, at its full resolution: uint8 RGB (height, width, 3).
+
+    Raises ImageReadError, which names the folder as well.
+    """
+    with named_with_folder(path), open_image(path) as image:
+        return image.read(0, 0, image.width, image.height)
 
 
 def _open_source(path: Path) -> Source:
