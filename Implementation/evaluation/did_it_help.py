@@ -9,6 +9,7 @@ from tqdm import tqdm
 from evaluation.scores import pair_with_labels, predict_maps, read_labels
 from images.degradation import SCALE, degrade_area, degrade_scanner
 from images.finding import find_images
+from images.masks import without_masks
 from images.opening import open_image
 from metrics.segmentation import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
 from networks.network import Network, predict_image
@@ -51,7 +52,7 @@ def pairs_for_help(folders, label_folder, names):
     if label_folder.is_dir():
         return [pair for f in folders for pair in pair_with_labels(f, label_folder, names)]
     print(f"no labels in {label_folder}: judged by the nuclei found on the high resolution alone")
-    images = [path for folder in folders for path in find_images(folder)]
+    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
     chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
     if not chosen:
         raise ValueError(f"no images whose names begin with {', '.join(names)}")

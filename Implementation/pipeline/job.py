@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from images.errors import ImageReadError, one_line, printable
+from images.finding import stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
 
@@ -56,17 +57,16 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
         models: see `model_files`.
     """
     try:
-        file = path.stat()
-        stamp = [file.st_size, file.st_mtime_ns]
-    except OSError:  # vanished; opening it will say so
-        stamp = None
+        changed = stamp(path)
+    except (OSError, ValueError):  # vanished; opening it will say so
+        changed = None
     choices = asdict(settings.nuclei) | asdict(settings.tiles) | asdict(settings.input)
     choices |= asdict(settings.outputs)
     for name in ("input_folder", "output_folder", "overwrite"):
         del choices[name]
     for name in ("precision", "faithful_share", "test_time_augmentation"):
         choices[name] = getattr(settings.models, name)
-    content = {"input": stamp, "choices": choices, "models": models, "version": RESULTS_VERSION}
+    content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from images.errors import one_line, printable
-from images.finding import find_images
+from images.finding import find_images, name_of
 from pipeline.job import (
     Job,
     finished_row,
@@ -55,7 +55,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         folder = settings.outputs.output_folder
         if not debug:
             _quiet_readers()
-        jobs = make_jobs(find_images(settings.input.input_folder), settings)
+        jobs = make_jobs(images_of(settings.input.input_folder, folder), settings)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         if not _all_done(jobs, folder):
             networks = _loaded(settings)
@@ -115,6 +115,30 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     return int(any(row["status"] != "done" for row in summary.ordered()))
 
 
+def images_of(folder: Path, output_folder: Path) -> list[Path]:
+    """List the images of a folder; say which files are left out because they are masks.
+
+    What has results from an earlier run is an image and needs no second look.
+
+    Raises:
+        OSError, ValueError: there is no folder, or no image in it.
+    """
+    paths, before = find_images(folder), set(_named_before(output_folder).values())
+    unknown = [path for path in paths if printable(path.name) not in before]
+    if not unknown:
+        return paths
+    from images.masks import without_masks  # not above: it loads every decoder
+
+    _, masks = without_masks(unknown)
+    names = ", ".join(printable(path.name) for path in masks[:3]) + ", ..." * (len(masks) > 3)
+    images = [path for path in paths if path not in masks]
+    if not images:
+        raise ValueError(f"expected images of tissue in {folder}, found masks only ({names})")
+    if masks:
+        print(f"Left out, because they are masks or label maps: {len(masks)} files ({names})")
+    return images
+
+
 def make_jobs(paths: list[Path], settings: Settings) -> list[Job]:
     """Make the images of a run into jobs, for this process or any other."""
     jobs, folder = [], settings.outputs.output_folder
@@ -166,7 +190,7 @@ def result_names(paths: list[Path], output_folder: Path) -> dict[Path, str]:
     for path in paths:
         if path in names:
             continue
-        stem, whole = (folder_name(name) for name in (path.stem, path.name.replace(".", "_")))
+        stem, whole = (folder_name(name) for name in (name_of(path), path.name.replace(".", "_")))
         candidates = chain([stem, whole], (f"{whole}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())

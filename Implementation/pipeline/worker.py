@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from images.opening import open_image
+from images.sizes import refuse_coarse_size
 from images.stated_size import StatedSize
 from networks.loading import load_network
 from networks.network import averaged_over_mirrorings, blended
@@ -60,6 +61,8 @@ def opened(job: Job, networks: Networks, progress: Progress) -> Iterator[Analysi
     given = settings.input
     stated = StatedSize(given.microns_per_pixel, given.microns_per_pixel_for_all)
     with open_image(job.path, settings.read_at, given.region, stated) as image:
+        if not given.microns_per_pixel_for_all:
+            refuse_coarse_size(job.path, image.microns_per_pixel, image.is_slide)
         yield Analysis(image, job.folder, networks, settings, progress)
 
 

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from images.finding import stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei.separation import Separation
@@ -153,10 +154,10 @@ class Analysis:
 
     def _made_from(self) -> dict:
         """Return what the pieces depend on; those that were made from the same can be used."""
-        file, both = self.image.path.stat(), (self.networks.generator, self.networks.unet)
+        both = self.networks.generator, self.networks.unet
         made_from = {
             "version": RESULTS_VERSION,
-            "input": [file.st_size, file.st_mtime_ns],
+            "input": stamp(self.image.path),
             "place": [*self.image.place, self.image.downsample, self.route.microns_in],
             "settings": [asdict(self.settings.tiles), asdict(self.settings.nuclei)],
             "models": [n and [n.sha256, n.precision] for n in both],

@@ -14,6 +14,7 @@ from scipy import ndimage
 from skimage.morphology import reconstruction
 from skimage.segmentation import watershed
 
+from images.opening import read_image
 from shared.epochs import RandomBatches
 from unet.augmentation import random_view, vary_chromatin, vary_optics, vary_stain_and_light
 from unet.crowding import crowd
@@ -114,7 +115,7 @@ def load_sample(image_path: Path, mask_path: Path, crowding: float = 0, seed=0) 
     Raises:
         ValueError: a file cannot be read, or the sizes differ.
     """
-    image = cv2.cvtColor(_read(image_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = read_image(image_path)
     labels = read_labels(mask_path)
     if labels.shape != image.shape[:2]:
         raise ValueError(
