@@ -150,7 +150,7 @@ def cut_at_necks(mask: np.ndarray) -> np.ndarray:
     distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     # Relative to the size of what the neck parts: in the logarithm a rise is a ratio of widths.
     relief = cv2.GaussianBlur(np.log1p(distance), (0, 0), 1.0) * mask
-    # Domes of height NECK would reach down to the necks: the upper half of domes twice as high.
+    # Upper halves of domes: whole ones of height NECK would reach down to the necks.
     summits = (relief - reconstruction(relief - 2 * NECK, relief) > NECK) & mask
     markers = ndimage.label(summits, np.ones((3, 3)))[0]
     parts, _ = ndimage.label(mask)
