@@ -47,7 +47,7 @@ def _ring(region: ElementTree.Element) -> np.ndarray | None:
     kind = region.get("Type", FREEHAND)
     points = [(vertex.get("X"), vertex.get("Y")) for vertex in region.iter("Vertex")]
     try:
-        ring = np.array(points, float).reshape(-1, 2)
+        ring = np.array([(float(x), float(y)) for x, y in points]).reshape(-1, 2)
     except (TypeError, ValueError):
         raise ValueError(f"region {region.get('Id', '?')}: a vertex without X and Y") from None
     if kind == ELLIPSE and len(ring) >= 2:  # stored as the corners of its box

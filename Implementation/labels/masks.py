@@ -140,7 +140,8 @@ def _binary(mask: np.ndarray, masks: str, note: str, odd_value: bool = False) ->
     if masks == "auto" and count == 1:
         solidity = measure.regionprops(parts)[0].solidity if mask.sum() > 2 else 1.0
         if odd_value or solidity >= SOLID:
-            return Labels(parts, True, "one nucleus")
+            soft = "" if note.endswith("binary mask") else f"{note}, "
+            return Labels(parts, True, f"{soft}one nucleus")
     return Labels(parts, False, note)
 
 

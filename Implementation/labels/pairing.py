@@ -28,12 +28,14 @@ class Pair:
         labels: its label files; several are one mask per nucleus; none = there are no labels.
         left_out: a mask of the area whose nuclei are not known, or None.
         index: number of the image in its stack, or None.
+        microns: um per pixel of the image as the user states them; None = what the file says.
     """
 
     image: Path
     labels: tuple[Path, ...]
     left_out: Path | None = None
     index: int | None = None
+    microns: float | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -234,8 +236,10 @@ def _labels_below(folder: Path) -> tuple[list[Path], list[Path]]:
     places = list(_places(folder))
     left_out = [path for place in places for path in place.left_out]
     labels = [path for place in places for path in place.labels]
-    if not any(_is_surely_label(path) for path in labels):
-        labels += [path for place in places for path in place.images]
+    # Here a name needs no end to be a label's, unless the label of that image lies beside it.
+    named = {name for path in labels for name in names.label_names(path)}
+    plain = [path for place in places if not place.roots for path in place.images]
+    labels += [path for path in plain if not named & set(names.image_names(path))]
     if not left_out:  # beside the folder, as in NuInsSeg
         areas = [folder.parent / name for name in names.LEFT_OUT_FOLDERS]
         left_out = [path for area in areas if area.is_dir() for path in _files(area)]

@@ -8,9 +8,9 @@ import scipy.io
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from images.opening import TIFF_MAGIC
 from images.plain import PILLOW_FORMATS, first_bytes, own_size_limit
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MATLAB_VARIABLE = (
     "inst_map"  # of CoNSeP, CPM-15, CPM-17 and Kumar, as HoVer-Net's authors give them
 )

@@ -9,6 +9,35 @@ TOLERANCE = 0.1  # sizes that differ by less are taken as equal
 LARGEST_RATIO = 4.0  # a size further off is a printer's resolution or a mistake
 
 
+def pixel_size(given: float | None, stated: float | None) -> tuple[float | None, str]:
+    """Choose between what the user gives, which counts, and what the file states.
+
+    Returns:
+        (um per pixel or None, a remark where they differ by more than 5 % or "").
+    """
+    if given and stated and abs(given / stated - 1) > 0.05:
+        return (
+            given,
+            f"read at {given:.4g} um per pixel as given, though the file says {stated:.4g}",
+        )
+    return given or stated, ""
+
+
+def ratio_of(microns: float | None, target: float) -> float:
+    """Return how many pixels of the target size fit along one of the image; 1 if it is unknown.
+
+    Raises:
+        ValueError: the sizes differ by more than a factor of 4.
+    """
+    ratio = (microns or target) / target
+    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+        raise ValueError(
+            f"{microns:.4g} um per pixel, more than {LARGEST_RATIO:g} times off the U-net's "
+            f"{target:g}; if that is not its size, give it with MICRONS_PER_PIXEL"
+        )
+    return ratio
+
+
 def at_pixel_size(image: np.ndarray, labels: Labels, microns: float | None, target: float):
     """Resample an image and its labels to another pixel size if that differs by more than 10 %.
 
@@ -24,14 +53,9 @@ def at_pixel_size(image: np.ndarray, labels: Labels, microns: float | None, targ
     Raises:
         ValueError: the sizes differ by more than a factor of 4.
     """
-    ratio = (microns or target) / target
+    ratio = ratio_of(microns, target)
     if abs(ratio - 1) <= TOLERANCE:
         return image, labels
-    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
-        raise ValueError(
-            f"{microns:.4g} um per pixel, more than {LARGEST_RATIO:g} times off the U-net's "
-            f"{target:g}; if that is not the size, give it with MICRONS_PER_PIXEL"
-        )
     height, width = (max(1, round(side * ratio)) for side in image.shape[:2])
     how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
     known = labels.known
