@@ -63,7 +63,9 @@ def test_the_parts_of_a_hamamatsu_slide_are_not_images_of_their_own(tmp_path):
 
 
 def test_images_of_one_stem_in_two_folders_are_both_listed_and_told_apart(tmp_path):
-    touch(tmp_path / "a.png", tmp_path / "x" / "a.png", tmp_path / "y" / "a.png", tmp_path / "b.png")
+    touch(
+        tmp_path / "a.png", tmp_path / "x" / "a.png", tmp_path / "y" / "a.png", tmp_path / "b.png"
+    )
     touch(tmp_path / "x_a_png.tif", tmp_path / "y" / "a.tif")
     found = find_images(tmp_path, recursive=True)
     assert len(found) == 6

@@ -118,9 +118,7 @@ def test_a_stated_maximum_that_means_nothing_is_passed_over(tmp_path, stated):
         tmp_path / "a.tif", values, extratags=[("MaxSampleValue", "H", 3, (stated,) * 3, True)]
     )
     assert difference(path, pixels) < 1
-    tifffile.imwrite(
-        path, values, photometric="rgb", ome=True, metadata={"SignificantBits": 16}
-    )
+    tifffile.imwrite(path, values, photometric="rgb", ome=True, metadata={"SignificantBits": 16})
     assert difference(path, pixels) < 1
 
 

@@ -64,9 +64,7 @@ def test_masks_beside_images_are_left_out_and_said(run, tmp_path, capsys):
     assert "found masks only (1_labeled_mask_corrected.png)" in line
 
 
-def test_a_size_of_a_desktop_scanner_is_refused_before_anything_is_computed(
-    run, tmp_path, capsys
-):
+def test_a_size_of_a_desktop_scanner_is_refused_before_anything_is_computed(run, tmp_path, capsys):
     put(tmp_path / "input", "a.png", drawn(44, 44)[0])
     picture = Image.open(tmp_path / "input" / "a.png")
     picture.save(tmp_path / "input" / "a.png", dpi=(2400, 2400))

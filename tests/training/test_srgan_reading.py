@@ -33,8 +33,14 @@ def names(folder):
 @needs_cases
 @pytest.mark.parametrize(
     "name",
-    ["tiled_jpeg2000.tif", "u16_14bit.tif", "f32_overshoot.tif", "tiled_rgbx8.tif"]
-    + ["ij_composite.tif", "strip_thumb_first.tif"],
+    [
+        "tiled_jpeg2000.tif",
+        "u16_14bit.tif",
+        "f32_overshoot.tif",
+        "tiled_rgbx8.tif",
+        "ij_composite.tif",
+        "strip_thumb_first.tif",
+    ],
 )
 def test_training_sees_what_the_final_script_sees(name):
     (found,) = read_pictures(CASES / "images" / name)
@@ -57,9 +63,7 @@ def write_slide(path, pixels, microns):
     tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", **size)
 
 
-@pytest.mark.parametrize(
-    ("microns", "side"), [(0.125, 128), (0.2, 204), (0.25, 256), (0.5, 256)]
-)
+@pytest.mark.parametrize(("microns", "side"), [(0.125, 128), (0.2, 204), (0.25, 256), (0.5, 256)])
 def test_slides_are_read_at_the_pixel_size_that_the_generator_gives(tmp_path, microns, side):
     write_slide(tmp_path / "a.tif", tissue(256, 256), microns)
     (found,) = read_pictures(tmp_path / "a.tif")

@@ -319,7 +319,7 @@ def test_an_image_in_two_folders_is_refused_by_name(training, inputs, tmp_path):
 
 def test_unreadable_image_is_named(tmp_path, training):
     for name in ("broken", "held_out"):
-        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+        (tmp_path / f"{name}.png").write_bytes(b"no picture of " + name.encode())
     message = training.refused(tmp_path / "run", high_resolution_folders=(tmp_path,))
     assert "broken.png: not an image or slide" in message
 
@@ -336,5 +336,7 @@ def test_every_constant_is_a_flag(capsys):
 def test_flags_reach_main(tmp_path):
     flags = ["--high-resolution-folders", str(tmp_path / "x"), str(tmp_path / "y")]
     flags += ["--folder-weights", "1", "2", "--degradation.blur-sigma", "0", "1"]
-    with pytest.raises(SystemExit, match=r"expected a folder of images, found no .*x(.|\n)*Put sharp"):
+    with pytest.raises(
+        SystemExit, match=r"expected a folder of images, found no .*x(.|\n)*Put sharp"
+    ):
         tyro.cli(SRGAN_train.main, args=flags)
