@@ -7,6 +7,7 @@ Whatever is wrong with a file is an ImageReadError.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from images.dicom import slides_in
 from images.errors import ImageReadError, named_with_folder, one_error_type
 from images.plain import first_bytes, open_plain
 from images.slides import Source, open_openslide, shrinkage
+from images.stated_size import StatedSize
 from images.tiff import open_tiff
 
 MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory
@@ -130,15 +132,16 @@ def open_image(
     path: str | Path,
     read_at_microns_per_pixel: float | None = None,
     region: Sequence[int] | None = None,
+    stated: StatedSize | None = None,
 ) -> ImageFile:
     """Open an image or slide by its content, whatever its suffix; pixels of slides stay on disk.
 
-    `path` is a file, or a folder that holds one DICOM slide. `read_at_microns_per_pixel`
-    (um) is the scale at which a slide is read where that is more than 1 % coarser than its full
-    resolution and its pixel size is known; plain images are taken as they are. `region` (x, y,
-    width, height, in pixels of the full resolution) limits it to a part, which is cut at the border
-    of the image. Raises ImageReadError for a file that cannot be read or a
-    region that lies outside, ValueError for a scale <= 0.
+    `path` is a file, or a folder that holds one DICOM slide. `read_at_microns_per_pixel` (um) is
+    the scale at which a slide is read where that is more than 1 % coarser than its full resolution
+    and its pixel size is known; plain images are taken as they are. `region` (x, y, width, height,
+    in pixels of the full resolution) limits it to a part, which is cut at the border of the image.
+    `stated` is what the user says of the pixel size. Raises ImageReadError for a file that cannot
+    be read or a region that lies outside, ValueError for a scale <= 0.
     """
     path = Path(path)
     target = read_at_microns_per_pixel
@@ -146,6 +149,8 @@ def open_image(
         raise ValueError(f"read_at_microns_per_pixel is {target}; give a positive number, or None")
     with one_error_type(path):
         source = _open_source(path)
+        microns, notes = (stated or StatedSize()).or_of_file(source.microns)
+        source = replace(source, microns=microns, notes=(*source.notes, *notes))
         try:
             return ImageFile(path, source, target, region)
         except BaseException:

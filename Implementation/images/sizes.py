@@ -64,7 +64,7 @@ def refuse_coarse_size(path: Path, microns: float | None, is_slide: bool) -> Non
             one_line(
                 f"{path.name}: the file states {microns:.3g} um per pixel ({25400 / microns:.0f} "
                 f"dpi), expected at most {COARSEST_PLAIN:g} um; give the true size with "
-                "--microns-per-pixel"
+                "--microns-per-pixel and --microns-per-pixel-for-all"
             )
         )
 

@@ -6,7 +6,6 @@ The U-net has to see what it will get: every image is degraded at random, as in 
 super-resolved again. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -50,7 +49,9 @@ def main(
             multiples of 4.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     import keras
 
     from images.finding import find_images

@@ -1,4 +1,4 @@
-"""What is settled before a training begins: constants, split, devices, whose the run folder is."""
+"""What is settled before a training begins: constants, split, devices, the run folder."""
 
 import dataclasses
 import hashlib

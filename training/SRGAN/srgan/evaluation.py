@@ -145,7 +145,7 @@ def save_images(folder, name, low, results, high):
 
 def write_table(path, rows):
     """Write the figures as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
