@@ -136,6 +136,36 @@ def test_labels_are_numbered_without_gaps_and_each_is_connected():
     assert all(ndimage.label(labels == number)[1] == 1 for number in numbers[1:])
 
 
+# --- borders between touching nuclei ---
+
+
+def longest_straight_share(labels):
+    """Longest run of a border between labels 1 and 2 along an axis, as share of the border."""
+    edges = []
+    for axis, turned in enumerate((labels, labels.T)):
+        upper, lower = turned[:-1], turned[1:]
+        rows, columns = np.nonzero((upper != lower) & (upper > 0) & (lower > 0))
+        edges += [(axis, row, column) for row, column in zip(rows, columns, strict=True)]
+    run = longest = 1
+    for before, edge in pairwise(sorted(edges)):
+        run = run + 1 if edge == (*before[:2], before[2] + 1) else 1
+        longest = max(longest, run)
+    return longest / len(edges)
+
+
+def test_the_border_between_touching_discs_runs_across_the_line_between_them():
+    straight, oblique = 0, np.deg2rad(np.arange(15, 76, 5))
+    for angle in oblique:
+        towards = 10 * np.array([np.sin(angle), np.cos(angle)])
+        discs = [disc((80, 80), (40, 40) + sign * towards, 24) for sign in (-1, 1)]
+        probability, distance = (np.rint(values * 255) / 255 for values in maps(*discs))
+        distance = ndimage.gaussian_filter(distance, 2)
+        labels = separate(probability, distance, MICRONS)
+        assert labels.max() == 2
+        straight += longest_straight_share(labels) > 0.6
+    assert straight <= len(oblique) / 6
+
+
 # --- summits ---
 
 
