@@ -1,17 +1,17 @@
-"""Judge the nucleus segmentation against label maps or masks.
+"""Evaluate the nucleus segmentation against label maps or masks.
 
     python Implementation/Evaluate.py --image-folders FOLDER [FOLDER ...] --label-folder FOLDER
 
-Every image is segmented and compared with the label map of the same name. Several image folders
-over the same labels (enlarged low resolution, super-resolved, high resolution) come out as one
-table. Binary masks give pixel figures only, unless CONNECTED_COMPONENTS says that their connected
-components are the nuclei.
+Every image is segmented and compared with the label map of the same name. Several folders of the
+same images (enlarged low resolution, super-resolved, high resolution) give one table. Binary masks
+give pixel figures only, unless CONNECTED_COMPONENTS states that their connected components are the
+nuclei.
 
     python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
 
-asks of sharp images whether super-resolution helps: each is made small by two fixed degradations,
-enlarged again by bicubic interpolation and by the generator, and segmented in all versions. Two
-tables follow that say whether the confidence predicts errors. Labels are used if there are any.
+tests on sharp images whether super-resolution helps: each is degraded in two fixed ways, enlarged
+again by bicubic interpolation and by the generator, and segmented in all versions. Two further
+tables show how well the confidence predicts errors. Labels are used if there are any.
 Every constant below is also a flag: see --help.
 """
 
@@ -66,29 +66,30 @@ def main(
     """Segment images and compare them with labels.
 
     Args:
-        image_folders: folders of images, e.g. several versions of the same ones.
+        image_folders: folders of images, e.g. several versions of the same images.
         label_folder: label maps or masks, named like the images.
         connected_components: the connected components of binary masks are the nuclei.
         image_names: only images whose names begin with one of these; none = all.
         microns_per_pixel: um per pixel of all images.
         unet: nucleus model (.h5).
-        test_time_augmentation: take its mean over four mirrorings of each tile.
-        probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        test_time_augmentation: average it over four mirrorings of each tile.
+        probability_threshold: a pixel belongs to a nucleus above this probability.
+        seed_rise: a summit of the relief that rises this much is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
-        precision: of the networks' multiplications; auto = bfloat16 where the processor has
-            instructions for it, else float32.
+        precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
+            instructions for it, otherwise float32.
         generator: super-resolution model (.h5) for did_it_help.
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
-        compare_separations: judge connected components and the distance-transform watershed, too.
+        compare_separations: also evaluate connected components and the distance-transform
+            watershed.
         output_file: CSV with a row per image and method.
 
     Returns:
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
     named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
-    if not did_it_help:  # which takes high resolution for the truth where there are no labels
+    if not did_it_help:  # without labels it takes the high resolution as the truth
         named.append(("LABEL_FOLDER (--label-folder)", label_folder))
     for name, folder in named:
         if not folder.is_dir():
@@ -131,7 +132,7 @@ def main(
     print_table(rows, shown)
     if trust:
         print_trust(trust)
-    print(f"\na row per image{' and version' if trust else ''} is in {output_file}")
+    print(f"\nOne row per image{' and version' if trust else ''}: {output_file}")
     return 0
 
 

@@ -1,7 +1,4 @@
-"""What is settled before a training begins: constants, split, devices, whose the run folder is.
-
-srgan_setup.py and unet_setup.py are one file, in each folder because each folder stands alone.
-"""
+"""What is settled before a training begins: constants, split, devices, and the run folder."""
 
 import dataclasses
 import json
@@ -10,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-# They change neither what is learned nor in what order: a run may go on with others.
+# They change neither what is learned nor in what order, so a run may continue with others.
 NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
 
 
@@ -20,9 +17,9 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
     Args:
         constants: all constants by the name of their parameter.
         least: smallest allowed values.
-        multiples: numbers that a constant has to be a multiple of.
-        positive: names of the constants that have to be above zero.
-        shares: names of the constants from 0 to 1.
+        multiples: for each constant the number of which it must be a multiple.
+        positive: names of the constants that must be above zero.
+        shares: names of the constants that must be from 0 to 1.
     """
     for name, smallest in least.items():
         if constants[name] < smallest:
@@ -39,7 +36,7 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
 
 
 def check_folder_weights(folders, weights):
-    """Raise ValueError unless there is a folder and each has a positive weight."""
+    """Raise ValueError unless there is at least one folder and each has a positive weight."""
     if not folders:
         raise ValueError("expected at least one folder of images, found none")
     if len(folders) != len(weights):
@@ -49,11 +46,11 @@ def check_folder_weights(folders, weights):
 
 
 def use_devices(devices, batch_size: int):
-    """Spread every batch over several devices; only the JAX backend of Keras can.
+    """Spread every batch over several devices, which only the JAX backend of Keras can do.
 
     Args:
         devices: how many, or "all".
-        batch_size: has to be a multiple of that number.
+        batch_size: must be a multiple of that number.
 
     Raises:
         ValueError: another backend, too few devices, or a batch that cannot be divided.
@@ -75,20 +72,20 @@ def use_devices(devices, batch_size: int):
 
 
 def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
-    """Choose the images that are kept out for validation.
+    """Choose the images that are kept for validation.
 
     Args:
         paths: all images.
-        names: what the names of those images begin with; where it is empty, `share` counts.
+        names: beginnings of the names of these images; if empty, `share` is used.
         share: part of the images, drawn at random; at least one image.
-        seed: seed of the draw.
+        seed: random seed of the draw.
 
     Raises:
         ValueError: one side of the split would be empty.
     """
     if len(paths) < 2:
         raise ValueError(
-            f"found only {paths[0]}: one image is needed for training and another one for "
+            f"found only {paths[0]}: expected at least one image for training and one for "
             "validation; add images"
         )
     if names:
@@ -112,43 +109,44 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
 
 
 def refuse_repeats(paths: list[Path]):
-    """Raise ValueError if two of the paths are one file: it would count double, or on both sides.
+    """Raise ValueError if two paths are the same file.
 
-    A file that is trained on and judged would make the validation figures worthless.
+    It would count twice, or be used both for training and for validation, which would make the
+    validation figures worthless.
     """
     seen = {}
     for path in paths:
         first = seen.setdefault(path.resolve(), path)
         if first is not path:
             raise ValueError(
-                f"{first} and {path} are the same image: name it in one folder only, and not "
-                "both for training and for validation"
+                f"{first} and {path} are the same image: give it only once, either for training or "
+                "for validation"
             )
 
 
 def plain(value):
-    """Return a constant as JSON holds it, with no more of a path than tells which it is."""
+    """Return a constant as JSON can hold it, with only the end of a path."""
     if dataclasses.is_dataclass(value):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
-    if isinstance(value, Path):  # records tell nothing of whose disk it is
+    if isinstance(value, Path):  # records must not reveal whose disk it is
         return "/".join(value.parts[-3:])
     return value
 
 
 def describe(constants: dict, training, validation) -> dict:
-    """Return what a run is known by.
+    """Return the description by which a run is recognised.
 
     Args:
-        constants: all constants as `plain` makes them.
+        constants: all constants as `plain` returns them.
         training, validation: for each image the tuple of its files.
 
     Returns:
         `constants`, `training_images` and `validation_images`; the latter {name: [[bytes of each
-        file], ...]}, with more than one entry where images of several folders share a name.
+        file], ...]}, with more than one entry if images of several folders share a name.
     """
     run = {"constants": constants}
     for side, images in {"training_images": training, "validation_images": validation}.items():
@@ -160,10 +158,10 @@ def describe(constants: dict, training, validation) -> dict:
 
 
 def check_run_folder(folder: Path, run: dict):
-    """Make sure that a run folder is new or holds the run that is about to go on.
+    """Make sure that a run folder is new or holds the run that is to continue.
 
     Args:
-        folder: the run folder, which need not exist.
+        folder: the run folder, which may not exist yet.
         run: see `describe`.
 
     Raises:
@@ -177,14 +175,14 @@ def check_run_folder(folder: Path, run: dict):
             raise ValueError(
                 f"RUN_FOLDER {folder} holds a run with other constants or images:\n  "
                 + "\n  ".join(changes)
-                + f"\nSet them back to go on with it, or {another}."
+                + f"\nSet them back to continue it, or {another}."
             )
         return
     leftovers = sorted(path.name for end in ("*backup", "*.h5") for path in folder.glob(end))
     if leftovers:
         raise ValueError(
-            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so that what "
-            f"they were trained with is not known: {another}."
+            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so it is not "
+            f"known what they were trained with: {another}."
         )
 
 
@@ -193,7 +191,7 @@ def _expected(name, what, constants):
 
 
 def _changes(old: dict, new: dict) -> list[str]:
-    """Say what differs between the descriptions of two runs, a line each."""
+    """Return what differs between the descriptions of two runs, one line each."""
     before, after = _flat(old["constants"]), _flat(new["constants"])
     names = [name for name in before | after if name.split(".")[0] not in NOT_COMPARED]
     lines = [
@@ -215,7 +213,7 @@ def _changes(old: dict, new: dict) -> list[str]:
 
 
 def _flat(constants: dict) -> dict:
-    """Spread constants that hold several values: {"degradation.blur_sigma": ...}."""
+    """Flatten constants that hold several values: {"degradation.blur_sigma": ...}."""
     flat = {}
     for name, value in constants.items():
         if isinstance(value, dict):
