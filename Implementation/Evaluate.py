@@ -1,11 +1,11 @@
-"""Evaluate the nucleus segmentation against label maps or masks.
+"""Score the nucleus segmentation against labels of any form (see data/README.md).
 
     python Implementation/Evaluate.py --image-folders FOLDER [FOLDER ...] --label-folder FOLDER
 
-Every image is segmented and compared with the label map of the same name. Several folders of the
-same images (enlarged low resolution, super-resolved, high resolution) give one table. Binary masks
-give pixel figures only, unless CONNECTED_COMPONENTS states that their connected components are the
-nuclei.
+Every image is segmented and compared with the labels of the same name; images and labels may be in
+one folder. Several folders of the same images (enlarged low resolution, super-resolved, high
+resolution) give one table. Binary masks give pixel figures only, unless MASKS states that their
+connected parts are the nuclei. Of partly labelled images, only the labelled part is scored.
 
     python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
 
@@ -15,7 +15,6 @@ tables show how well the confidence predicts errors. Labels are used if there ar
 Every constant below is also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -27,15 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 # --- Data ---
 IMAGE_FOLDERS = (ROOT / "data" / "nuclei" / "images",)
 LABEL_FOLDER = ROOT / "data" / "nuclei" / "instances"
-CONNECTED_COMPONENTS = False
+MASKS = "auto"  # "binary" or "instances" where a mask could be either
 IMAGE_NAMES = ()  # () = all
-MICRONS_PER_PIXEL = 0.25  # um
+MICRONS_PER_PIXEL = None  # um; None = what the files say, else the U-net's
 
 # --- Model ---
 UNET = ROOT / "models" / "Unet.h5"
 TEST_TIME_AUGMENTATION = False
 PROBABILITY_THRESHOLD = 0.55
-SEED_RISE = 0.2
+SEED_RISE = 0.1
 SMALLEST_NUCLEUS = 4.0  # um2
 PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
@@ -49,9 +48,9 @@ OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"
 def main(
     image_folders: tuple[Path, ...] = IMAGE_FOLDERS,
     label_folder: Path = LABEL_FOLDER,
-    connected_components: bool = CONNECTED_COMPONENTS,
+    masks: Literal["auto", "binary", "instances"] = MASKS,
     image_names: tuple[str, ...] = IMAGE_NAMES,
-    microns_per_pixel: float = MICRONS_PER_PIXEL,
+    microns_per_pixel: float | None = MICRONS_PER_PIXEL,
     unet: Path = UNET,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     probability_threshold: float = PROBABILITY_THRESHOLD,
@@ -67,22 +66,23 @@ def main(
 
     Args:
         image_folders: folders of images, e.g. several versions of the same images.
-        label_folder: label maps or masks, named like the images.
-        connected_components: the connected components of binary masks are the nuclei.
+        label_folder: labels of any form, named like the images; may be the same folder.
+        masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
+            instances = each number or colour, or each connected part, is a nucleus.
         image_names: only images whose names begin with one of these; none = all.
-        microns_per_pixel: um per pixel of all images.
+        microns_per_pixel: um per pixel of all images; without it what the files state, or else
+            the U-net's.
         unet: nucleus model (.h5).
         test_time_augmentation: average it over four mirrorings of each tile.
         probability_threshold: a pixel belongs to a nucleus above this probability.
-        seed_rise: a summit of the relief that rises this much is a separate nucleus.
+        seed_rise: a summit of the relief that rises by more is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
         generator: super-resolution model (.h5) for did_it_help.
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
-        compare_separations: also evaluate connected components and the distance-transform
-            watershed.
+        compare_separations: also score connected components and the distance-transform watershed.
         output_file: CSV with a row per image and method.
 
     Returns:
@@ -95,15 +95,28 @@ def main(
         if not folder.is_dir():
             print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
             return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from program.startup import start_keras
+
+    try:
+        start_keras()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     from evaluation.did_it_help import SHOWN as HELP_SHOWN
     from evaluation.did_it_help import examine, pairs_for_help, print_trust
-    from evaluation.scores import SHOWN, evaluate, pair_with_labels, print_table, write_rows
+    from evaluation.scores import (
+        SHOWN,
+        chosen_pairs,
+        evaluate,
+        print_readings,
+        print_table,
+        write_rows,
+    )
     from networks.loading import load_network
     from networks.network import ModelError, averaged_over_mirrorings
-    from networks.precision import chosen_precision
     from nuclei.separation import Separation
+    from program.processor import chosen_precision
 
     separation = Separation(
         probability=probability_threshold,
@@ -111,7 +124,7 @@ def main(
         smallest_nucleus=smallest_nucleus,
     )
     trust, shown = None, SHOWN
-    how = separation, microns_per_pixel, connected_components
+    how = separation, microns_per_pixel, masks
     try:
         precision = chosen_precision(precision)
         network = load_network(unet, "U-net", 1, 2, precision)
@@ -123,12 +136,13 @@ def main(
             rows, trust = examine(pairs, sharpener, network, *how)
             shown = HELP_SHOWN
         else:
-            pairs = {f: pair_with_labels(f, label_folder, image_names) for f in image_folders}
+            pairs = {f: chosen_pairs(f, label_folder, image_names) for f in image_folders}
             rows = evaluate(pairs, network, *how, compare_separations)
         write_rows(output_file, rows)
     except (ModelError, OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
+    print_readings(rows)
     print_table(rows, shown)
     if trust:
         print_trust(trust)

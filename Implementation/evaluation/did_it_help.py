@@ -6,9 +6,13 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from evaluation.scores import pair_with_labels, predict_maps, read_labels
+from evaluation.scores import chosen_pairs, chosen_size, predict_maps, scores
+from images.degradation import SCALE, degrade_area, degrade_scanner
 from images.finding import find_images
-from images.opening import open_image
+from images.masks import without_masks
+from labels.label_map import Labels
+from labels.pairing import Pair
+from labels.reading import read_image, read_labels
 from metrics.segmentation import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
 from networks.network import Network, predict_image
 from nuclei.separation import Separation, separate
@@ -22,7 +26,6 @@ from trust.confidence import (
 )
 from trust.consistency import block_means
 
-SCALE = 4
 TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
@@ -43,80 +46,69 @@ SHOWN = {
 
 
 def pairs_for_help(folders, label_folder, names):
-    """Return [(image, its label map or None)] of all folders; say so where there are no labels.
+    """Return the pairs of all folders, without labels where there are none, which is printed.
 
     Raises:
-        OSError, ValueError: no images, or some of them lack a label map.
+        OSError, ValueError: no images, or some of them lack labels.
     """
     if label_folder.is_dir():
-        return [pair for f in folders for pair in pair_with_labels(f, label_folder, names)]
+        return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
     print(f"no labels in {label_folder}: judged by the nuclei found on the high resolution alone")
-    images = [path for folder in folders for path in find_images(folder)]
+    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
     chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
     if not chosen:
         raise ValueError(f"no images whose names begin with {', '.join(names)}")
-    return [(path, None) for path in chosen]
+    return [Pair(path, ()) for path in chosen]
 
 
-def examine(pairs, generator: Network, unet: Network, separation: Separation, microns: float, cc):
+def examine(pairs, generator: Network, unet: Network, separation: Separation, microns, masks):
     """Degrade, super-resolve and segment every image, and compare with its high resolution.
 
     Args:
-        pairs: [(image path, label path or None)].
+        pairs: the images, with or without labels.
         generator, unet: the networks.
         separation: thresholds of the separation.
-        microns: um per pixel of the images.
-        cc: the connected components of binary masks are the nuclei.
+        microns: um per pixel of the images; None = what each file says, else the U-net's.
+        masks: what masks are, see `labels.masks.labels_of`.
 
     Returns:
         (rows, trust): a dict per degradation, image and version with its figures, those against
         the nuclei found on the high resolution with the prefix `high_`; and a dict per degradation
         and image with arrays: `error`, `expected`, `detail`, `departure` of the blocks,
-        `confidence`, `wrong` and (where labels tell single nuclei) `wrong_by_label` of the nuclei
-        found on the super-resolved image.
+        `confidence`, `wrong` and (where labels tell single nuclei of the whole image)
+        `wrong_by_label` of the nuclei found on the super-resolved image.
     """
     rows, trust = [], []
-    for index, (path, label_path) in enumerate(tqdm(pairs, leave=False)):
-        with open_image(path) as file:
-            sides = [side // BLOCK * BLOCK for side in (file.width, file.height)]
-            high = file.read(0, 0, *sides)
-        truth, known = read_labels(label_path, cc) if label_path else (None, False)
-        if truth is not None:
-            truth = truth[: sides[1], : sides[0]]
-        found = _segmented(unet, high, separation, microns)
+    for index, pair in enumerate(tqdm(pairs, leave=False)):
+        image, stated = read_image(pair)
+        sides = [side // BLOCK * BLOCK for side in image.shape[1::-1]]
+        high = image[: sides[1], : sides[0]]
+        size, _ = chosen_size(pair, microns, stated, unet)
+        truth = _truth(pair, image.shape[:2], masks, high.shape[:2])
+        found = _segmented(unet, high, separation, size)
         for degradation in DEGRADATIONS:
             low = degraded(high, degradation, index)
             sharp = enlarge(generator, low)
             bicubic = cv2.resize(low, sides, interpolation=cv2.INTER_CUBIC)
             versions = {"bicubic": bicubic, "super-resolved": sharp}
-            labels = {n: _segmented(unet, v, separation, microns) for n, v in versions.items()}
+            labels = {n: _segmented(unet, v, separation, size) for n, v in versions.items()}
             for version, predicted in (labels | {"high resolution": found}).items():
-                place = {"folder": degradation, "image": path.name, "method": version}
-                rows.append(place | _figures(truth, known, predicted, found))
+                place = {"folder": degradation, "image": pair.image.name, "method": version}
+                rows.append(place | _figures(pair, truth, predicted, found))
             entry = {"degradation": degradation} | _errors(high, low, sharp)
             entry |= _trusted(low, sharp, labels["super-resolved"], found)
-            if known:
-                entry["wrong_by_label"] = best_ious(labels["super-resolved"], truth) <= MATCH_IOU
+            if truth and truth.instances and truth.known is None:
+                best = best_ious(labels["super-resolved"], truth.map)
+                entry["wrong_by_label"] = best <= MATCH_IOU
             trust.append(entry)
     return rows, trust
 
 
 def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
-    """Make the low resolution of a uint8 RGB image, as srgan_degradation.py does in training.
-
-    area: means of 4x4 blocks. scanner: Gaussian blur (sigma 1.5), block means, noise (sigma 4) and
-    JPEG of quality 80; `seed` fixes the noise.
-    """
-    size = tuple(side // SCALE for side in high.shape[1::-1])
+    """Make the low resolution of a uint8 RGB image; `seed` fixes the noise of `scanner`."""
     if degradation == "area":
-        return cv2.resize(high, size, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(high, (0, 0), 1.5)
-    low = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA)
-    noise = 4 * np.random.default_rng(seed).standard_normal(low.shape, np.float32)
-    noisy = np.clip(np.rint(low + noise), 0, 255).astype(np.uint8)
-    bgr = cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return degrade_area(high)
+    return degrade_scanner(high, np.random.default_rng(seed))
 
 
 def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
@@ -181,13 +173,25 @@ def _segmented(unet, image, separation, microns):
     return separate(maps[..., 0], maps[..., 1], microns, separation)
 
 
-def _figures(truth, known, predicted, found) -> dict:
+def _truth(pair: Pair, shape, masks: str, part) -> Labels | None:
+    """Return the labels of the upper left part of an image, None where there are none."""
+    if not pair.labels:
+        return None
+    labels = read_labels(pair, shape, masks)
+    part = np.s_[: part[0], : part[1]]
+    return Labels(
+        labels.map[part],
+        labels.instances,
+        labels.note,
+        None if labels.known is None else labels.known[part],
+    )
+
+
+def _figures(pair: Pair, truth: Labels | None, predicted, found) -> dict:
     """Return figures against the labels (if any), and against what the high resolution shows."""
     figures = {"predicted_count": int(predicted.max())}
-    if truth is not None:
-        figures |= pixel_metrics(truth > 0, predicted > 0)
-    if known:
-        figures |= instance_metrics(truth, predicted)
+    if truth:
+        figures |= scores(pair, truth, predicted) | {"labels": truth.note}
     against = pixel_metrics(found > 0, predicted > 0) | instance_metrics(found, predicted)
     names = ("dice", "aji", "pq", "invented", "lost")
     return figures | {f"high_{name}": against[name] for name in names}

@@ -1,25 +1,26 @@
 """Segment images with known nuclei and compare: the work behind Evaluate.py."""
 
+from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 from tqdm import tqdm
 
-from images.finding import find_images
-from images.opening import open_image
-from metrics.segmentation import instance_metrics, mean_of, pixel_metrics
-from networks.network import Network, predict_image, unet_ratio
+from labels.label_map import Labels, naming
+from labels.pairing import Pair, find_pairs
+from labels.reading import read_image, read_labels
+from labels.scale import pixel_size, ratio_of
+from metrics.segmentation import instance_metrics, mean_of, pixel_metrics, within
+from networks.network import Network, predict_image, unet_microns, unet_ratio
 from nuclei.separation import Separation, separate
 from outputs.tables import table_writer
 from tiles.geometry import Window, resized
 from tiles.resampling import resampled
 
 TILE = 1024  # pixels per side of a tile for the U-net
-IMAGE_MARK, MASK_MARK = "_crop", "_labeled_mask_corrected"  # names of the TCIA layout
 SHOWN = {
     "true_count": "true",
     "predicted_count": "found",
@@ -38,44 +39,32 @@ SHOWN = {
 }
 
 
-def pair_with_labels(folder: Path, label_folder: Path, names=()) -> list[tuple[Path, Path]]:
-    """Find the label map of every image of a folder, by name.
-
-    A label folder that holds `N_labeled_mask_corrected.png` files is in the TCIA layout: their
-    images are `N_crop.png`, in the same or in another folder.
+def chosen_pairs(folder: Path, label_folder: Path, names=()) -> list[Pair]:
+    """Pair the images of a folder with their labels; `names` begin those that are wanted.
 
     Raises:
-        FileNotFoundError: a folder is missing, or images lack labels; they are named.
+        OSError, ValueError: see `find_pairs`; or no image has such a name.
     """
-    label_files = find_images(label_folder)
-    marked = [path for path in label_files if path.stem.endswith(MASK_MARK)]
-    labels = {path.stem.removesuffix(MASK_MARK): path for path in marked or label_files}
-    images = [
-        path
-        for path in find_images(folder)
-        if path not in marked and (not names or path.name.startswith(tuple(names)))
-    ]
-    keys = [path.stem.removesuffix(IMAGE_MARK if marked else "") for path in images]
-    missing = [path.name for path, key in zip(images, keys, strict=True) if key not in labels]
-    if missing or not images:
-        found = f"none for {', '.join(missing)}" if missing else f"no images in {folder}"
-        raise FileNotFoundError(f"expected a label map for each image in {label_folder}; {found}")
-    return [(path, labels[key]) for path, key in zip(images, keys, strict=True)]
+    pairs = find_pairs(folder, label_folder)
+    chosen = [pair for pair in pairs if not names or pair.image.name.startswith(tuple(names))]
+    if not chosen:
+        raise ValueError(f"no images in {folder} whose names begin with {', '.join(names)}")
+    return chosen
 
 
-def evaluate(pairs, unet, separation, microns, connected_components, compare_separations):
-    """Judge every image.
+def evaluate(pairs, unet, separation, microns, masks, compare_separations):
+    """Score every image.
 
     Args:
-        pairs: {folder: [(image path, label path)]}.
+        pairs: {folder: its pairs}.
         unet: the network.
         separation: thresholds of the separation.
-        microns: um per pixel of the images.
-        connected_components: the components of binary masks are nuclei.
-        compare_separations: judge the two classical separations, too.
+        microns: um per pixel of the images; None = what each file says, else the U-net's.
+        masks: what masks are, see `labels.masks.labels_of`.
+        compare_separations: score the two classical separations, too.
 
     Returns:
-        A dict per image and method with its figures.
+        A dict per image and method with its figures. `labels` says how the labels were read.
     """
     methods = {"marker watershed": separate}
     if compare_separations:
@@ -84,22 +73,53 @@ def evaluate(pairs, unet, separation, microns, connected_components, compare_sep
             "distance transform": separate_by_distance_transform,
         }
     rows = []
-    for folder, files in pairs.items():
-        for image_path, label_path in tqdm(files, desc=folder.name, leave=False):
-            with open_image(image_path) as file:
-                image = file.read(0, 0, file.width, file.height)
-            truth, known = read_labels(label_path, connected_components)
-            if truth.shape != image.shape[:2]:
-                raise ValueError(f"{image_path} and {label_path} differ in size")
-            maps = predict_maps(unet, image, microns)
+    for folder, found in pairs.items():
+        for pair in tqdm(found, desc=folder.name, leave=False):
+            image, stated = read_image(pair)
+            truth = read_labels(pair, image.shape[:2], masks)
+            size, remark = chosen_size(pair, microns, stated, unet)
+            maps = predict_maps(unet, image, size)
+            place = {"folder": str(folder), "image": pair.image.name}
+            reading = {
+                "labels": ", ".join(filter(None, [truth.note, remark])),
+                "microns_per_pixel": size,
+            }
             for method, split in methods.items():
-                predicted = split(maps[..., 0], maps[..., 1], microns, separation)
-                figures = pixel_metrics(truth > 0, predicted > 0)
-                if known:
-                    figures |= instance_metrics(truth, predicted)
-                place = {"folder": str(folder), "image": image_path.name, "method": method}
-                rows.append(place | figures)
+                predicted = split(maps[..., 0], maps[..., 1], size, separation)
+                figures = scores(pair, truth, predicted)
+                rows.append(place | {"method": method} | figures | reading)
     return rows
+
+
+def scores(pair: Pair, truth: Labels, predicted: np.ndarray) -> dict:
+    """Compare a label map with the labels, where these are complete.
+
+    Pixel figures, and those of nuclei where the labels tell nuclei apart.
+
+    Raises:
+        ValueError: nothing of the image is labelled.
+    """
+    known = np.ones(predicted.shape, bool) if truth.known is None else truth.known
+    if not known.any():
+        raise ValueError(f"{pair.labels[0]}: nothing of {pair.image} is labelled")
+    figures = pixel_metrics(truth.map[known] > 0, predicted[known] > 0)
+    if truth.instances:
+        maps = (within(labels, truth.known) for labels in (truth.map, predicted))
+        figures |= instance_metrics(*maps)
+    return figures
+
+
+def chosen_size(pair: Pair, given: float | None, stated: float | None, unet: Network):
+    """Return (um per pixel of an image, a remark or "").
+
+    Raises:
+        ValueError: the file states a size that no U-net's image has.
+    """
+    size, remark = pixel_size(given, stated)
+    if not given:
+        with naming(pair.image):
+            ratio_of(size, unet_microns(unet))
+    return size or unet_microns(unet), remark
 
 
 def predict_maps(unet: Network, image: np.ndarray, microns: float) -> np.ndarray:
@@ -112,27 +132,6 @@ def predict_maps(unet: Network, image: np.ndarray, microns: float) -> np.ndarray
     small = resized(extent, ratio)
     maps = predict_image(unet, _resampled(image, extent, small), TILE)
     return _resampled(maps, small, extent)
-
-
-def read_labels(path: Path, connected_components: bool) -> tuple[np.ndarray, bool]:
-    """Read a label map; say whether its labels are single nuclei.
-
-    Returns:
-        (int (height, width) label map, True), or for a binary mask (its connected components,
-        `connected_components`).
-
-    Raises:
-        ValueError: the file is not an image.
-    """
-    encoded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths on Windows
-    labels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
-    if labels is None:
-        raise ValueError(f"{path}: not a readable label map")
-    if labels.ndim == 3:
-        labels = labels[..., :3].max(axis=-1)
-    if len(np.unique(labels)) > 2:
-        return labels.astype(np.int32), True
-    return ndimage.label(labels > 0)[0], connected_components
 
 
 def separate_by_components(probability, distance, microns, separation: Separation):
@@ -164,6 +163,13 @@ def write_rows(path: Path, rows: list[dict]):
     with table_writer(path, columns) as add:
         for row in rows:
             add(row)
+
+
+def print_readings(rows: list[dict]):
+    """Print how the labels were read, with the number of images."""
+    notes = {(row["folder"], row["image"]): row["labels"] for row in rows if "labels" in row}
+    for note, count in Counter(notes.values()).most_common():
+        print(f"{count} labelled by: {note}")
 
 
 def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):

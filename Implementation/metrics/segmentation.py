@@ -71,6 +71,23 @@ def instance_metrics(truth_labels, predicted_labels):
     }
 
 
+def within(labels, known):
+    """Limit a label map to the part of an image whose nuclei are known, so that it can be scored.
+
+    A nucleus of which more than half lies outside is left out, another one is cut at the border.
+
+    labels: integers (height, width); known: bool of the same shape, or None for the whole. Returns
+    a map of the same type, 0 outside.
+    """
+    if known is None:
+        return labels
+    numbers, index = np.unique(labels, return_inverse=True)
+    index = index.reshape(labels.shape)
+    inside = np.bincount(index[known], minlength=len(numbers))
+    mostly_inside = 2 * inside >= np.bincount(index.ravel())
+    return np.where(known & mostly_inside[index], labels, 0)
+
+
 def best_ious(labels, others):
     """Largest IoU of each nucleus of a label map with any nucleus of another map.
 

@@ -21,6 +21,7 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from unet import training as unet_training
 from unet.callbacks import pixel_figures, predict_maps
 from unet.data import find_pairs
 from unet.model import build_unet, nuclei_loss
@@ -49,7 +50,7 @@ def training(inputs):
     """The script with tiny constants."""
     return TinyTraining(
         Unet_train,
-        training,
+        unet_training,
         training_folders=(inputs,),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -65,7 +66,7 @@ def training(inputs):
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(training, root, "Unet.h5") as models:
+    with stand_in_for_models(unet_training, root, "Unet.h5") as models:
         yield models
 
 
@@ -216,14 +217,21 @@ def option():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
-def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option):
+def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option, monkeypatch):
     import tensorflow as tf
 
+    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: True)  # else it is refused
     training.run(tmp_path, compiled=True, bfloat16=True, epochs=1, steps_per_epoch=1)
     assert tf.config.optimizer.get_experimental_options()[option]
     unet = keras.models.load_model(tmp_path / "Unet.h5", compile=False)
     assert {weights.dtype for weights in unet.get_weights()} == {np.dtype(np.float32)}
     assert all(np.isfinite(weights).all() for weights in unet.get_weights())
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+def test_training_in_bfloat16_needs_a_processor_that_has_it(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: False)
+    assert "processor" in training.refused(tmp_path, bfloat16=True)
 
 
 def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
@@ -239,8 +247,8 @@ def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
     pairs = [find_pairs(folder) for folder in folders]
     judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
-    held_out = training.split(pairs, judged, names, share, seed=1)
-    return training.load_samples(pairs, weights, judged, held_out, 0, 1)
+    held_out = unet_training.split(pairs, judged, names, share, seed=1)
+    return unet_training.load_samples(pairs, weights, judged, held_out, 0, 1)
 
 
 def names_of(samples):
@@ -288,7 +296,7 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
         ({"validation_folders": ("nowhere",)}, ["nowhere"]),
         (
             {"validation_folders": (".",)},
-            ["a.png are the same image", "training or for v"],
+            ["a.png are the same image", "or for validation"],
         ),
         ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
         ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),

@@ -1,6 +1,6 @@
 """Train a U-net that finds and separates nuclei in H&E images.
 
-Fill TRAINING_FOLDERS with images and masks (see data/README.md for the layouts) and run
+Fill TRAINING_FOLDERS with images and labels (see data/README.md for the layouts) and run
 
     python "training/U-net/Unet_train.py"
 
@@ -9,7 +9,6 @@ finished epoch. A RUN_FOLDER belongs to one set of images and constants. Every c
 also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,9 @@ VALIDATION_FOLDERS = ()  # () = use VALIDATION_NAMES or VALIDATION_SHARE
 VALIDATION_NAMES = ()
 VALIDATION_SHARE = 0.1
 VALIDATION_LIMIT = 40  # images
-MICRONS_PER_PIXEL = 0.25  # um
+MASKS = "auto"  # "binary" or "instances" where a mask could be either
+MICRONS_PER_PIXEL = None  # um: one number, or one per folder; None = what the files say
+UNET_MICRONS_PER_PIXEL = 0.25  # um; images of another size are resampled to it
 CROP = 256  # pixels, a multiple of 2**DEPTH
 CROWDING = 1.5  # at most this many nuclei pasted against others, per nucleus; 0 = none
 
@@ -57,7 +58,9 @@ def main(
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
     validation_share: float = VALIDATION_SHARE,
     validation_limit: int = VALIDATION_LIMIT,
-    microns_per_pixel: float = MICRONS_PER_PIXEL,
+    masks: Literal["auto", "binary", "instances"] = MASKS,
+    microns_per_pixel: float | tuple[float, ...] | None = MICRONS_PER_PIXEL,
+    unet_microns_per_pixel: float = UNET_MICRONS_PER_PIXEL,
     crop: int = CROP,
     crowding: float = CROWDING,
     first_filters: int = FIRST_FILTERS,
@@ -77,14 +80,20 @@ def main(
     """Train the U-net.
 
     Args:
-        training_folders: folders of images and masks, each in the TCIA or the images/masks layout.
+        training_folders: folders of images and labels, in any layout of data/README.md.
         folder_weights: relative share of the crops taken from each folder.
         validation_folders: folders of images that are never trained on, e.g. other organs.
         validation_names: training images whose names begin with one of these are kept for
             validation.
         validation_share: if neither is given, this share of the images, at least one, at random.
         validation_limit: images evaluated after each epoch, evenly chosen.
-        microns_per_pixel: um per pixel of the training images; goes into the record.
+        masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
+            instances = each number or colour, or each connected part, is a nucleus.
+        microns_per_pixel: um per pixel of the images: one number, or one for each training and
+            then each validation folder; without it what the files state, otherwise
+            unet_microns_per_pixel.
+        unet_microns_per_pixel: um per pixel that the U-net sees; images that differ by more
+            than 10 % are resampled. Goes into the record.
         crop: side of a training crop in pixels, a multiple of 2**depth.
         crowding: in each training image, at most this many copies of its nuclei, per nucleus, are
             pasted against others, which shows where touching nuclei separate; 0 = none.
@@ -111,7 +120,9 @@ def main(
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     from unet.training import train
 
     train(arguments)

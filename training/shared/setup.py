@@ -1,11 +1,14 @@
 """What is settled before a training begins: constants, split, devices, and the run folder."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from images.finding import stamp
 
 # They change neither what is learned nor in what order, so a run may continue with others.
 NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
@@ -109,19 +112,34 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
 
 
 def refuse_repeats(paths: list[Path]):
-    """Raise ValueError if two paths are the same file.
+    """Raise ValueError if two paths are one file, or two files hold the same bytes.
 
-    It would count twice, or be used both for training and for validation, which would make the
+    An image given twice would count twice; used for training and for validation, it would make the
     validation figures worthless.
     """
-    seen = {}
+    by_size = {}
     for path in paths:
-        first = seen.setdefault(path.resolve(), path)
-        if first is not path:
-            raise ValueError(
-                f"{first} and {path} are the same image: give it only once, either for training or "
-                "for validation"
-            )
+        by_size.setdefault(stamp(path)[0], []).append(path)
+    for alike in by_size.values():
+        seen = {}
+        for path in alike if len(alike) > 1 else ():
+            first = seen.setdefault(_content(path), path)
+            if first is not path:
+                raise ValueError(
+                    f"{first} and {path} are the same image: keep one of them, either for training "
+                    "or for validation"
+                )
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a slide's folder."""
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                total.update(block)
+    return total.hexdigest()
 
 
 def plain(value):
@@ -152,7 +170,7 @@ def describe(constants: dict, training, validation) -> dict:
     for side, images in {"training_images": training, "validation_images": validation}.items():
         run[side] = {}
         for files in images:
-            sizes = [file.stat().st_size for file in files]
+            sizes = [stamp(file)[0] for file in files]
             run[side].setdefault(plain(files[0]), []).append(sizes)
     return run
 

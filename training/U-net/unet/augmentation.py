@@ -14,7 +14,7 @@ def random_view(image, targets, size: int, rng: np.random.Generator):
     """Cut a randomly placed, turned, mirrored square at 0.6 to 1.6 times the magnification.
 
     Returns:
-        image uint8 (size, size, 3) and targets uint8 (size, size, 2).
+        image and targets, both uint8 (size, size, 3).
     """
     scale = 2 ** rng.uniform(np.log2(0.6), np.log2(1.6)) if rng.random() < 0.7 else 1.0
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
@@ -44,7 +44,7 @@ def vary_chromatin(image, targets, white: float, rng: np.random.Generator) -> np
 
     Args:
         image: uint8 RGB (height, width, 3).
-        targets: uint8 (height, width, 2), see `unet_data.target_maps`.
+        targets: uint8 (height, width, 3), see `unet.data.Sample`.
         white: the image's white point in grey levels.
 
     Returns:
@@ -52,7 +52,7 @@ def vary_chromatin(image, targets, white: float, rng: np.random.Generator) -> np
     """
     if rng.random() < 1 / 3:
         return image
-    nucleus, depth = np.moveaxis(targets.astype(np.float32) / 255, -1, 0)
+    nucleus, depth = np.moveaxis(targets[..., :2].astype(np.float32) / 255, -1, 0)
     grains = rng.standard_normal(nucleus.shape, np.float32)
     grains = cv2.GaussianBlur(grains, (0, 0), rng.uniform(0.8, 3.5))
     grains *= rng.uniform(0, 0.35) / max(float(grains.std()), 1e-6)

@@ -22,10 +22,10 @@ def standard_callbacks(run_folder: Path, batches, validation, pooling: int) -> l
 class ValidationReport(keras.callbacks.Callback):
     """Add pixel accuracy (beside the all-background answer's), Dice and IoU to the logs.
 
-    Figures are means over whole held-out images, at probability 0.5.
+    Figures are means over whole held-out images, where they are labelled, at probability 0.5.
 
     Args:
-        samples: validation samples (see unet_data.Sample).
+        samples: validation samples (see unet.data.Sample).
         pooling: the U-net's pooling factor; images are reflected up to its multiple.
         folder: where `epoch_NNN.png` (image | truth | probability | distance) goes.
     """
@@ -39,10 +39,10 @@ class ValidationReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         maps = [predict_maps(self.model, sample.image, self.pooling) for sample in self.samples]
-        figures = [
-            pixel_figures(sample.targets[..., 0] > 127, prediction[..., 0] > 0.5)
-            for sample, prediction in zip(self.samples, maps, strict=True)
-        ]
+        figures = []
+        for sample, prediction in zip(self.samples, maps, strict=True):
+            truth, known = sample.targets[..., 0] > 127, sample.targets[..., 2] > 127
+            figures.append(pixel_figures(truth[known], prediction[..., 0][known] > 0.5))
         for name in (*MEASURES, "background_accuracy"):
             logs[f"val_{name}"] = float(np.mean([figure[name] for figure in figures]))
         self.folder.mkdir(parents=True, exist_ok=True)

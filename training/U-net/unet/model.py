@@ -70,16 +70,20 @@ def nuclei_loss(targets, predictions):
     """Cross-entropy of both maps plus the soft Dice loss of the probability.
 
     Cross-entropy judges pixels one by one, Dice the overlap whatever the share of nuclei
-    (Milletari et al. 2016).
+    (Milletari et al. 2016). Pixels whose labels are not known weigh nothing.
 
     Args:
-        targets, predictions: (batch, height, width, 2) in 0..1 as `build_unet` describes.
+        targets: (batch, height, width, 3) in 0..1: both maps as `build_unet` describes them, and
+            the weight of the pixel.
+        predictions: (batch, height, width, 2) in 0..1.
 
     Returns:
         Scalar; 0 is perfect where the targets are binary.
     """
-    cross_entropy = ops.mean(ops.binary_crossentropy(targets, predictions), axis=(0, 1, 2))
-    truth, probability = targets[..., 0], predictions[..., 0]
+    maps, weight = targets[..., :2], targets[..., 2:]
+    cross_entropy = ops.binary_crossentropy(maps, predictions) * weight
+    cross_entropy = ops.sum(cross_entropy, axis=(0, 1, 2)) / ops.maximum(ops.sum(weight), 1.0)
+    truth, probability = (values[..., 0] * weight[..., 0] for values in (maps, predictions))
     overlap = 2 * ops.sum(truth * probability)
     dice = (overlap + 1) / (ops.sum(truth) + ops.sum(probability) + 1)
     return cross_entropy[0] + cross_entropy[1] + 1 - dice

@@ -1,0 +1,106 @@
+"""COCO JSON: one file for all images of a folder; polygons or run lengths."""
+
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from labels.geojson import read_json
+from labels.label_map import Labels, check_size
+from labels.outlines import label_map
+
+KEYS = {"images", "annotations"}
+
+
+def coco_images(path: Path) -> dict[str, dict] | None:
+    """Return {file name: entry} of the images that a COCO file is about, None if it is no COCO."""
+    return _indexed(path, path.stat().st_mtime_ns)[0]
+
+
+def is_coco(content) -> bool:
+    """Tell COCO from other JSON."""
+    return isinstance(content, dict) and content.keys() >= KEYS
+
+
+def labels_of_coco(path: Path, name: str, shape: tuple[int, int]) -> Labels:
+    """Read the objects of one image, whatever their category, as nuclei.
+
+    A crowd (`iscrowd`, a mask around several objects) is an area whose nuclei are not known.
+
+    Args:
+        path: the COCO file.
+        name: file name of the image.
+        shape: its (height, width).
+
+    Raises:
+        ValueError: the image is not in it, has another size there, or an object has no outline.
+    """
+    images, annotations = _indexed(path, path.stat().st_mtime_ns)
+    entry = (images or {}).get(name)
+    if entry is None:
+        raise ValueError(f"nothing about {name}")
+    if "height" in entry and "width" in entry:
+        check_size((int(entry["height"]), int(entry["width"])), shape)
+    known, polygons, masks = np.ones(shape, bool), [], []
+    for each in annotations.get(entry["id"], []):
+        segmentation = each.get("segmentation")
+        if isinstance(segmentation, dict):
+            mask = _run_lengths(segmentation, shape)
+            if each.get("iscrowd"):
+                known &= ~mask
+            else:
+                masks.append(mask)
+        elif segmentation:
+            polygons.append([[np.reshape(ring, (-1, 2))] for ring in segmentation])
+        else:
+            raise ValueError(f"object {each.get('id')} has a box but no outline")
+    drawn, remark = label_map(polygons, shape)
+    for number, mask in enumerate(masks, start=len(polygons) + 1):
+        drawn[mask & (drawn == 0)] = number
+    notes = ["outlines (COCO)", remark, "" if known.all() else "crowds left out"]
+    return Labels(drawn, True, ", ".join(filter(None, notes)), None if known.all() else known)
+
+
+@lru_cache(maxsize=4)  # one file serves many images
+def _indexed(path: Path, changed: int):
+    content = read_json(path)
+    if not is_coco(content):
+        return None, {}
+    try:
+        images = {PurePosixPath(each["file_name"]).name: each for each in content["images"]}
+        annotations = {}
+        for each in content["annotations"]:
+            annotations.setdefault(each["image_id"], []).append(each)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not COCO: {error} is missing or of another kind") from None
+    return images, annotations
+
+
+def _run_lengths(segmentation: dict, shape: tuple[int, int]) -> np.ndarray:
+    """Decode COCO's run lengths of 0 and 1 in turn, down the columns; plain or as text."""
+    check_size(tuple(segmentation.get("size", ())) or (0, 0), shape)
+    counts = segmentation.get("counts")
+    counts = _numbers(counts) if isinstance(counts, str) else counts
+    runs = np.asarray(counts, np.int64)
+    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != shape[0] * shape[1]:
+        raise ValueError("run lengths that do not add up to the size of the image")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape, order="F")
+
+
+def _numbers(text: str) -> list[int]:
+    """Decode COCO's text: five bits and a flag for more per character, from the fourth run on
+    differences to the run before the last."""
+    counts, place = [], 0
+    while place < len(text):
+        value, shift, more = 0, 0, True
+        while more:
+            if place == len(text):
+                raise ValueError("truncated run lengths")
+            bits = ord(text[place]) - 48
+            value |= (bits & 31) << shift
+            more = bool(bits & 32)
+            shift, place = shift + 5, place + 1
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+    return counts

@@ -1,0 +1,104 @@
+"""QuPath's GeoJSON: annotations, detections and cells, and the regions that are labelled."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+
+from labels.label_map import Labels
+from labels.outlines import Polygon, covered, label_map
+
+
+def read_json(path: Path):
+    """Parse a JSON file, compressed or not."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
+            return json.load(file)
+    except (EOFError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"truncated or not JSON ({error}); export it again") from error
+
+
+def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
+    """Read GeoJSON as QuPath writes it: a collection, a list or one feature.
+
+    Every polygon is a nucleus; of a cell its nucleus counts. Annotations whose class begins with
+    Region or is Labelled are no nuclei: they say where the labels are complete.
+
+    Args:
+        content: the parsed file.
+        shape: (height, width) of the image, to whose full resolution the coordinates belong.
+
+    Raises:
+        ValueError: it is no GeoJSON, or holds no polygon.
+    """
+    nuclei, regions, others = [], [], 0
+    for feature in _features(content):
+        geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
+        outline = _outline(geometry)
+        if outline is None:
+            others += 1
+        else:
+            (regions if _is_region(feature) else nuclei).append(outline)
+    if not nuclei and not regions:
+        raise ValueError(
+            "no outlines; where a field holds no nuclei, mark it with an annotation of class Region"
+        )
+    labels, remark = label_map(nuclei, shape)
+    notes = ["outlines (GeoJSON)", remark]
+    notes.append(f"{others} points or lines left out" if others else "")
+    known = None
+    if regions:
+        known = _union(regions, shape)
+        notes.append("labelled in its regions only")
+    return Labels(labels, True, ", ".join(filter(None, notes)), known)
+
+
+def _features(content) -> list[dict]:
+    if isinstance(content, dict):
+        content = content.get("features", [content])
+    if not isinstance(content, list) or any(
+        not isinstance(item, dict) or "geometry" not in item for item in content
+    ):
+        raise ValueError("not GeoJSON: expected a collection or a list of features with a geometry")
+    return content
+
+
+def _outline(geometry: dict) -> list[Polygon] | None:
+    """Return the polygons of a geometry; None for points and lines."""
+    kind = geometry.get("type")
+    if kind == "GeometryCollection":
+        parts = [_outline(part) for part in geometry.get("geometries", [])]
+        return [polygon for part in parts for polygon in part or []] or None
+    coordinates = geometry.get("coordinates")
+    if kind not in ("Polygon", "MultiPolygon") or not coordinates:
+        return None
+    polygons = [coordinates] if kind == "Polygon" else coordinates
+    try:
+        return [[np.array([p[:2] for p in ring], float) for ring in rings] for rings in polygons]
+    except (TypeError, ValueError, IndexError):
+        raise ValueError("a polygon whose coordinates are not pairs of numbers") from None
+
+
+def _is_region(feature: dict) -> bool:
+    properties = feature.get("properties") or {}
+    of_class = properties.get("classification") or {}
+    if isinstance(of_class, dict):  # the class of an object may have several names
+        of_class = (of_class.get("names") or [of_class.get("name")])[0]
+    first = str(of_class or "").casefold()
+    return first.startswith("region") or first == "labelled"
+
+
+def _union(regions: list[list[Polygon]], shape: tuple[int, int]) -> np.ndarray:
+    known = np.zeros(shape, bool)
+    for region in regions:
+        piece = covered(region, shape)
+        if piece is not None:
+            window, mask = piece
+            known[window] |= mask
+    if not known.any():
+        raise ValueError("its regions lie outside the image")
+    return known
