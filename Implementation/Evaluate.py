@@ -2,16 +2,16 @@
 
     python Implementation/Evaluate.py --image-folders FOLDER [FOLDER ...] --label-folder FOLDER
 
-Every image is segmented and compared with the labels of the same name; images and labels may lie in
-one folder. Several image folders over the same labels (enlarged low resolution, super-resolved,
-high resolution) come out as one table. Binary masks give pixel figures only, unless MASKS says that
-their connected parts are the nuclei. Of partly labelled images the labelled part is scored.
+Every image is segmented and compared with the labels of the same name; images and labels may be in
+one folder. Several folders of the same images (enlarged low resolution, super-resolved, high
+resolution) give one table. Binary masks give pixel figures only, unless MASKS states that their
+connected parts are the nuclei. Of partly labelled images, only the labelled part is scored.
 
     python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
 
-asks of sharp images whether super-resolution helps: each is made small by two fixed degradations,
-enlarged again by bicubic interpolation and by the generator, and segmented in all versions. Two
-tables follow that say whether the confidence predicts errors. Labels are used if there are any.
+tests on sharp images whether super-resolution helps: each is degraded in two fixed ways, enlarged
+again by bicubic interpolation and by the generator, and segmented in all versions. Two further
+tables show how well the confidence predicts errors. Labels are used if there are any.
 Every constant below is also a flag: see --help.
 """
 
@@ -67,25 +67,25 @@ def main(
     """Segment images and compare them with labels.
 
     Args:
-        image_folders: folders of images, e.g. several versions of the same ones.
+        image_folders: folders of images, e.g. several versions of the same images.
         label_folder: labels of any form, named like the images; None = they lie with the images,
             in each of the image folders.
         masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         image_names: only images whose names begin with one of these; none = all.
-        microns_per_pixel: um per pixel of all images; without it what the files say, else the
-            U-net's.
+        microns_per_pixel: um per pixel of all images; without it what the files state, or else
+            the U-net's.
         unet: nucleus model (.h5).
-        test_time_augmentation: take its mean over four mirrorings of each tile.
-        probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
+        test_time_augmentation: average it over four mirrorings of each tile.
+        probability_threshold: a pixel belongs to a nucleus above this probability.
+        seed_rise: a summit of the relief that rises by more is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
-        precision: of the networks' multiplications; auto = bfloat16 where the processor has
-            instructions for it, else float32.
+        precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
+            instructions for it, otherwise float32.
         generator: super-resolution model (.h5) for did_it_help.
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
-        compare_separations: score connected components and the distance-transform watershed, too.
+        compare_separations: also score connected components and the distance-transform watershed.
         tune: try other thresholds of the separation and print what they do to PQ and counts, the
             mean over the image folders.
         output_file: CSV with a row per image and method.
@@ -94,7 +94,7 @@ def main(
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
     named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
-    if label_folder and not did_it_help:  # which can do without labels
+    if label_folder and not did_it_help:  # which works without labels, too
         named.append(("LABEL_FOLDER (--label-folder)", label_folder))
     for name, folder in named:
         if not folder.is_dir():
@@ -150,7 +150,7 @@ def main(
     print_table(rows, shown)
     if trust:
         help_work.print_trust(trust)
-    print(f"\na row per image{' and version' if trust else ''} is in {output_file.resolve()}")
+    print(f"\nOne row per image{' and version' if trust else ''}: {output_file.resolve()}")
     return 0
 
 
