@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei.geojson import nucleus_feature
 from nuclei.measurement import WHITE, measure
 from nuclei.outlines import Outlines, find_outlines, thinned
 from nuclei.separation import Separation, renumbered, separate
@@ -165,18 +164,15 @@ def merge(
     windows: Iterable[WindowNuclei],
     raster: Raster,
     add_row: Callable[[dict], None],
-    add_feature: Callable[[dict], None],
-    scale: float,
-    shift: tuple[float, float],
+    add_outline: Callable[[np.ndarray, dict], None],
 ) -> dict:
-    """Number the nuclei of all windows through; fill label map, table and GeoJSON.
+    """Number the nuclei of all windows through; fill label map, table and outlines.
 
     Args:
         windows: in their order.
         raster: label map of the image, all zero.
         add_row: takes a row of the table.
-        add_feature: takes a feature of the GeoJSON.
-        scale, shift: from pixels of the label map to the coordinates of the GeoJSON.
+        add_outline: takes the outline of a nucleus, in pixels of the label map, and its row.
 
     Returns:
         `count`, the nuclei whose centroids lie in the image; `whole`, those of them that do not
@@ -191,7 +187,7 @@ def merge(
             row = {"label": sums["count"] + index + 1}
             row |= {name: values[index] for name, values in found.columns.items()}
             add_row(row)
-            add_feature(nucleus_feature(ring, row, scale, shift))
+            add_outline(ring, row)
         areas = found.columns["area_um2" if "area_um2" in found.columns else "area_px2"]
         sums["count"] += len(areas)
         _add_areas(sums, areas[found.columns["touches_border"] == 0])

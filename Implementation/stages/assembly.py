@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from images.opening import ImageFile
-from nuclei.geojson import geojson_writer
+from nuclei.geojson import geojson_writer, nucleus_feature
 from nuclei.tissue import Tissue
 from nuclei.windows import WindowNuclei, merge, table_columns
 from outputs.evidence import domain_warning, write_evidence
@@ -121,7 +121,12 @@ def _merge(finished: Finished, labels: Raster) -> dict:
         table_writer(finished.folder / "nuclei.csv", columns) as add_row,
         geojson_writer(finished.folder / name, finished.hashes) as add_feature,
     ):
-        return merge(windows, labels, add_row, add_feature, scale, shift)
+        kind = finished.outputs.geojson_objects
+
+        def add_outline(ring, row):
+            add_feature(nucleus_feature(ring, row, scale, shift, kind))
+
+        return merge(windows, labels, add_row, add_outline)
 
 
 def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
