@@ -1,14 +1,14 @@
-"""Make low-resolution H&E images sharp and count what is in them.
+"""Super-resolve low-resolution H&E images and measure every nucleus in them.
 
 Put images or slides into INPUT_FOLDER and run
 
     python Implementation/Final_implementation.py
 
 Each image is super-resolved x4, its nuclei are outlined, separated and measured, and pictures,
-tables and QuPath files are written to OUTPUT_FOLDER. An interrupted run is started again with the
-same command: finished images are skipped, an unfinished one goes on where it stopped. Every
-constant below is also a flag: see --help. `--from-run run.json` takes the constants of an earlier
-run instead; flags given beside it count more.
+tables and QuPath files are written to OUTPUT_FOLDER. To resume an interrupted run, start it again
+with the same command: finished images are skipped, an unfinished one continues where it stopped.
+Every constant below is also a flag: see --help. `--from-run run.json` takes the constants of an
+earlier run instead; flags given beside it take precedence.
 """
 
 import functools
@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # --- Input and output ---
 INPUT_FOLDER = ROOT / "data" / "samples"  # images and slides of any format
 OUTPUT_FOLDER = ROOT / "Implementation" / "results"
-OVERWRITE = False  # True: do finished images again
-REGION = None  # (x, y, width, height) in full-resolution pixels: do this part only; None = all
+OVERWRITE = False  # True: redo finished images
+REGION = None  # (x, y, width, height) in full-resolution pixels: this part only; None = all
 
 # --- Machines ---
 SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = a Dask cluster
-MEASURING_PROCESSES = 2  # helpers for large images, 0.4 GB each; 1 = none, more on more cores
+MEASURING_PROCESSES = 2  # helpers for large images, 0.4 GB each; 1 = none; raise it on more cores
 
 # --- Models ---
 GENERATOR = ROOT / "models" / "generator.h5"
@@ -40,23 +40,23 @@ UNET = ROOT / "models" / "Unet.h5"
 SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
 SEGMENT = True  # False: super-resolution only
 TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
-PRECISION = "auto"  # of multiplications; "auto" = bfloat16 where the processor is made for it (on
-# Linux, with TensorFlow), twice the speed, else float32; "float32" or "bfloat16" = always that
+PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed, if the processor
+# is made for it (on Linux, with TensorFlow), otherwise float32; or always "float32", "bfloat16"
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the files at full resolution, for those that do not
 # state it themselves; None = unknown there
-MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, also against what they state
+MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, whatever they state
 READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = what the
-# first network was trained on: 1.0 before super-resolution, 0.25 without
+# first network was trained on: 1.0 with super-resolution, 0.25 without
 
 # --- Tiles ---
-TILE_SIZE = 512  # side of a tile in input pixels, a multiple of 16; less needs less memory
-BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
+TILE_SIZE = 512  # side of a tile in input pixels, a multiple of 16; smaller tiles need less memory
+BATCH_SIZE = 1  # tiles per call of a network; more than 1 helps only on a GPU
 
 # --- Nuclei ---
-PROBABILITY_THRESHOLD = 0.55  # a pixel is nucleus above this probability
-SEED_RISE = 0.1  # a summit that rises by more makes a nucleus of its own; less separates more
+PROBABILITY_THRESHOLD = 0.55  # a pixel belongs to a nucleus above this probability
+SEED_RISE = 0.1  # a summit that rises by more is a separate nucleus; lower separates more
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
@@ -67,7 +67,7 @@ GEOJSON_GZIP = False  # True: nuclei.geojson.gz instead of nuclei.geojson
 
 # --- Pictures ---
 JPEG_QUALITY = 90  # of super_resolved.ome.tif; 0 = lossless
-DEBUG = False  # True: show the whole traceback of an error
+DEBUG = False  # True: show the full traceback of an error
 
 
 def main(
@@ -105,38 +105,39 @@ def main(
     Args:
         input_folder: folder of images and slides.
         output_folder: gets a folder per image, summary.csv and run.json.
-        overwrite: do images again that are finished.
-        region: x, y, width and height in full-resolution pixels of the part to do; None = all.
+        overwrite: redo finished images.
+        region: x, y, width and height in full-resolution pixels of the part to process; None =
+            all.
         scheduler: address of a Dask cluster that does the work; None = this process.
-        measuring_processes: helper processes that judge and measure a large image, window by
+        measuring_processes: helper processes that assess and measure a large image, window by
             window; 1 = none, as on the workers of a cluster.
         generator: super-resolution model (.h5).
         faithful_generator: second super-resolution model, trained on the pixel loss alone.
-        faithful_share: share of its weights in the blend of the two, 0 to 1.
+        faithful_share: its share in the blend of the two models' weights, 0 to 1.
         unet: nucleus model (.h5).
         super_resolve: enlarge x4 first; off for images that are already at 40x.
         segment: find and measure nuclei.
-        test_time_augmentation: take the mean of the U-net over four mirrorings of each tile.
-        precision: of the networks' multiplications; auto = bfloat16 where the processor has
-            instructions for it, else float32.
+        test_time_augmentation: average the U-net over four mirrorings of each tile.
+        precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
+            instructions for it, otherwise float32.
         microns_per_pixel: um per pixel, at full resolution, of the files that state no pixel size;
-            None = unknown. One that states another by more than 5 % keeps its own and is named.
-        microns_per_pixel_for_all: use that number for all files, also against what they state.
+            None = unknown. A file whose own size differs by more than 5 % keeps it and is named.
+        microns_per_pixel_for_all: use that number for all files, whatever they state.
         read_at_microns_per_pixel: um per pixel at which slides are read; None = 1.0, or 0.25
             without super-resolution.
         tile_size: side of a tile in input pixels, a multiple of 16.
         batch_size: tiles per call of a network.
-        probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
+        probability_threshold: a pixel belongs to a nucleus above this probability.
+        seed_rise: a summit of the relief that rises by more is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
-        geojson_frame: coordinates of nuclei.geojson, in pixels of the result or of the original
+        geojson_frame: coordinates of nuclei.geojson: pixels of the result, or of the original
             slide at full resolution.
         geojson_gzip: compress nuclei.geojson.
         jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
-        debug: show the whole traceback of an error.
+        debug: show the full traceback of an error.
         from_run: run.json of an earlier run; on the command line its constants replace the defaults
-            of all other flags. A model or package that has changed since is named.
+            of all other flags. Models and packages that differ now are named.
 
     Returns:
         Exit status: 0, or 1 if an image failed, 2 if nothing could be started, 130 if interrupted.
@@ -150,7 +151,7 @@ def main(
 
 
 def command_line(arguments: list[str]) -> int:
-    """Run `main` with flags; behind --from-run with the constants of that run as defaults."""
+    """Run `main` with flags; with --from-run, the constants of that run are the defaults."""
     earlier = path_of_run(arguments)
     try:
         constants = constants_of_run(earlier, main) if earlier else {}

@@ -1,12 +1,12 @@
-"""Put overlapping microscope fields together into one image, for those without a slide scanner.
+"""Stitch overlapping microscope fields into one image, for those without a slide scanner.
 
-Take pictures field by field with one objective and an unturned camera, each overlapping the last by
-about half, copy those of one specimen (and nothing else) into INPUT_FOLDER and run
+Take pictures field by field with one objective, without turning the camera, each overlapping the
+last by about half. Copy those of one specimen (and nothing else) into INPUT_FOLDER and run
 
     python Implementation/Stitch_fields.py
 
 The files may come in any order. Fields that fit nowhere are named and left out. The folder of
-OUTPUT_FILE is then an INPUT_FOLDER for Final_implementation.py. Constants are also flags: --help.
+OUTPUT_FILE can be the INPUT_FOLDER of Final_implementation.py. Constants are also flags: --help.
 """
 
 import sys
@@ -38,8 +38,8 @@ MICRONS_PER_PIXEL = None  # um per pixel of the fields; None = from the files
 
 # --- Arrangement ---
 GRID = None  # (rows, columns): files in natural order, row by row from the left; None = any order
-MINIMUM_OVERLAP = 0.05  # part of a field; pairs that share less are not looked for
-SMALLEST_CORRELATION = 0.5  # of the overlap, 0 to 1; pairs below it do not belong together
+MINIMUM_OVERLAP = 0.05  # part of a field; pairs that overlap less are not found
+SMALLEST_CORRELATION = 0.5  # of the overlap, 0 to 1; pairs below it are not neighbours
 
 LARGEST_PNG = 100_000_000  # pixels; larger results become .ome.tif, which is read piece by piece
 LARGEST_FIELD = 100_000_000  # pixels; more is a slide
@@ -48,7 +48,7 @@ STRIP = 1024  # rows of the result that are blended at a time
 
 @dataclass(frozen=True)
 class Field:
-    """A field in memory: full-size grey to measure shifts; its colours are read again to blend."""
+    """A field in memory: full-size grey to measure shifts; colours are read again for blending."""
 
     path: Path
     kind: str
@@ -64,16 +64,16 @@ def main(
     minimum_overlap: float = MINIMUM_OVERLAP,
     smallest_correlation: float = SMALLEST_CORRELATION,
 ) -> int:
-    """Put overlapping microscope fields together into one image.
+    """Stitch overlapping microscope fields into one image.
 
     Args:
         input_folder: folder of the fields of one specimen, all of one magnification.
-        output_file: the image, .png or .ome.tif; a very large PNG becomes .ome.tif by itself.
+        output_file: the image, .png or .ome.tif; a very large PNG is written as .ome.tif instead.
         microns_per_pixel: um per pixel of the fields; None = from the files.
-        grid: rows and columns where the files' natural order is row by row, each from the left;
+        grid: rows and columns if the files' natural order is row by row, each from the left;
             None = any order, every pair of fields is tried.
-        minimum_overlap: part of a field; pairs that share less are not looked for.
-        smallest_correlation: of the overlap, 0 to 1; pairs below it do not belong together.
+        minimum_overlap: part of a field; pairs that overlap less are not found.
+        smallest_correlation: of the overlap, 0 to 1; pairs below it are not neighbours.
 
     Returns:
         Exit status: 0; 1 if fields were left out, 2 if there is no image, 130 if interrupted.
@@ -105,7 +105,7 @@ def main(
 
 
 def read_fields(paths: list[Path], grid) -> tuple[dict[int, Field], dict[str, str]]:
-    """Return the fields by their number among the files, and why others cannot be read."""
+    """Return the fields by their number among the files, and why the others cannot be read."""
     folder, fields, left_out = paths[0].parent, {}, {}
     if grid and len(paths) != grid[0] * grid[1]:
         raise ValueError(
@@ -123,12 +123,14 @@ def read_fields(paths: list[Path], grid) -> tuple[dict[int, Field], dict[str, st
             left_out[path.name] = " ".join(str(error).removeprefix(f"{path.name}: ").split())
     if len(fields) < 2:
         unreadable = "".join(f"; {name}: {reason}" for name, reason in left_out.items())
-        raise ValueError(f"need two readable fields, {folder} has {len(fields)}{unreadable}")
+        raise ValueError(
+            f"expected two readable fields, found {len(fields)} in {folder}{unreadable}"
+        )
     formats = Counter(field.kind.split(",")[0] for field in fields.values())
     if len(formats) > 1:
         found = ", ".join(f"{count} {name}" for name, count in formats.most_common())
         raise ValueError(
-            f"different formats in {folder}: {found}; leave there those of one series only"
+            f"different formats in {folder}: {found}; keep the fields of one series only"
         )
     return fields, left_out
 
@@ -145,7 +147,7 @@ def common_microns(fields: list[Field]) -> float | None:
 
 
 def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> list[fs.Pair]:
-    """Find the pairs that overlap: phase correlation, then SIFT between what is still apart.
+    """Find the pairs that overlap: phase correlation, then SIFT for fields not yet connected.
 
     limits: minimum overlap and smallest correlation. ValueError where nothing overlaps.
     """
@@ -161,7 +163,7 @@ def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> l
         least = limits[0] * min(bands[a].size, bands[b].size)
         shifts = fs.candidate_shifts(surface, bands[a].shape, bands[b].shape, least)
         judged = [(fs.correlation(bands[a], bands[b], shift), shift) for shift in shifts]
-        # Shrinking by a fraction of a pixel costs some correlation; the full size decides.
+        # Shrinking costs some correlation; the full size decides.
         if judged and max(judged)[0] >= limits[1] / 2:
             pairs += _verified(fields, a, b, np.multiply(max(judged)[1], factor), factor, limits)
     points = {}
@@ -180,10 +182,10 @@ def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> l
 
 
 def _verified(fields, a: int, b: int, shift, reach: float, limits) -> list[fs.Pair]:
-    """Return the pair with its shift refined at full size; an empty list where it is none."""
+    """Return the pair with its shift refined at full size; an empty list if it does not match."""
     first, second = fields[a].grey, fields[b].grey
     part = fs.overlap_part(first.shape, second.shape, shift)
-    if part < 0.9 * limits[0]:  # a guess is not exact: a little less may be enough
+    if part < 0.9 * limits[0]:  # the shift is not exact yet: a little less may be enough
         return []
     better, correlation = fs.refine(first, second, shift, reach + 2)
     strong = correlation >= limits[1]
@@ -193,9 +195,9 @@ def _verified(fields, a: int, b: int, shift, reach: float, limits) -> list[fs.Pa
 def place(fields: dict[int, Field], pairs: list[fs.Pair], limits) -> tuple[dict, list[fs.Pair]]:
     """Return the position (x, y) of each field of the largest group and the pairs it rests on.
 
-    Fields that turn out to overlap, unrecognised before, are tried again at the place they got.
+    Pairs that turn out to overlap, but were not recognised before, are tried again at their places.
     """
-    # A lens bends large fields a little, so that their overlaps cannot all agree exactly.
+    # A lens distorts large fields a little, so their overlaps cannot all agree exactly.
     tolerance = max(3.0, 0.005 * max(max(field.grey.shape) for field in fields.values()))
     positions, kept = fs.solve_positions(fields, pairs, tolerance)
     known = {(pair.first, pair.second) for pair in kept}
@@ -216,7 +218,7 @@ def brightness(fields: dict[int, Field], positions, pairs: list[fs.Pair]) -> dic
 
 
 def write(fields, positions, gains, output_file: Path, microns) -> tuple[Path, tuple[int, int]]:
-    """Blend and write the image, under its name when complete; return path and (width, height)."""
+    """Blend and write the image, named when complete; return its path and (width, height)."""
     # Whole pixels: half a pixel of error is invisible, resampling would blur every field.
     corner = np.min(list(positions.values()), axis=0)
     places = {number: np.rint(place - corner).astype(int) for number, place in positions.items()}
@@ -243,7 +245,7 @@ def write(fields, positions, gains, output_file: Path, microns) -> tuple[Path, t
 
 
 def _parts(fields, places, gains, top: int, bottom: int):
-    """Yield what lies in these rows of the image, as `field_stitching.blend` takes it."""
+    """Yield what lies in these rows of the image, as `fields.blend` takes it."""
     for number, (x, y) in places.items():
         height, width = fields[number].grey.shape
         first, last = max(0, top - y), min(height, bottom - y)
@@ -277,7 +279,7 @@ def _check_constants(input_folder, output_file, microns_per_pixel, grid, **fract
     if output_file.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise ValueError(f"OUTPUT_FILE: expected .png or .ome.tif, found {output_file.name}")
     if output_file.resolve().parent == input_folder.resolve():
-        raise ValueError("OUTPUT_FILE lies in INPUT_FOLDER, as if a field; name another folder")
+        raise ValueError("OUTPUT_FILE is in INPUT_FOLDER, among the fields; name another folder")
     if microns_per_pixel is not None and not 0 < microns_per_pixel < np.inf:
         raise ValueError(f"MICRONS_PER_PIXEL: expected more than 0, found {microns_per_pixel}")
     if grid is not None and min(grid) < 1:

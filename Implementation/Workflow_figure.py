@@ -33,11 +33,11 @@ def main(
 
     Args:
         image: low-resolution image.
-        field: side of the shown field in input pixels; it is the middle of the image.
-        tile_size: side of a tile in input pixels, small so that the picture shows several.
+        field: side of the field shown, in input pixels; it is taken from the middle of the image.
+        tile_size: side of a tile in input pixels; small, so that the picture shows several.
         generator: super-resolution model (.h5).
         unet: nucleus model (.h5).
-        picture: where the figure goes.
+        picture: PNG file to write.
 
     Returns:
         Exit status: 0, or 2 if the image or a model cannot be used.

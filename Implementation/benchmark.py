@@ -1,14 +1,19 @@
-"""Measure how close a run comes to the limit of the machine at hand.
+"""Measure how close a run comes to the limit of this machine.
 
     python Implementation/benchmark.py
 
-Prints, and saves as JSON: the rate of matrix multiplication in both precisions; for both networks
-the operations per output pixel, the bare speed, its share of the rate in the networks' precision
-and what the margins of tiles cost, for several tiles and batches; the layers that lose most; what
-separating and measuring nuclei costs; the speed of the whole pipeline, split by stage, for several
-image sizes, tiles and batches; peak memory so far, without helper processes. Medians of repeated
-runs after a warm-up. With --memory it measures, instead, the peak memory of whole runs, helper
-processes included, for several sizes of input.
+Prints, and saves as JSON:
+
+- the rate of matrix multiplication in both precisions;
+- for both networks, and for several tiles and batches, the operations per output pixel, the bare
+  speed, its share of that rate, and the cost of the tiles' margins;
+- the layers that lose most;
+- the cost of separating and measuring nuclei;
+- the speed of the whole pipeline by stage, for several image sizes, tiles and batches, and the peak
+  memory so far, without helper processes.
+
+All times are medians of repeated runs after a warm-up. With --memory it measures, instead, the peak
+memory of whole runs, helper processes included, for several sizes of input.
 Every constant below is also a flag: see --help.
 """
 
@@ -51,16 +56,16 @@ def main(
     """Run the benchmark.
 
     Args:
-        image: an image, mirrored to the sizes that are measured.
-        megapixels: sizes of the measured images in million output pixels.
+        image: an image; mirrored copies of it fill the sizes that are measured.
+        megapixels: sizes of the test images in million output pixels.
         tile_sizes: sides of the tiles in input pixels.
         batch_sizes: tiles per call of a network.
-        measuring_processes: helper processes that judge and measure large images; 1 = none.
-        repeats: runs of which the median counts.
+        measuring_processes: helper processes that assess and measure large images; 1 = none.
+        repeats: runs of which the median is reported.
         generator: super-resolution model (.h5).
         unet: nucleus model (.h5).
-        precision: of the networks' multiplications; auto = bfloat16 where the processor has
-            instructions for it, else float32.
+        precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
+            instructions for it, otherwise float32.
         report: JSON file for the figures.
         memory: measure the peak memory of whole runs instead of speed.
         memory_sides: of the square inputs for that, in pixels.

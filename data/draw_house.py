@@ -3,11 +3,12 @@
     python data/draw_house.py
 
 Rooms, files, captions and arrows are read from the source (a room's caption is the docstring of its
-`__init__.py`), so run it again after adding a file or an import. A test compares the picture with
-the tree.
+`__init__.py`), and the order of the rooms from pyproject.toml. Run it again after adding a file or
+an import; a test compares the picture with the tree.
 """
 
 import ast
+import re
 import textwrap
 from dataclasses import dataclass
 from html import escape
@@ -18,17 +19,12 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "data" / "pictures" / "house.svg"
 
-# The rooms of each house from the roof to the ground; one that does not exist is left out.
-SCRIPTS = "scripts"
-FLOORS = (SCRIPTS, "evaluation", "pipeline", "outputs", "nuclei", "trust", "networks", "metrics")
-FLOORS += ("labels", "images", "tiles")
-TRAINING = {SCRIPTS: ("SRGAN", "U-net"), "srgan": ("SRGAN/srgan",), "unet": ("U-net/unet",)}
-TRAINING |= {"shared": ("shared",)}
+SCRIPTS = "scripts"  # the room on top of each house: files that lie in no package
 
 # --- Layout, in SVG pixels ---
-WIDTH, TOP, GAP = 1250, 56, 12
+WIDTH, TOP, GAP = 1270, 56, 12
 HOUSES = {"training": (20, 330), "Implementation": (470, 570)}  # left side and width of the rooms
-LANES = {"training": (368, 26), "Implementation": (1056, 19)}  # first lane and distance of lanes
+LANES = {"training": (368, 26), "Implementation": (1056, 16)}  # first lane and distance of lanes
 FILE_SIZE, CAPTION_SIZE = 12.5, 12.5
 FILE_LETTER, CAPTION_LETTER = 0.602 * FILE_SIZE, 0.51 * CAPTION_SIZE  # widths
 COLOURS = (  # of lanes: neighbours differ in hue and in lightness
@@ -90,24 +86,38 @@ def main(picture: Path = PICTURE):
     Args:
         picture: SVG file to write.
     """
-    picture.write_text(draw(read_rooms(ROOT)), encoding="utf-8")
+    picture.write_text(draw(read_rooms(ROOT, order_of_rooms())), encoding="utf-8")
 
 
-def read_rooms(root: Path) -> list[Room]:
-    """Read all rooms of a checkout, each house from the roof to the ground."""
-    folders = [("training", name, places) for name, places in TRAINING.items()]
-    folders += [("Implementation", n, ("." if n == SCRIPTS else n,)) for n in FLOORS]
-    known = {name for _, name, _ in folders}
+def order_of_rooms() -> list[str]:
+    """Return the names of all rooms, the last one first, as import-linter enforces it."""
+    layers = re.search(
+        r"^layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text("utf-8"), re.M | re.S
+    )
+    return re.findall(r"\w+", layers[1])
+
+
+def read_rooms(root: Path, order: list[str]) -> list[Room]:
+    """Read all rooms of a checkout, each house from the roof to the ground.
+
+    Raises:
+        ValueError: a room is not in the order.
+    """
     rooms = []
-    for house, name, places in folders:
-        paths = [path for place in places for path in sorted((root / house / place).glob("*.py"))]
-        if not paths:
-            continue
-        imported = frozenset().union(*map(_imported, paths)) & known - {name}
-        about = ast.get_docstring(ast.parse(paths[0].read_text("utf-8"))) or ""
-        caption = "What a user starts." if name == SCRIPTS else about.split("\n")[0]
-        files = tuple(path.stem for path in paths if path.stem != "__init__")
-        rooms.append(Room(house, name, caption, files, imported))
+    for house in HOUSES:
+        paths = {}
+        for path in sorted((root / house).rglob("*.py")):
+            is_room = path.parent.name != house and (path.parent / "__init__.py").exists()
+            paths.setdefault(path.parent.name if is_room else SCRIPTS, []).append(path)
+        unknown = paths.keys() - {SCRIPTS, *order}
+        if unknown:
+            raise ValueError(f"rooms missing from the layers in pyproject.toml: {unknown}")
+        for name in (name for name in (SCRIPTS, *order) if name in paths):
+            imported = frozenset().union(*map(_imported, paths[name])) & set(order) - {name}
+            about = ast.get_docstring(ast.parse(paths[name][0].read_text("utf-8"))) or ""
+            caption = "What a user starts." if name == SCRIPTS else about.split("\n")[0]
+            files = tuple(path.stem for path in paths[name] if path.stem != "__init__")
+            rooms.append(Room(house, name, caption, files, imported))
     return rooms
 
 

@@ -1,15 +1,17 @@
 """Rewrite a trained network so that it computes the same with fewer operations.
 
-Four identities, each exact up to rounding, in pure Keras, so that any backend runs it: a batch
-normalization after a convolution is a scaling of its kernel and a bias; a convolution of
-concatenated maps is the sum of convolutions of each; a 3x3 convolution of a map that was enlarged
-x2 by repetition is a 4x4 transposed convolution of stride 2 of the map itself, with 16 instead of
-36 multiplications; and a transposed convolution into few channels, for which some shapes of input
-have only slow kernels on CPUs (20 against 350 ms per Mpx), is a convolution into all pixels of
-a block at once. The enlarged and the concatenated maps are never made.
+It uses four identities, each exact up to rounding, in pure Keras, so that any backend runs the
+result:
 
-Where only the middle of a tile is asked for, maps are cut to what it depends on, see
-tile_middle.py.
+- a batch normalization after a convolution is a scaling of its kernel and a bias;
+- a convolution of concatenated maps is the sum of convolutions of each;
+- a 3x3 convolution of a map that was enlarged x2 by repetition is a 4x4 transposed convolution of
+  stride 2 of the map itself, with 16 instead of 36 multiplications;
+- a transposed convolution into few channels, for which CPUs have only slow kernels at some input
+  shapes (20 against 350 ms per Mpx), is a convolution into all pixels of a block at once.
+
+The enlarged and the concatenated maps are never made. If only the middle of a tile is wanted, maps
+are cut to what it depends on, see tile_middle.py.
 """
 
 import keras
@@ -19,30 +21,31 @@ from keras import layers, ops
 from networks.precision import layers_in_bfloat16
 from networks.tile_middle import Cut, cut_to_middle, reach_of, sources_of, step_of
 
-FEW_CHANNELS = 4  # of a transposed convolution that is done block by block
+FEW_CHANNELS = 4  # at most, of a transposed convolution that is computed block by block
 
 
 def folded(model: keras.Model, margin: int = 0, precision: str = "float32") -> keras.Model:
-    """Return a network that gives what a functional model gives; the model stays as it is.
+    """Return a network with the same output as a functional model, which is left unchanged.
 
     Args:
         model: functional, one input and one output; no layer used twice.
         margin: the outermost pixels of an input, a multiple of the model's pooling, for which no
-            output is wanted. The output may then be cut on all sides alike, to the middle at most.
+            output is wanted. The output may then be cut by the same amount on all sides, at most to
+            the middle.
         precision: "float32" or "bfloat16", of the multiplications.
     """
     return _Folding(model, cut_to_middle(model, margin), precision).result()
 
 
 class _Folding:
-    """Builds each tensor of the new network from the output backwards, and each once."""
+    """Builds each tensor of the new network once, from the output backwards."""
 
     def __init__(self, model: keras.Model, cut: Cut | None, precision: str):
         self.model, self.cut = model, cut
         self.in_bfloat16 = layers_in_bfloat16(model) if precision == "bfloat16" else set()
         self.inputs = keras.Input(model.input_shape[1:])
         self.built = {id(model.inputs[0]): self.inputs}
-        # Pixels of a map of the new network beyond the middle.
+        # By how many pixels a map of the new network extends beyond the middle.
         self.beyond = {id(model.inputs[0]): cut.margin if cut else 0}
         self.makers = {id(layer.output): layer for layer in model.layers}
         self.uses = {}
@@ -67,7 +70,7 @@ class _Folding:
         return self.built[id(tensor)]
 
     def _build(self, layer):
-        """Return the new output of a layer, and how far it lies beyond the middle."""
+        """Return the new output of a layer, and how far it extends beyond the middle."""
         if isinstance(layer, layers.BatchNormalization):
             source = sources_of(layer)[0]
             convolution = self._maker(source)
@@ -86,7 +89,7 @@ class _Folding:
         return "mixed_bfloat16" if layer.name in self.in_bfloat16 else "float32"
 
     def _aligned(self, layer):
-        """Return what a layer takes, cut to one size, and how far its output lies beyond."""
+        """Return a layer's inputs, cut to one size, and how far its output extends beyond."""
         tensors, step = sources_of(layer), step_of(layer)
         new = [self._new(tensor) for tensor in tensors]
         if self.cut is None:
@@ -132,7 +135,7 @@ class _Folding:
         return total, beyond
 
     def _beyond_join(self, source, pieces) -> int:
-        """Decide how far the maps that a convolution joins shall reach beyond the middle."""
+        """Decide how far the maps that a convolution joins should extend beyond the middle."""
         borders = []
         for piece in pieces:
             enlarged = self._is_enlarged(piece)
@@ -153,7 +156,7 @@ class _Folding:
         name = f"{layer.name}_{self._maker(source).name}"
         options = {"use_bias": bias is not None, "padding": "same", "name": name}
         options["dtype"] = self._policy(layer)
-        # A tap of the transposed kernel gathers the taps that meet the same small pixel.
+        # A tap of the transposed kernel gathers the taps that fall on the same small pixel.
         gather = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
         transposed = np.einsum("ik,jl,klab->ijba", gather, gather, kernel)
         new = layers.Conv2DTranspose(layer.filters, 4, strides=2, **options)
@@ -161,7 +164,7 @@ class _Folding:
 
 
 class _BlocksOfPixels(layers.Layer):
-    """Lays the channels of each pixel out as a block of pixels (sub-pixel convolution)."""
+    """Arranges the channels of each pixel as a block of pixels (sub-pixel convolution)."""
 
     def __init__(self, side: int, dtype: str):
         super().__init__(dtype=dtype)
@@ -210,7 +213,7 @@ def _applied(new, source, kernel, bias):
 
 
 def _copied(layer, policy: str):
-    """Return a layer of its own with the same weights."""
+    """Return a new layer with the same weights."""
     copy = type(layer).from_config(layer.get_config() | {"dtype": policy})
     if layer.weights:
         copy.build(sources_of(layer)[0].shape)
@@ -238,7 +241,7 @@ def _weights(layer):
 
 
 def _normalized(convolution, norm):
-    """Return kernel and bias of a convolution with the normalization behind it."""
+    """Return kernel and bias of a convolution combined with the normalization after it."""
     kernel, bias = _weights(convolution)
     mean, variance = (ops.convert_to_numpy(w) for w in (norm.moving_mean, norm.moving_variance))
     factor = 1 / np.sqrt(variance + norm.epsilon)

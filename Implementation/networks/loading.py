@@ -1,4 +1,4 @@
-"""Load a trained network from its file and check that it fits its place."""
+"""Load a trained network from its file and check that it fits its purpose."""
 
 import hashlib
 import json
@@ -16,17 +16,17 @@ from networks.receptive_field import receptive_interval
 def load_network(
     path: Path, kind: str, scale: int, channels: int, precision: str = "float32"
 ) -> Network:
-    """Load a whole-model .h5 and check that it does what its place in the program needs.
+    """Load a whole-model .h5 and check that it does what the program needs.
 
     Args:
         path: the .h5 file; a record is read from the .json of the same name.
-        kind: what to call it in messages, e.g. "generator".
-        scale: output pixels per input pixel that it must have.
-        channels: number of output channels that it must have.
+        kind: its name in messages, e.g. "generator".
+        scale: output pixels per input pixel that are expected.
+        channels: number of output channels that are expected.
         precision: "float32" or "bfloat16", of its multiplications.
 
     Raises:
-        ModelError: missing file, weights only, foreign layers, other inputs or outputs.
+        ModelError: missing file, weights only, unknown layers, unexpected inputs or outputs.
     """
     path = Path(path)
     if not path.is_file():
@@ -36,7 +36,7 @@ def load_network(
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except UnsafeModelError as error:
         raise ModelError(f"{kind}: {path} is refused: {one_line(str(error))}") from error
-    except Exception as error:  # h5py and Keras raise a dozen kinds, all meaning the same here
+    except Exception as error:  # h5py and Keras raise a dozen types that mean the same here
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             f"{kind}: {path} is not a whole Keras model saved by this project ({reason[0]})"
@@ -70,7 +70,7 @@ def load_network(
 
 
 def _read_record(path: Path, kind: str) -> dict:
-    """Return the record beside a model, {} where there is none."""
+    """Return the record beside a model, {} if there is none."""
     if not path.is_file():
         return {}
     try:

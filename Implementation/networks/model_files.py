@@ -1,7 +1,7 @@
-"""What a model file may hold: looked at before Keras builds anything of it.
+"""What a model file may hold: checked before Keras builds anything from it.
 
-A model is data. A foreign .h5 could hold Python code (Lambda layers), name other files as its
-weights, or claim sizes that no memory holds; such a file is refused from its tables alone.
+A model is data. An .h5 from elsewhere could hold Python code (Lambda layers), refer to other files
+for its weights, or claim sizes that fit no memory; its tables alone are enough to refuse it.
 """
 
 import json
@@ -21,7 +21,7 @@ _LAYERS = """Activation Add AveragePooling2D BatchNormalization Concatenate Conv
     Cropping2D DepthwiseConv2D Dropout InputLayer LeakyReLU MaxPooling2D Multiply PReLU ReLU
     Rescaling Subtract UpSampling2D ZeroPadding2D"""
 LAYERS = frozenset(_LAYERS.split())
-# What else describes a layer: links, data types, initial weights, penalties.
+# What else may describe a layer: links, data types, initial weights, penalties.
 _PARTS = """__keras_tensor__ DTypePolicy Constant GlorotNormal GlorotUniform HeNormal HeUniform
     LecunNormal LecunUniform Ones RandomNormal RandomUniform TruncatedNormal VarianceScaling Zeros
     L1 L2 L1L2"""
@@ -31,7 +31,7 @@ SPATIAL = ("kernel_size", "strides", "dilation_rate", "pool_size", "size", "padd
 
 
 class ModelError(ValueError):
-    """A model file is missing or is not what the program needs; the message is one line."""
+    """A model file is missing or not what the program needs; the message is one line."""
 
 
 class UnsafeModelError(ValueError):
@@ -39,7 +39,7 @@ class UnsafeModelError(ValueError):
 
 
 def check_model_file(path: Path) -> None:
-    """Check that a whole-model .h5 describes built-in layers of a size that fits into memory.
+    """Check that a whole-model .h5 describes built-in layers that fit into memory.
 
     Raises:
         UnsafeModelError: code, foreign layers, links to other files, or absurd sizes.
@@ -58,13 +58,13 @@ def check_model_file(path: Path) -> None:
     for layer in layers:
         _check_layer(layer)
     needed = sum(_weights_of_layers(layers))
-    if not needed <= stored:  # also where it is no number
+    if not needed <= stored:  # also true for nan
         raise UnsafeModelError(f"its layers take {needed} weights, it holds {stored}")
 
 
 def _stored_weights(file: h5py.File) -> int:
-    """Count the numbers in a file, of which none may lie in another one."""
-    # What is found is returned: h5py does not take exceptions from what it calls.
+    """Count the weights in a file; none may be stored in another file."""
+    # A finding is returned, because h5py does not pass on exceptions from what it calls.
     name = file.visititems_links(lambda name, link: None if _is_hard(link) else name)
     if name is not None:
         raise UnsafeModelError(f"{name} is a link to another place or file")
@@ -142,7 +142,7 @@ def _numbers(value) -> Iterator[float]:
 
 
 def _weights_of_layers(layers: list[dict]) -> Iterator[int]:
-    """Yield how many weights each convolution's kernel takes, as Keras would make it."""
+    """Yield the number of weights in each convolution's kernel, as Keras would make it."""
     channels, previous = {}, None
     for layer in layers:
         kind, options = layer["class_name"], layer["config"]
@@ -151,7 +151,7 @@ def _weights_of_layers(layers: list[dict]) -> Iterator[int]:
         if kind == "InputLayer":
             given = options["batch_shape"][-1] or 0
         else:
-            # Of a layer that is used again, the first use decides; it must have been described.
+            # The first use of a layer decides; its sources must have been described before.
             entering = [channels[name] for name in sources if name is not None]
             given = sum(entering) if kind == "Concatenate" else max(entering, default=0)
         if kind in ("Conv2D", "Conv2DTranspose"):

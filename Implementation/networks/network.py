@@ -1,4 +1,4 @@
-"""A trained network with what tiling has to know of it, and how to predict with it."""
+"""A trained network, what tiling has to know about it, and how to predict with it."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,23 +13,23 @@ from tiles.seamless import Tiling, predict_tiles
 
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError", "MemoryError")
 
-MIRRORINGS = ((), (1,), (2,), (1, 2))  # axes of a batch that are turned round
+MIRRORINGS = ((), (1,), (2,), (1, 2))  # axes of a batch that are flipped
 
-PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own above which is resampled
-UNET_MICRONS = 0.25  # um per pixel where the U-net's record does not say
+PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own; above it, resample
+UNET_MICRONS = 0.25  # um per pixel if the U-net's record does not state it
 
 
 @dataclass
 class Network:
-    """A trained network with what tiling has to know of it.
+    """A trained network, and what tiling has to know about it.
 
     Attributes:
         model: maps (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, ...). After the
-            first prediction its weights must stay as they are.
+            first prediction its weights must not change.
         scale: output pixels per input pixel.
-        radius: input pixels around an output pixel that it depends on.
+        radius: input pixels around an output pixel on which it depends.
         pooling: sides of an input must be multiples of it.
-        record: the .json beside the file, {} where there is none.
+        record: the .json beside the file, {} if there is none.
         sha256: hash of the file.
         precision: "float32" or "bfloat16", of its multiplications.
         mirrored: predictions are means over the four mirrorings of a tile.
@@ -46,7 +46,7 @@ class Network:
 
     @property
     def margin(self) -> int:
-        """Input pixels around a tile with which its prediction is that of the whole image."""
+        """Input pixels around a tile that make its prediction equal that of the whole image."""
         return -(-self.radius // self.pooling) * self.pooling
 
     def tiling(self, tile: int, batch_size: int = 1) -> Tiling:
@@ -55,12 +55,12 @@ class Network:
 
     @cached_property
     def folded(self) -> keras.Model:
-        """The model with its layers rewritten so that it computes the same sooner."""
+        """The model with its layers rewritten so that it computes the same in less time."""
         return folded(self.model, 0, self.precision)
 
     @cached_property
     def middle(self) -> keras.Model:
-        """The folded model without most of what concerns the margin of a tile alone."""
+        """The folded model without most of what only the margin of a tile needs."""
         return folded(self.model, self.margin, self.precision)
 
     def predict(self, tiles: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ class Network:
         return _predicted(self.folded, tiles)
 
     def predict_middle(self, tiles: np.ndarray) -> np.ndarray:
-        """Predict a batch of tiles with margins; the results may lack a part of the margin."""
+        """Predict a batch of tiles with margins; the results may lack part of the margin."""
         axes = MIRRORINGS if self.mirrored else MIRRORINGS[:1]
         predictions = [np.flip(_predicted(self.middle, np.flip(tiles, a)), a) for a in axes]
         return np.mean(predictions, axis=0) if self.mirrored else predictions[0]
@@ -102,11 +102,11 @@ def predict_image(network: Network, image: np.ndarray, tile: int) -> np.ndarray:
 
 
 def _predicted(model: keras.Model, tiles: np.ndarray) -> np.ndarray:
-    """Predict a batch; where memory does not suffice, in halves."""
+    """Predict a batch, in halves if memory runs out."""
     try:
         return np.asarray(model.predict_on_batch(tiles.astype(np.float32)))
     except Exception as error:
-        # Each backend has its own class for it, and none must be imported for its name.
+        # Each backend has its own class for this; none should be imported just for its name.
         if type(error).__name__ not in OUT_OF_MEMORY or len(tiles) == 1:
             raise
         half = len(tiles) // 2
@@ -117,12 +117,12 @@ def blended(network: Network, other: Network, share: float) -> Network:
     """Interpolate between the weights of two networks of one architecture (Wang et al. 2018).
 
     Args:
-        network: gets `1 - share` of the weight; it is changed in place and returned.
-        other: gets `share` of the weight.
+        network: counts with `1 - share`; it is changed in place and returned.
+        other: counts with `share`.
         share: 0..1.
 
     Raises:
-        ModelError: the two differ in architecture.
+        ModelError: their architectures differ.
     """
     ours, theirs = network.model.get_weights(), other.model.get_weights()
     if [weight.shape for weight in ours] != [weight.shape for weight in theirs]:
@@ -136,7 +136,7 @@ def blended(network: Network, other: Network, share: float) -> Network:
 def averaged_over_mirrorings(network: Network) -> Network:
     """Return a network whose predictions are means over the four mirrorings of each tile.
 
-    Test-time augmentation: four times the cost for maps that depend less on chance.
+    Test-time augmentation: less random maps at four times the cost.
     """
     return replace(network, mirrored=True, sha256=f"mean over mirrorings of {network.sha256}")
 
@@ -147,7 +147,7 @@ def unet_microns(unet: Network) -> float:
 
 
 def unet_ratio(unet: Network, microns: float | None) -> float:
-    """Pixels for the U-net per pixel of the image; 1 where its pixel size is near enough."""
+    """Return pixels for the U-net per pixel of the image; 1 if the pixel size is close enough."""
     if microns is None:
         return 1.0
     ratio = microns / unet_microns(unet)

@@ -7,13 +7,13 @@ from keras import layers
 def layers_in_bfloat16(model: keras.Model) -> set[str]:
     """Return the names of the layers of a functional model that may compute in bfloat16.
 
-    All between the first and the last convolutions. What is outside them, and they themselves, cost
-    little and would lose grey levels: bfloat16 has eight bits. A first convolution of one pixel
-    only mixes colours; the one behind it counts.
+    These are all layers between the first and the last convolutions. Those themselves and what lies
+    outside them cost little and would lose grey levels: bfloat16 has eight bits. A 1x1 convolution
+    at the beginning only mixes colours, so the next one counts as the first.
     """
     inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     sources = {layer.name: [id(t) for t in keras.tree.flatten(layer.input)] for layer in inner}
-    behind, before = set(), set()  # ids of tensors behind, and before, a convolution
+    behind, before = set(), set()  # ids of tensors after, and before, a convolution
     for layer in inner:
         first = _is_convolution(layer) and max(layer.kernel_size) > 1
         if first or behind.intersection(sources[layer.name]):

@@ -8,7 +8,7 @@ from keras import layers
 
 from networks.model_files import ModelError
 
-# Layers that look at one pixel at a time.
+# Layers that work on one pixel at a time.
 POINTWISE = (
     layers.Rescaling,
     layers.Activation,
@@ -30,7 +30,7 @@ class Interval:
 
     Attributes:
         before, after, step: in input pixels.
-        pooling: largest step met on the way: tiles must start at its multiples.
+        pooling: largest step so far; tiles must start at its multiples.
     """
 
     before: float
@@ -39,7 +39,7 @@ class Interval:
     pooling: int
 
     def spread(self, before, after, step_factor=1.0):
-        """Return the interval after a layer that reaches so many of its own pixels further."""
+        """Return the interval after a layer that reaches this many of its own pixels further."""
         step = self.step * step_factor
         return Interval(
             self.before + before * self.step,
@@ -58,8 +58,8 @@ def layer_intervals(model: keras.Model) -> dict[int, Interval]:
     """Derive what each tensor of a functional model depends on, by the tensor's `id`.
 
     Raises:
-        ModelError: a layer is not known to be local, so no margin would make tiles seamless, or
-            is used more than once.
+        ModelError: a layer is not known to be local, so that no margin would make tiles seamless,
+            or is used more than once.
     """
     intervals = {id(tensor): Interval(0.0, 0.0, 1.0, 1) for tensor in model.inputs}
     for layer in model.layers:
@@ -78,14 +78,14 @@ def layer_intervals(model: keras.Model) -> dict[int, Interval]:
 
 
 def _interval_of(tensor, intervals: dict) -> Interval:
-    """Look a tensor up; what layers do at a second use, or inside a model, is not there."""
+    """Look up a tensor; those of a layer's second use, or inside a nested model, are missing."""
     if id(tensor) not in intervals:
         raise ModelError("a layer is used more than once or is a model itself")
     return intervals[id(tensor)]
 
 
 def _through(layer, interval: Interval) -> Interval:
-    """Extend an interval by what one layer adds; the larger side where the two differ."""
+    """Extend an interval by what one layer adds; by the larger side if its sides differ."""
     if isinstance(layer, POINTWISE):
         return interval
     if isinstance(layer, layers.Conv2DTranspose):

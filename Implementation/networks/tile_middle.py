@@ -1,8 +1,8 @@
-"""What of a network's maps the middle of a tile depends on, so that the rest is never computed.
+"""Which parts of a network's maps the middle of a tile depends on; the rest is never computed.
 
-In a network that pools, maps are cut where they are joined, since most of its wide margin serves
-its small maps alone; in one that does not, by convolutions with odd square kernels, which pad
-nothing while there is margin left.
+In a network that pools, maps are cut where they are joined, because most of its wide margin is
+needed by its small maps only. In a network that does not, convolutions with odd square kernels cut
+them, by using no padding as long as there is margin left.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-# Layers whose output lies as far beyond the middle as their input, but for their step.
+# Layers whose output extends as far beyond the middle as their input, apart from their step.
 CENTRED = (
     layers.InputLayer,
     layers.Conv2D,
@@ -28,17 +28,16 @@ CENTRED = (
 )
 POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 
-
-MANY = 64  # margins, the size at which borders are derived
+MANY = 64  # margins; the size at which borders are derived
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What may be cut away; tensors of the uncut model are named by their `id`.
+    """What may be cut away; tensors of the uncut model are identified by their `id`.
 
     Attributes:
         margin: the outermost pixels of an input for which no output is wanted.
-        needed: how far beyond the middle each tensor is needed, in its pixels; inf = wholly.
+        needed: how far beyond the middle each tensor is needed, in its pixels; inf = all of it.
         borders: what the margin becomes in each uncut tensor whose size is proportional to the
             input's.
         pools: whether the model has a layer that makes maps smaller.
@@ -50,13 +49,13 @@ class Cut:
     pools: bool
 
     def leaves_whole(self, layer) -> bool:
-        """Tell whether what a layer takes and gives keeps its size."""
+        """Tell whether a layer's input and output keep their full size."""
         return not _is_centred(layer) or self.needed[id(layer.output)] == math.inf
 
     def needs_no_padding(self, layer, beyond: int | None) -> bool:
-        """Tell whether a convolution of maps that reach so far beyond the middle may shrink them.
+        """Tell whether a convolution may shrink maps that extend this far beyond the middle.
 
-        Where the model pools it may not: a pooling could not take odd sides.
+        In a model that pools it may not: a pooling cannot take odd sides.
         """
         if self.pools or self.leaves_whole(layer):
             return False
@@ -66,7 +65,7 @@ class Cut:
 
 
 def cut_to_middle(model: keras.Model, margin: int) -> Cut | None:
-    """Find out what may be cut; None = nothing, or it is not known what.
+    """Find out what may be cut; None = nothing, or not known.
 
     Args:
         model: functional, one input and one output; no layer used twice.
@@ -88,7 +87,7 @@ def cut_to_middle(model: keras.Model, margin: int) -> Cut | None:
 def _needed_by(model) -> dict[int, float]:
     """Return how far beyond the middle each tensor of a model is needed, in its pixels.
 
-    What a layer depends on whose output does not lie around its input's middle is needed whole.
+    The inputs of a layer whose output is not centred on them are needed in full.
     """
     needed = {id(model.outputs[0]): 0}
     for layer in reversed(model.layers):
@@ -103,8 +102,8 @@ def _needed_by(model) -> dict[int, float]:
 
 
 def _borders(model, margin: int) -> dict[int, int]:
-    """Return what a border of the input becomes in each uncut tensor whose size is proportional."""
-    # Of many margins, since convolutions without padding leave nothing of a few.
+    """Return what a border of the input becomes in each tensor of proportional size."""
+    # On many margins, because convolutions without padding leave nothing of a few.
     once, twice = (shapes_of(model, times * MANY * margin) for times in (1, 2))
     return {t: once[t][1] // MANY for t in once if twice[t][1] == 2 * once[t][1]}
 
@@ -121,14 +120,14 @@ def shapes_of(model, side: int) -> dict[int, tuple]:
 
 
 def reach_of(layer) -> int:
-    """Return the pixels beyond one of its output that a convolution takes in, else 0."""
+    """Return how many pixels a convolution reaches beyond an output pixel; 0 for other layers."""
     if not isinstance(layer, layers.Conv2D):
         return 0
     return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
 
 
 def step_of(layer) -> float:
-    """Return the pixels that a layer takes along a side for each that it gives."""
+    """Return how many input pixels along a side a layer has per output pixel."""
     if isinstance(layer, (*POOLING, layers.Conv2D)):
         return layer.strides[0]
     return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
@@ -146,5 +145,5 @@ def _is_centred(layer) -> bool:
 
 
 def sources_of(layer) -> list:
-    """Return what a layer takes as a list of tensors."""
+    """Return the inputs of a layer as a list of tensors."""
     return layer.input if isinstance(layer.input, list) else [layer.input]

@@ -1,5 +1,5 @@
-"""The evidence of one image: does it fit the training data, and can its super-resolution be
-trusted? Words it for summary.csv and draws the maps."""
+"""The evidence for one image: does it resemble the training data, and can its super-resolution be
+trusted? In words for summary.csv, and as maps."""
 
 from pathlib import Path
 
@@ -27,9 +27,9 @@ EVIDENCE_FILES = ("consistency.png", "confidence.png", "sr_confidence.tif")
 
 
 class ConfidenceView:
-    """Reads a raster of stored expected errors as confidence in per cent, 1 to 100; 0 = not judged.
+    """Reads stored expected errors as confidence in per cent, 1 to 100; 0 = not assessed.
 
-    What was not judged (glass) is 0 in the raster as well, so no error is ever stored as such.
+    Glass, which was not assessed, is 0 in the raster; no expected error is as small as that.
     """
 
     def __init__(self, errors: Raster):
@@ -53,10 +53,10 @@ def write_evidence(
     """Write consistency.png, confidence.png and sr_confidence.tif.
 
     Args:
-        folder: where they go.
+        folder: folder to write to.
         judgement: of all windows.
-        errors: raster of the input's size: the windows' expected errors.
-        microns: um per input pixel, None where unknown.
+        errors: raster of the input's size with the stored expected errors.
+        microns: um per input pixel, None if unknown.
         software: text for the files' Software field.
     """
     columns = judgement.columns()
@@ -64,7 +64,7 @@ def write_evidence(
         text = found = "nothing was super-resolved"
     else:
         text = (
-            "Output brought back down against input: mean "
+            "Output, downscaled again, against input: mean "
             f"{columns['colour_difference']:.2f}, 99th percentile "
             f"{columns['colour_difference_p99']:.2f}"
         )
@@ -99,13 +99,13 @@ def write_map(
     label: str,
     software: str | None = None,
 ):
-    """Draw a map with its colour bar as PNG; the limits are the caller's, so that runs compare.
+    """Draw a map with its colour bar as PNG; the limits are given, so that runs can be compared.
 
     Args:
         path: the file.
-        values: float (rows, columns); nan (not looked at) is drawn in light grey.
+        values: float (rows, columns); nan (not assessed) is drawn in light grey.
         limits: value at the dark and at the bright end of the scale.
-        title: a line above it.
+        title: one line above the map.
         label: what the scale measures.
         software: text for the PNG's Software field.
     """
@@ -127,16 +127,16 @@ def write_map(
 
 
 def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
-    """Say in one line what makes an image unlike the training data; "" where nothing does.
+    """State in one line what makes an image unlike the training data; "" if nothing does.
 
     Args:
         image: the input: `width`, `height` and `read(x, y, width, height)`.
         tissue: bool (rows, columns), its tissue mask.
-        microns: um per pixel of the input, None where unknown.
-        scale: 4 where the image is super-resolved, 1 where the nucleus network takes it as it is.
+        microns: um per pixel of the input, None if unknown.
+        scale: 4 if the image is super-resolved, 1 if the nucleus network takes it as it is.
     """
     nominal = NOMINAL_MICRONS if scale > 1 else NOMINAL_MICRONS / 4
-    # Judged at the size of a low-resolution image, at which the limits were found.
+    # Measured at the size of a low-resolution image, for which the limits were chosen.
     shrink = 1 if scale > 1 else max(1, round(NOMINAL_MICRONS / (microns or nominal)))
     shrink = min(shrink, image.width, image.height)
     width, height = image.width // shrink, image.height // shrink

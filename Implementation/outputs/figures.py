@@ -1,4 +1,4 @@
-"""Pictures of a result for the eye: outlined nuclei, and the side-by-side figure."""
+"""Pictures of a result: outlined nuclei, and the side-by-side figure."""
 
 import math
 
@@ -21,12 +21,12 @@ LONGEST_BAR = 0.3  # of the panel's width
 
 
 def draw_outlines(image, labels, colour=OUTLINE, width=1):
-    """Image with every nucleus outlined; returns a uint8 copy (height, width, 3).
+    """Outline every nucleus; return a uint8 copy of the image (height, width, 3).
 
     image: RGB uint8 (height, width, 3). labels: integer label map (height, width). The outline
-    takes the outermost `width` pixels of each nucleus, so that touching nuclei are told apart by
-    a line of twice that width; where the image cuts a nucleus it stays open. Sizes that differ
-    raise ValueError.
+    takes the outermost `width` pixels of each nucleus, so that touching nuclei are separated by a
+    line of twice that width; where the border of the image cuts a nucleus, it stays open. Sizes
+    that differ raise ValueError.
     """
     image, labels = np.asarray(image), np.asarray(labels)
     if image.shape[:2] != labels.shape:
@@ -54,15 +54,15 @@ def write_figure(
 ):
     """Write the side-by-side figure of one field (PNG, 300 dpi).
 
-    Panels: low resolution, super-resolved, nuclei outlined; below each the same small field, the
-    one with the most nuclei, enlarged. low_resolution: RGB uint8 of the same field at any
-    size, or None where the image was not super-resolved. super_resolved: RGB uint8 (height,
-    width, 3). labels: its label map (height, width), or None where nuclei were not segmented.
-    microns_per_pixel: side of one pixel of `super_resolved` as given here, in micrometres; None
-    where unknown, and the scale bar then states pixels. detail: where these are reduced previews,
-    a function that returns the same three for a field (x, y, width, height) of the preview at full
-    resolution, with the preview's reduction factor as attribute `step`; None otherwise.
-    software_note: content of the PNG's Software field. warning: stands above the panels.
+    Panels: low resolution, super-resolved, nuclei outlined; below each, enlarged, the same small
+    field, which is the one with the most nuclei. low_resolution: RGB uint8 of the same field at any
+    size, or None if the image was not super-resolved. super_resolved: RGB uint8 (height, width, 3).
+    labels: its label map (height, width), or None if nuclei were not segmented. microns_per_pixel:
+    side of one pixel of `super_resolved` as given here, in micrometres; if None (unknown), the
+    scale bar is in pixels. detail: if these are reduced previews, a function that returns the same
+    three for a field (x, y, width, height) of the preview at full resolution, with the preview's
+    reduction factor as attribute `step`; otherwise None. software_note: content of the PNG's
+    Software field. warning: printed above the panels.
     """
     panels = _panels(low_resolution, super_resolved, labels)
     height, width = super_resolved.shape[:2]
@@ -86,9 +86,9 @@ def write_figure(
 
 
 def save_figure(figure, path, software_note=None):
-    """Write a Matplotlib figure of its own resolution as PNG.
+    """Write a Matplotlib figure as PNG at its own resolution.
 
-    Not savefig, which draws everything twice to lay it out once and compresses slowly.
+    Not by savefig, which draws everything twice for the layout and compresses slowly.
     """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -97,8 +97,8 @@ def save_figure(figure, path, software_note=None):
 
 
 def _figure_size(columns, panel_ratio):
-    """Size (width, height) in inches of two rows of panels, each panel_ratio as high as wide."""
-    panel_ratio = min(max(panel_ratio, 0.3), 3)  # a narrow strip still leaves room for its title
+    """Return width and height in inches of two rows of panels of the ratio height / width."""
+    panel_ratio = min(max(panel_ratio, 0.3), 3)  # leave a narrow strip room for its title
     panel_width = min(FIGURE_WIDTH / columns, (FIGURE_HEIGHT - TITLE_HEIGHT) / (2 * panel_ratio))
     return columns * panel_width, 2 * panel_width * panel_ratio + TITLE_HEIGHT
 
@@ -114,15 +114,15 @@ def _panels(low_resolution, super_resolved, labels):
 
 
 def _densest_field(image, labels, largest=math.inf):
-    """Window (x, y, width, height) with the most nuclei, or the darkest one without nuclei.
+    """Window (x, y, width, height) with the most nuclei; without nuclei, the darkest one.
 
-    A quarter of each side of the image, but at most `largest` pixels.
+    Its sides are a quarter of the image's, but at most `largest` pixels.
     """
     height, width = image.shape[:2]
     size = tuple(min(max(1, side // INSET_FRACTION), largest) for side in (width, height))
     if labels is not None and np.any(labels):
         areas = np.bincount(labels.ravel())
-        # Each nucleus weighs 1, spread over its pixels: a cut nucleus counts by its part inside.
+        # Each nucleus weighs 1, spread over its pixels: of a cut nucleus, the part inside counts.
         weights = 1 / np.maximum(areas, 1)
         weights[0] = 0
         density = weights[labels]
@@ -139,7 +139,7 @@ def _show(axis, image, covered, field, finest):
     """Show the window `field` of an image that covers `covered`, both (x, y, width, height)."""
     left, top, covered_width, covered_height = covered
     x, y, width, height = field
-    # Only the low resolution is coarser; the reader must see its pixels as they are.
+    # Only the low resolution is coarser; its pixels must be seen as they are.
     coarser = image.shape[:2] != finest.shape[:2]
     axis.imshow(
         image,
@@ -158,7 +158,7 @@ def _frame(axis, field):
 
 
 def _scale_bar(axis, shown_width, microns_per_pixel):
-    """Bar of a round length with its label, lower left; shown_width is the panel's, in pixels."""
+    """Draw a bar of round length with its label at the lower left; shown_width is in pixels."""
     unit, unit_per_pixel = ("px", 1) if microns_per_pixel is None else ("µm", microns_per_pixel)
     length = _round_below(LONGEST_BAR * shown_width * unit_per_pixel)
     end = 0.05 + length / unit_per_pixel / shown_width

@@ -1,4 +1,4 @@
-"""The files of one image: which there are, how large pictures are made, and their final names."""
+"""The files of one image: which there are, how large the pictures are, and their final names."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ RESULTS = (
     "figure.png",
     *EVIDENCE_FILES,
 )
-LARGE_IMAGE = 64_000_000  # output pixels above which a pyramid is written instead of a PNG
+LARGE_IMAGE = 64_000_000  # output pixels; larger results become a pyramid instead of a PNG
 PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
 FIGURE_SIDE = 1024  # longest side of the panels of figure.png
 
@@ -34,10 +34,10 @@ class Shown:
 
     Attributes:
         image: the input, an ImageFile.
-        scale: output pixels per input pixel; 1 where the image was not super-resolved.
+        scale: output pixels per input pixel; 1 if the image was not super-resolved.
         pixels: RGB of the output size, read by rectangle.
-        labels: label raster, or None where nuclei were not segmented.
-        microns: um per output pixel, None where unknown.
+        labels: label raster, or None if nuclei were not segmented.
+        microns: um per output pixel, None if unknown.
     """
 
     image: Any
@@ -53,17 +53,17 @@ def write_results(
     """Write pictures, pyramid and label map of one image.
 
     Args:
-        folder: where they go.
+        folder: folder to write to.
         shown: what they show.
         jpeg_quality: of a pyramid, 1 to 100; 0 = lossless.
         note: text for the Software field of the files.
-        warning: what makes the image unlike the training data; stands in the figure.
+        warning: what makes the image unlike the training data; printed in the figure.
     """
     image, scale, microns = shown.image, shown.scale, shown.microns
     pixels, labels = shown.pixels, shown.labels
     width, height = pixels.width, pixels.height
     low, outlined, step = None, None, _step(width, height, FIGURE_SIDE)
-    # Pictures are compressed in a thread meanwhile; only this one reads the rasters.
+    # A second thread compresses the pictures meanwhile; only this one reads the rasters.
     with ThreadPoolExecutor(1) as thread:
         compressed = []
 
@@ -87,7 +87,7 @@ def write_results(
         shrunk = preview(pixels, step)
         write_figure(folder / "figure.png", low, shrunk, outlined, size, detail, note, warning)
         for picture in compressed:
-            picture.result()  # raises what went wrong in the thread
+            picture.result()  # raises any error of the thread
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Detail:
 
 
 def publish(partial: Path, folder: Path):
-    """Give finished results their final names; older results that were not made anew go."""
+    """Give finished results their final names; delete older results that were not made again."""
     for name in RESULTS:
         if (partial / name).exists():
             (partial / name).replace(folder / name)
@@ -128,5 +128,5 @@ def _overlay(pixels, labels):
 
 
 def _step(width: int, height: int, longest: int) -> int:
-    """Return the whole factor by which an image shrinks to at most `longest` pixels."""
+    """Return the whole-number factor that shrinks an image to at most `longest` pixels."""
     return -(-max(width, height) // longest)

@@ -1,4 +1,4 @@
-"""PNG files: quickly compressed, with a note of the program and a printed size."""
+"""PNG files: fast compression, a note on the program, and a print size."""
 
 import struct
 import zlib
@@ -18,9 +18,9 @@ PNG_HEADER = 8 + 25  # bytes: signature; length, type, content and checksum of t
 def write_image(path, image, software_note=None, dots_per_inch=None):
     """Write an image, uint8 grey (height, width) or RGB (height, width, 3), as PNG.
 
-    software_note: content of its Software field. dots_per_inch: for its printed size.
+    software_note: content of its Software field. dots_per_inch: its print resolution.
     """
-    # OpenCV's settings without its wish for BGR, which would copy the whole image.
+    # OpenCV's settings, but without OpenCV, whose BGR order would need a copy of the whole image.
     png = memoryview(imagecodecs.png_encode(np.ascontiguousarray(image), **FAST_PNG))
     with Path(path).open("wb") as file:
         file.write(png[:PNG_HEADER])

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that opens from disk, made from what the run has written."""
+"""The report of a run: one HTML file that opens from disk, made from the files of the run."""
 
 import base64
 import csv
@@ -19,13 +19,13 @@ from outputs.figures import draw_outlines
 TEMPLATE = Path(__file__).with_name("report_template.html")
 LARGEST_REPORT = 24_000_000  # bytes; mail and web viewers often refuse 25 MB
 LARGEST_PREVIEWS = 4_000_000  # bytes of HTML that the pictures of one image may take
-VIEWER_MARKUP = 3_000  # bytes of HTML around the pictures of one image
+VIEWER_MARKUP = 3_000  # bytes of HTML around them
 PREVIEW_SIDE = 3072  # longest side of a preview in pixels; phones decode this
-BYTES_PER_PIXEL = 0.15  # a low guess for all layers together: too large previews are shrunk again
+BYTES_PER_PIXEL = 0.15  # a low estimate for all layers together; previews that are too large shrink
 WEBP_QUALITY = 90
 LOSSLESS = 101  # OpenCV's quality above which WebP is lossless
-TILE_BUFFER = 2**24  # bytes of label tiles that are read in one go
-MOST_SECTIONS = 1000  # images with a section of their own; the others stand in the table alone
+TILE_BUFFER = 2**24  # bytes of label tiles that are read at a time
+MOST_SECTIONS = 1000  # images with a section of their own; the others are only in the table
 MOST_ROWS = 20_000  # images in the table
 LONGEST_ERROR = 500  # characters
 BINS = 30
@@ -43,7 +43,7 @@ FILES = {
     "confidence.png": "Confidence of the super-resolution (PNG)",
     "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
-# Column of summary.csv, title, unit, decimals. A column that is empty in every row is left out.
+# Column of summary.csv, title, unit, decimals. Columns that are empty in all rows are left out.
 COLUMNS = (
     ("nuclei", "Nuclei", "", 0),
     ("density_per_mm2", "Density", "per mm²", 0),
@@ -68,10 +68,10 @@ HISTOGRAMS = (
 
 
 def write_report(output_folder: Path) -> Path:
-    """Write `report.html` into the folder of a run, as run_folder leaves it; return its path.
+    """Write `report.html` into the folder of a finished run; return its path.
 
-    The file stays below 25 MB: previews share what the text leaves, in the order of the table. It
-    loads nothing and links to the full files. A missing or broken picture is named in it.
+    The file stays below 25 MB: previews share the space that the text leaves, in the order of the
+    table. It loads nothing and links to the full files. A missing or broken picture is named.
     """
     output_folder = Path(output_folder)
     rows = _read_rows(output_folder / "summary.csv")
@@ -102,16 +102,16 @@ def _render(content: dict) -> bytes:
     )
     environment.filters |= {"shown": _shown, "figure": _figure, "script_hash": _script_hash}
     html = environment.get_template(TEMPLATE.name).render(**content)
-    return html.encode("utf-8", "replace")  # a file name that is no UTF-8 must not cost the report
+    return html.encode("utf-8", "replace")  # file names may hold invalid UTF-8
 
 
 def _script_hash(script: str) -> str:
-    """Return the hash by which the page's security policy knows its only script."""
+    """Return the hash that allows the page's only script in its security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _read_rows(path: Path) -> list[dict]:
-    """Return the rows of summary.csv; figures as float, empty cells as None."""
+    """Return the rows of summary.csv, figures as float and empty cells as None."""
     texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
@@ -122,12 +122,12 @@ def _read_rows(path: Path) -> list[dict]:
 
 
 def _text(cell: str) -> str:
-    """Return a text as it was before outputs.table_writer guarded it against spreadsheets."""
+    """Return a text without the apostrophe that `outputs.tables` adds for spreadsheets."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(("=", "+", "-", "@")) else cell
 
 
 def _result_folders(output_folder: Path) -> dict[str, Path]:
-    """Return the folder of each finished image by its file name; the newest where there are two."""
+    """Return the folder of each finished image by its file name; the newest if there are two."""
     folders = {}
     for path in sorted(output_folder.glob("*/manifest.json"), key=lambda m: m.stat().st_mtime_ns):
         try:
@@ -138,7 +138,7 @@ def _result_folders(output_folder: Path) -> dict[str, Path]:
 
 
 def _image(number: int, row: dict, folders: dict[str, Path]) -> dict:
-    """Return what the template needs to know of an image, without histograms and pictures."""
+    """Return what the template needs to know about an image, without histograms and pictures."""
     folder = folders.get(row["image"]) if row["status"] == "done" else None
     link = folder and quote(folder.name, errors="replace") + "/"
     error = row["error"].removeprefix(row["image"] + ": ")
@@ -172,7 +172,7 @@ def _model(model: dict) -> dict:
 
 
 def _shown(value) -> str:
-    """Return a value of a record as short text; long lists (names of images) as their length."""
+    """Return a value of a record as short text; a long list (names of images) as its length."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
     if isinstance(value, list):
@@ -187,7 +187,7 @@ def _figure(value: float | None, decimals: int) -> str:
 
 
 def _histograms(table: Path) -> list[dict]:
-    """Return the histograms of a nuclei table; none without table or nuclei."""
+    """Return the histograms of a nuclei table; none without a table or nuclei."""
     if not table.is_file():
         return []
     with table.open(encoding="utf-8-sig", newline="") as file:
@@ -205,8 +205,8 @@ def _histograms(table: Path) -> list[dict]:
 def _histogram(values: np.ndarray, title: str, unit: str, upper: float | None) -> dict:
     """Return a histogram as SVG path in a field of 100 x 100 (y down), with its axis from 0.
 
-    values: finite, at least one. upper: end of the axis; None: the 99.5 % quantile, so that one
-    giant does not flatten the rest. What lies beyond either end is counted in the last bar there.
+    values: finite, at least one. upper: end of the axis; None = the 99.5 % quantile, so that one
+    giant nucleus does not flatten the rest. Values beyond either end count in the last bar there.
     """
     upper = upper or max(0.0, float(np.quantile(values, 0.995))) or 1.0
     counts, _ = np.histogram(np.clip(values, 0, upper), BINS, (0, upper))
@@ -234,7 +234,7 @@ def _ticks(upper: float) -> list[float]:
 
 
 def _add_pictures(images: list[dict], budget: int):
-    """Give each image its pictures; together they take at most `budget` bytes of the page."""
+    """Add pictures to each image; together they take at most `budget` bytes of the page."""
     for done, image in enumerate(images):
         share = min(LARGEST_PREVIEWS, budget / (len(images) - done) - VIEWER_MARKUP)
         try:
@@ -248,8 +248,8 @@ def _add_pictures(images: list[dict], budget: int):
 def _pictures(folder: Path, row: dict, budget: float) -> dict | None:
     """Return the layers of an image as data URIs of at most `budget` bytes, None without picture.
 
-    `after` is the picture itself; `before` the low resolution, at its own size where that is
-    smaller (the browser enlarges it); `outlines` is transparent but for the nuclei.
+    `after` is the picture itself; `before` the low resolution, at its own size if that is smaller
+    (the browser enlarges it); `outlines` is transparent except for the nuclei's outlines.
     """
     name = next((name for name in PICTURES if (folder / name).is_file()), None)
     if name is None:
@@ -273,7 +273,7 @@ def _pictures(folder: Path, row: dict, budget: float) -> dict | None:
 
 
 def _encoded(image: np.ndarray, size: list[int], further: int) -> str:
-    """Return a picture, shrunk to `size`, or a label map's outlines as WebP in a data URI."""
+    """Return a picture shrunk to `size`, or the outlines of a label map, as WebP data URI."""
     if image.ndim == 2:
         labels = image[::further, ::further]
         drawn = draw_outlines(np.zeros((*labels.shape, 3), np.uint8), labels)
@@ -294,7 +294,7 @@ def _read_picture(path: Path, side: int) -> np.ndarray:
             levels = tiff.series[0].levels
             large = [level for level in levels if max(level.shape[:2]) >= side]
             return (large or levels[:1])[-1].asarray()
-    # cv2.imread cannot open a path with other than ASCII letters on every system.
+    # cv2.imread does not open paths with non-ASCII letters on every system.
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path.name} is not a readable picture")

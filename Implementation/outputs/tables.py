@@ -1,4 +1,4 @@
-"""CSV tables that spreadsheets open without running anything."""
+"""CSV tables that are safe to open in a spreadsheet."""
 
 import csv
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ ENCODING = "utf-8-sig"  # with a byte order mark: Excel would take umlauts for t
 
 @contextmanager
 def table_writer(path, columns=None):
-    """Open a CSV table (UTF-8) and give the function that adds one row, a dict.
+    """Open a CSV table (UTF-8) and yield the function that adds one row, a dict.
 
     The header is `columns`, or the keys of the first row. Floats are written with 6 significant
     digits. Text that a spreadsheet would run as a formula (it begins with = + - @, tab or carriage
@@ -37,7 +37,7 @@ def _started_table(file, columns):
 
 
 def _cell(value):
-    if isinstance(value, float):  # first, because it is quick and most cells are
+    if isinstance(value, float):  # first, because most cells are floats
         return f"{value:.6g}"
     if value is None or isinstance(value, Integral):
         return value

@@ -1,9 +1,9 @@
-"""Writers for the results of one image: pyramid, label map, PNG and CSV table.
+"""Writers of TIFF files: the pyramidal OME-TIFF, label maps and other grey images.
 
 Pixels come from a raster: an object with the attributes `width`, `height`, `channels` and `dtype`
 and the method `read(x, y, width, height)`, which returns an array (height, width, channels), or
-(height, width) when it has one channel. Rasters are read tile by tile and rows are added one by
-one, so that no result has to fit in memory.
+(height, width) if it has one channel. Rasters are read tile by tile, so that no result has to fit
+into memory.
 """
 
 import math
@@ -25,14 +25,14 @@ CLASSIC_TIFF_LIMIT = 2**32 - 2**25  # bytes that a TIFF with 32-bit offsets can 
 def write_pyramid(path, raster, microns_per_pixel, jpeg_quality=90, software_note=None):
     """Write an RGB raster as tiled, pyramidal OME-TIFF (BigTIFF).
 
-    raster: 3 channels of uint8. microns_per_pixel: side of one pixel in micrometres, or None when
+    raster: 3 channels of uint8. microns_per_pixel: side of one pixel in micrometres, or None if
     unknown (the file then states no physical size). jpeg_quality: 1-100, or None for lossless
     deflate. software_note: content of the TIFF Software tag.
 
-    The levels below full resolution lie in SubIFDs (the OME-TIFF 6 layout). Each holds the means
-    of 2 x 2 pixels of the level above it, until the larger side is at most 512 px; an odd last
-    row or column is averaged by itself. The reduced levels pass through a temporary raw file
-    beside `path`, a third of the raw image in size. Raises ValueError for other rasters.
+    The levels below full resolution are SubIFDs (the OME-TIFF 6 layout). Each holds the means of
+    2 x 2 pixels of the level above it, until the larger side is at most 512 px; an odd last row or
+    column is averaged by itself. The reduced levels go through temporary raw files beside `path`,
+    together a third of the raw image in size. Raises ValueError for other rasters.
     """
     if raster.channels != 3 or np.dtype(raster.dtype) != np.uint8:
         raise ValueError(
@@ -72,11 +72,10 @@ def write_label_tiff(path, raster, microns_per_pixel, software_note=None):
 
 
 def write_grey_tiff(path, raster, microns_per_pixel, software_note=None, dtype=np.uint8):
-    """Write a raster of one channel of whole numbers: plain tiled TIFF, deflate, lossless.
+    """Write a raster of one integer channel as plain tiled TIFF, deflate, lossless.
 
-    The pixel size (micrometres, or None when unknown) goes into the resolution tags, software_note
-    into the Software tag. The file is a BigTIFF only where the uncompressed samples would pass
-    4 GB.
+    The pixel size (micrometres, or None if unknown) goes into the resolution tags, software_note
+    into the Software tag. The file is a BigTIFF only if the uncompressed samples exceed 4 GB.
     """
     raw_size = raster.width * raster.height * np.dtype(dtype).itemsize
     with tifffile.TiffWriter(path, bigtiff=raw_size > CLASSIC_TIFF_LIMIT) as tiff:
@@ -112,12 +111,12 @@ def _first_page(sublevels, microns_per_pixel, software_note):
 
 
 def _ascii(note):
-    """Text for the TIFF Software tag, which is ASCII by definition."""
+    """Return text for the TIFF Software tag, which is ASCII by definition."""
     return note and note.encode("ascii", "replace").decode()
 
 
 def _tiles(raster):
-    """Tiles of the raster in TIFF order as (x, y, pixels); those at its far edges are smaller."""
+    """Yield the tiles of a raster in TIFF order as (x, y, pixels); smaller at its far edges."""
     for y in range(0, raster.height, TILE):
         for x in range(0, raster.width, TILE):
             width, height = min(TILE, raster.width - x), min(TILE, raster.height - y)
@@ -125,17 +124,17 @@ def _tiles(raster):
 
 
 def _tiles_and_reduce(raster, reduced):
-    """Full tiles of the raster; fills `reduced`, the next level (None at the last), on the way."""
+    """Yield full tiles of the raster and fill `reduced`, the next level (None at the last)."""
     for x, y, tile in _tiles(raster):
         if reduced is not None:
             reduced.write(x // 2, y // 2, _halve(tile))
-        # Repeated edge pixels: JPEG would bleed a black padding into the image.
+        # Padded with edge pixels: JPEG would let black padding bleed into the image.
         missing_rows, missing_columns = TILE - tile.shape[0], TILE - tile.shape[1]
         yield np.pad(tile, ((0, missing_rows), (0, missing_columns), (0, 0)), mode="edge")
 
 
 def _halve(image):
-    """Means of 2 x 2 pixels, rounded half to even so that no level grows brighter."""
+    """Return the means of 2 x 2 pixels, rounded half to even so that no level gets brighter."""
     odd_rows, odd_columns = image.shape[0] % 2, image.shape[1] % 2
     image = np.pad(image, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
     image = image.astype(np.uint16)
@@ -146,7 +145,7 @@ def _halve(image):
 def _compression(jpeg_quality):
     if jpeg_quality is None:
         return {"compression": "zlib", "predictor": True}
-    # The stain is in the colour: keep chroma at full resolution.
+    # The colour carries the stain: keep chroma at full resolution.
     return {
         "compression": "jpeg",
         "compressionargs": {"level": jpeg_quality},

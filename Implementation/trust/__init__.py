@@ -1,1 +1,1 @@
-"""Can the result be trusted: consistency, confidence, likeness to the training images."""
+"""How far a result can be trusted: consistency, confidence, likeness to the training images."""

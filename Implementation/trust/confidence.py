@@ -1,14 +1,14 @@
 """How far the super-resolved image may be off: expected error per pixel, confidence per nucleus.
 
-No second network and no second pass. Two things that are there anyway tell the error: the finest
-detail that the generator drew (the more it drew, the more can be wrong), and how far its output
-departs from the input once brought back down (it does so where it takes the input for noise):
+This needs no second network and no second pass. Two quantities that are at hand predict the error:
+the finest detail that the generator drew (the more it drew, the more can be wrong), and how far its
+output, downscaled again, departs from the input (which it does where it takes the input for noise):
 
     expected error = FACTOR * (detail + OFFSET)^DETAIL_POWER * (departure + OFFSET)^DEPARTURE_POWER
 
 in grey levels. The three numbers are a least-squares fit of the logarithms over 16x16 blocks of
-images that are not in the validation set; `Evaluate.py --did-it-help` prints what the fit would be
-on any folder and model, beside how well the numbers below predict the true error there.
+images that are not in the validation set. For any folder and model, `Evaluate.py --did-it-help`
+prints the fit there, and how well the numbers below predict the true error.
 """
 
 import cv2
@@ -17,41 +17,40 @@ from scipy import ndimage
 
 from trust.consistency import block_means
 
-DETAIL_SIGMA = 0.6  # output pixels; detail is what a Gaussian of this sigma takes away
+DETAIL_SIGMA = 0.6  # output pixels; detail is what a Gaussian of this sigma removes
 DETAIL_BOX = 3  # side of the square over which detail is averaged, in input pixels
-DEPARTURE_BOX = 37  # the same of the departure: single pixels say little of the noise
-MARGIN = 20  # input pixels around a window that its expected error depends on
+DEPARTURE_BOX = 37  # the same for the departure: single pixels say little about noise
+MARGIN = 20  # input pixels around a window on which its expected error depends
 OFFSET = 0.3  # grey levels; keeps the logarithms of the fit finite
 DETAIL_POWER, DEPARTURE_POWER, FACTOR = 0.58, 0.45, 5.6
-ERROR_SCALE = 10.0  # grey levels; an expected error as large as this is a confidence of 0.37
+ERROR_SCALE = 10.0  # grey levels; an expected error this large is a confidence of 0.37
 STEPS_PER_GREY_LEVEL = 8  # of the stored expected error, uint8
-RING = 4  # output pixels around a nucleus that are its surroundings
+RING = 4  # output pixels around a nucleus that count as its surroundings
 
 
 def detail_and_departure(low: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the expected error is made of, in grey levels, both float32 (height, width).
+    """Return detail and departure, from which the error is predicted.
 
     Args:
         low: uint8 RGB input (height, width, 3).
         output: uint8 RGB, its super-resolved image, a whole number of times larger.
+
+    Returns:
+        Both float32 (height, width), in grey levels.
     """
     smooth = cv2.GaussianBlur(output, (0, 0), DETAIL_SIGMA, borderType=cv2.BORDER_REFLECT)
     drawn = block_means(cv2.absdiff(output, smooth), low.shape[:2])
     detail = _box(drawn.mean(axis=-1), DETAIL_BOX)
     down = block_means(output, low.shape[:2])
     departure = np.abs(down - low.astype(np.float32)).mean(axis=-1)
-    # Glass is painted white without a look at it; it must not pass for departure. Means of white
-    # are not exactly white for every size of block.
-    seen = (down < 254.99).any(axis=-1).astype(np.float32)
-    weight = np.maximum(_box(seen, DEPARTURE_BOX), 1e-6)
-    return detail, _box(departure * seen, DEPARTURE_BOX) / weight
+    return detail, _box(departure, DEPARTURE_BOX)
 
 
 def expected_error(low: np.ndarray, output: np.ndarray) -> np.ndarray:
     """Return the expected absolute error, mean over the channels, in grey levels.
 
-    Pixels nearer than `MARGIN` to a border that is not the image's own are not what they would be
-    in the whole image. Arguments as for `detail_and_departure`; float32 (height, width).
+    Nearer than `MARGIN` to a border that is not the image's own, values differ from those of the
+    whole image. Arguments as for `detail_and_departure`; float32 (height, width).
     """
     detail, departure = detail_and_departure(low, output)
     return (
@@ -60,7 +59,7 @@ def expected_error(low: np.ndarray, output: np.ndarray) -> np.ndarray:
 
 
 def confidence(error: np.ndarray) -> np.ndarray:
-    """Turn expected errors (grey levels) into confidences: 1 for none, towards 0 for large ones."""
+    """Turn expected errors (grey levels) into confidences: 1 for none, near 0 for large ones."""
     return np.exp(-np.asarray(error, np.float32) / ERROR_SCALE)
 
 
@@ -77,23 +76,23 @@ def restored(steps: np.ndarray) -> np.ndarray:
 def nucleus_confidence(
     labels: np.ndarray, image: np.ndarray, error: np.ndarray, background: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Say of each nucleus how surely it would be there in a true high-resolution image.
+    """Estimate for each nucleus how surely a true high-resolution image would show it, too.
 
-    A nucleus is trusted as far as it stands out from its surroundings by more than the expected
-    error there: `sr_confidence` is contrast / (contrast + expected error), 0 where it is no darker
-    than its surroundings, 0.5 where it stands out by just the error. Each nucleus is judged by
-    itself, whatever its neighbours' numbers.
+    A nucleus is trusted as far as its contrast to its surroundings exceeds the expected error:
+    `sr_confidence` is contrast / (contrast + expected error), 0 if it is no darker than its
+    surroundings, 0.5 if its contrast equals the error. Each nucleus is assessed by itself, whatever
+    its neighbours' numbers.
 
     Args:
         labels: int (height, width), 0 = background, labels 1..N.
         image: uint8 RGB (height, width, 3).
         error: expected error in grey levels, (height, width).
-        background: bool (height, width), what may be a nucleus' surroundings; None = all that has
-            no label.
+        background: bool (height, width), what may be a nucleus' surroundings; None = everything
+            without a label.
 
     Returns:
         `sr_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and its
-        surroundings) in order of the labels; nan where nothing but nuclei surrounds it.
+        surroundings) in order of the labels; the former is nan if only other nuclei surround it.
     """
     background = (labels == 0 if background is None else background).astype(np.uint8)
     grey = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))

@@ -1,8 +1,8 @@
-"""Does the super-resolved image say what the input says? Brought back down, compared in colour.
+"""Does a super-resolved image agree with its input? Downscaled again, compared in colour.
 
 Both measures of trust, the colour difference here and the expected error of confidence.py, are
-collected window by window in a `Tally`: mean, percentile and a small map of any image, however
-large.
+collected window by window in a `Tally`, which gives mean, percentile and a small map of an image of
+any size.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 LONGEST_MAP = 1024  # longest side of a map in cells
 BIN = 0.01  # width of a bin of the histogram, in units of the value
-BINS = 10_001  # the last one takes everything above 100
+BINS = 10_001  # the last one counts everything above 100
 
 
 def colour_difference(low: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """CIEDE2000 between an input and its super-resolved image, brought back down by block means.
+    """CIEDE2000 between an input and its super-resolved image, downscaled again by block means.
 
-    Below 1 nobody sees a difference, above about 2 an attentive eye does (Sharma et al. 2005,
-    doi 10.1002/col.20070, as scikit-image implements it).
+    A difference below 1 is invisible, one above about 2 is seen by an attentive eye (Sharma et al.
+    2005, doi 10.1002/col.20070, as scikit-image implements it).
 
     Args:
         low: uint8 RGB (height, width, 3).
@@ -41,7 +41,7 @@ def block_means(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the means of equal blocks, float32, `size` high and wide, of a grey or RGB image.
 
     Raises:
-        ValueError: `image` is not a whole number of times as large, alike in both directions.
+        ValueError: `image` is not larger by one whole number in both directions.
     """
     height, width = size
     scale = max(1, image.shape[0] // height)
@@ -50,13 +50,13 @@ def block_means(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             f"expected an image a whole number of times {width}x{height} pixels, found "
             f"{image.shape[1]}x{image.shape[0]}"
         )
-    # OpenCV's area interpolation by a whole factor is this mean, nine times as fast as NumPy's.
+    # OpenCV's area interpolation by a whole factor is this mean, nine times faster than NumPy's.
     return cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
 
 
 @dataclass
 class Tally:
-    """Mean, percentiles and a map of a value per pixel of a large image, fed by rectangle.
+    """Mean, percentiles and a map of one value per pixel of a large image, added by rectangle.
 
     Args:
         width, height: size of the image in pixels.
@@ -80,7 +80,7 @@ class Tally:
     def add(self, x: int, y: int, values: np.ndarray):
         """Add the values of the rectangle whose corner is (x, y).
 
-        values: (height, width), not negative; nan is passed over.
+        values: (height, width), not negative; nan is left out.
         """
         known = ~np.isnan(values)
         rows, columns = (
@@ -97,18 +97,18 @@ class Tally:
 
     @property
     def mean(self) -> float | None:
-        """Mean of all values, None where there was none."""
+        """Mean of all values, None if there are none."""
         count = int(self._counts.sum())
         return float(self._sums.sum() / count) if count else None
 
     def percentile(self, percent: float) -> float | None:
-        """Return a percentile to the upper edge of its bin, None where there was no value."""
+        """Return a percentile, rounded up to the edge of its bin; None if there are no values."""
         total = np.cumsum(self.histogram)
         if not total[-1]:
             return None
         return (int(np.searchsorted(total, percent / 100 * total[-1])) + 1) * BIN
 
     def map(self) -> np.ndarray:
-        """Return the mean of each cell, float (rows, columns), nan where nothing was added."""
+        """Return the mean of each cell, float (rows, columns); nan where nothing was added."""
         means = np.full(self._sums.shape, np.nan)
         return np.divide(self._sums, self._counts, out=means, where=self._counts > 0)

@@ -1,12 +1,12 @@
 """Is this an image of the kind that the networks were trained on? If not, why not, in a few words.
 
-Plain measures of the input at about 1 um per pixel, each with a limit far from what H&E of
-eight sources shows (models/README.md has the table): an image is never refused, only flagged.
+Simple measures of the input at about 1 um per pixel, each with a limit far from what H&E of eight
+sources shows. An image is never refused, only flagged.
 
-Colour is judged in optical density, where a stain has one hue however strong it is: hematoxylin
-and eosin absorb most in green, DAB and melanin in blue, green and yellow things elsewhere. Hence
-the exact blue and pink of a laboratory does not matter. Focus and noise are judged by how the power
-of the brightness is spread over spatial frequencies.
+Colour is measured in optical density, where a stain has the same hue however strong it is:
+hematoxylin and eosin absorb most in green, DAB and melanin in blue, green and yellow objects
+elsewhere. The exact blue and pink of a laboratory therefore do not matter. Focus and noise are told
+by how the power of the brightness is spread over spatial frequencies.
 """
 
 import math
@@ -16,16 +16,16 @@ import cv2
 import numpy as np
 
 PATCH = 64  # side of the squares whose spectrum is taken, in pixels
-MOST_PATCHES = 64  # of them, spread over the tissue
-SMALLEST_PATCH = 32  # smaller images have too few frequencies to judge focus and noise
-LEAST_TISSUE = 0.001  # share of the image; less is a blank slide
+MOST_PATCHES = 64  # squares, spread over the tissue
+SMALLEST_PATCH = 32  # smaller images have too few frequencies to tell focus and noise
+LEAST_TISSUE = 0.001  # share of the image; below it the slide is blank
 HE_HUES = (40.0, 190.0)  # degrees, hue in optical density, of H&E: blue 60, violet 90, pink 140
-MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E to .16, DAB from .92
+MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E up to .16, DAB from .92
 LEAST_COLOUR = 0.05  # difference of the channels' densities / mean density; H&E from .14, grey 0
-MOST_CLIPPED = 0.30  # share of tissue pixels with a channel at its end; H&E to .14
+MOST_CLIPPED = 0.30  # share of tissue pixels with a saturated channel; H&E up to .14
 LEAST_FINE = -2.0  # log10(fine / medium detail) without noise; H&E from -1.7, sigma 3 um below -2.2
 LEAST_DETAIL = -4.0  # log10(fine / coarse detail) without noise; H&E from -3.4
-MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E to -1.24, white noise 0
+MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E up to -1.24, white noise 0
 PIXEL_SIZES = (0.5, 2.0)  # times the nominal pixel size
 NOMINAL_MICRONS = 1.0  # um per pixel that the generator was trained on
 BANDS = {"medium": (4, 8), "fine": (8, 16), "finest": (16, 32), "coarse": (1, 8), "noise": (28, 32)}
@@ -33,16 +33,16 @@ BANDS = {"medium": (4, 8), "fine": (8, 16), "finest": (16, 32), "coarse": (1, 8)
 
 @dataclass(frozen=True)
 class Signs:
-    """What `measure_signs` finds in an image; nan where it could not be measured.
+    """What `measure_signs` finds in an image; nan if it could not be measured.
 
     Attributes:
         tissue: share of the image that is tissue.
-        foreign: share of the colour, in density, that is outside the hues of H&E.
+        foreign: share of the colour, by optical density, outside the hues of H&E.
         colour: mean difference between the channels' densities / mean density.
         clipped: share of tissue pixels with a channel at either end of its range.
-        fine: log10 of fine over medium detail, noise taken off.
-        detail: log10 of fine over coarse detail, noise taken off; blur strong enough to take the
-            medium detail, too, shows here only.
+        fine: log10 of fine over medium detail, noise subtracted.
+        detail: log10 of fine over coarse detail, noise subtracted; blur so strong that it also
+            removes the medium detail shows only here.
         flat: log10 of the finest over coarse detail.
     """
 
@@ -56,11 +56,11 @@ class Signs:
 
 
 def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
-    """Measure an image in at most MOST_PATCHES squares of PATCH pixels on its tissue.
+    """Measure an image on at most MOST_PATCHES squares of PATCH pixels of its tissue.
 
     Args:
         read: function (x, y, width, height) -> uint8 RGB at about 1 um per pixel.
-        width, height: size of the image that it reads.
+        width, height: size of the image in these pixels.
         tissue: bool (rows, columns), the tissue mask of the whole image at any size.
     """
     share = float(tissue.mean())
@@ -83,7 +83,7 @@ def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
 
 
 def patch_corners(width: int, height: int, tissue: np.ndarray) -> list[tuple[int, int]]:
-    """Return the corners (x, y) of squares spread over the tissue, mostly filled by it."""
+    """Return the corners (x, y) of squares spread over the tissue and mostly filled by it."""
     rows, columns = tissue.shape
     side = max(1, PATCH * columns // width), max(1, PATCH * rows // height)
     filled = cv2.blur(tissue.astype(np.float32), side, borderType=cv2.BORDER_REPLICATE)
@@ -96,7 +96,7 @@ def patch_corners(width: int, height: int, tissue: np.ndarray) -> list[tuple[int
         x = (2 * column + 1) * width // (2 * columns) - PATCH // 2
         y = (2 * row + 1) * height // (2 * rows) - PATCH // 2
         corner = max(0, min(int(x), width - PATCH)), max(0, min(int(y), height - PATCH))
-        corners[corner] = None  # a dict keeps the order and drops repetitions
+        corners[corner] = None  # a dict keeps the order and drops duplicates
     return list(corners)
 
 
@@ -114,7 +114,7 @@ def colour_signs(pixels: np.ndarray) -> tuple[float, float]:
 def spectrum(patch: np.ndarray) -> np.ndarray:
     """Return the mean power of the brightness at 0/64, 1/64, ... 31/64 cycles per pixel.
 
-    patch: uint8 RGB (height, width, 3). The mean is taken off and the edges are faded out (Hann).
+    patch: uint8 RGB (height, width, 3). The mean is subtracted and the edges fade out (Hann).
     """
     grey = patch.mean(axis=-1)
     height, width = grey.shape
@@ -128,19 +128,19 @@ def spectrum(patch: np.ndarray) -> np.ndarray:
 def detail_signs(power: np.ndarray) -> tuple[float, float, float]:
     """Return (fine, detail, flat), see `Signs`, of the mean spectrum of an image's patches."""
     band = {name: float(power[slice(*limits)].mean()) for name, limits in BANDS.items()}
-    noise = 0.9 * band["noise"]  # what is left there is mostly noise, which is alike everywhere
+    noise = 0.9 * band["noise"]  # this band is mostly noise, which is the same in all bands
     fine, medium, coarse = (max(band[n] - noise, 1e-3) for n in ("fine", "medium", "coarse"))
     flat = math.log10((band["finest"] + 1e-6) / (band["coarse"] + 1e-6))
     return math.log10(fine / medium), math.log10(fine / coarse), flat
 
 
 def warnings_of(signs: Signs, relative_size: float | None, side: int) -> list[str]:
-    """Say what makes an image unlike the training data; an empty list where nothing does.
+    """State what makes an image unlike the training data; an empty list if nothing does.
 
     Args:
         signs: what was measured.
-        relative_size: the image's pixel size / the nominal one, None where it is unknown.
-        side: shorter side of the image in pixels; below SMALLEST_PATCH detail is not judged.
+        relative_size: the image's pixel size / the nominal one, None if unknown.
+        side: shorter side of the image in pixels; below SMALLEST_PATCH detail is not assessed.
     """
     if signs.tissue < LEAST_TISSUE:
         return ["blank: no tissue"]

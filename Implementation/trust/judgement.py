@@ -1,6 +1,6 @@
-"""What super-resolution did to an image, judged window by window and put together.
+"""What super-resolution did to an image, assessed window by window and put together.
 
-Colour is compared as in consistency.py, the error expected as in confidence.py.
+The colour difference is that of consistency.py, the expected error that of confidence.py.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ class JudgedWindow:
 
     Attributes:
         window: the window, in input pixels.
-        error: expected error per input pixel, see `confidence.stored`; 0 where not judged.
-        colour: CIEDE2000 between input and output brought back down, float16; nan where not judged.
+        error: expected error per input pixel, see `confidence.stored`; 0 where not assessed.
+        colour: CIEDE2000 between input and downscaled output, float16; nan where not assessed.
     """
 
     window: Window
@@ -30,13 +30,13 @@ class JudgedWindow:
 
     def save(self, path: Path):
         """Write to a file, compressed."""
-        with path.open("wb") as file:  # NumPy would add a suffix to the name of a path
+        with path.open("wb") as file:  # NumPy would add a suffix to a path
             place = list(vars(self.window).values())
             np.savez_compressed(file, window=place, error=self.error, colour=self.colour)
 
     @classmethod
     def load(cls, path: Path) -> "JudgedWindow":
-        """Read what `save` has written."""
+        """Read what `save` wrote."""
         with np.load(path) as file:
             return cls(Window(*file["window"].tolist()), file["error"], file["colour"])
 
@@ -46,9 +46,9 @@ class Judgement:
     """What super-resolution did to one image.
 
     Attributes:
-        colour: CIEDE2000 between input and output brought back down, per input pixel.
+        colour: CIEDE2000 between input and downscaled output, per input pixel.
         confidence: confidence per input pixel, 0..1.
-        error_sum, pixels: sum of the expected errors in grey levels, and of how many pixels.
+        error_sum, pixels: sum of the expected errors in grey levels, and their number.
     """
 
     colour: Tally
@@ -57,7 +57,7 @@ class Judgement:
     pixels: int = 0
 
     def add(self, judged: JudgedWindow):
-        """Count a window in."""
+        """Add a window."""
         known, error = ~np.isnan(judged.colour), restored(judged.error)
         x, y = judged.window.x, judged.window.y
         self.colour.add(x, y, judged.colour)
@@ -66,7 +66,7 @@ class Judgement:
         self.pixels += int(np.count_nonzero(known))
 
     def columns(self) -> dict:
-        """Return the columns of the summary; None where nothing was super-resolved."""
+        """Return the columns of the summary; None if nothing was super-resolved."""
         return {
             "colour_difference": self.colour.mean,
             "colour_difference_p99": self.colour.percentile(99),
@@ -83,14 +83,14 @@ def judge_window(
     Args:
         low: uint8 RGB (height, width, 3) of `around`: the input.
         output: uint8 RGB, a whole number of times larger: the output.
-        around: the window with `confidence.MARGIN` pixels around it, where the image has them.
-        window: what is judged.
-        parts: rectangles of it that were super-resolved; the rest is not judged.
+        around: the window with `confidence.MARGIN` pixels around it, as far as the image reaches.
+        window: what is assessed.
+        parts: rectangles of it that were super-resolved; the rest is not assessed.
         All rectangles are in input pixels.
 
     Returns:
-        The judgement of the window, and the expected error of every output pixel of `around`,
-        uint8 as `confidence.stored` gives it: each input pixel stands for those that it became.
+        The assessment of the window, and the expected error of every output pixel of `around`,
+        uint8 as `confidence.stored` gives it: that of the input pixel from which it was made.
     """
     error = stored(expected_error(low, output))
     scale = len(output) // len(low)

@@ -177,7 +177,7 @@ def test_large_results_become_ome_tiff(tmp_path, monkeypatch):
     "number, options, message",
     [
         (0, {}, "no images in"),
-        (1, {}, "need two readable fields"),
+        (1, {}, "expected two readable fields, found 1"),
         (2, {}, "nothing overlaps: no two of 2 fields share 5% with a correlation of 0.5"),
         (2, {"minimum_overlap": 1.5}, "MINIMUM_OVERLAP: expected a number between 0 and 1"),
         (2, {"grid": (0, 2)}, "GRID: expected (rows, columns)"),
@@ -206,7 +206,7 @@ def test_fields_that_do_not_belong_to_one_series(tmp_path, capsys):
     assert Stitch_fields.main(folder, tmp_path / "whole.png") == 2
     assert "different formats" in capsys.readouterr().err
     assert Stitch_fields.main(folder, folder / "whole.png") == 2
-    assert "OUTPUT_FILE lies in INPUT_FOLDER" in capsys.readouterr().err
+    assert "OUTPUT_FILE is in INPUT_FOLDER" in capsys.readouterr().err
 
 
 def test_interruption_leaves_nothing_behind(tmp_path, capsys, monkeypatch):

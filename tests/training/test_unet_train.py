@@ -294,7 +294,10 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
     [
         ({"training_folders": ("nowhere",)}, ["nowhere", "--training-folders"]),
         ({"validation_folders": ("nowhere",)}, ["nowhere"]),
-        ({"validation_folders": (".",)}, ["a.png are the same image", "training and for valid"]),
+        (
+            {"validation_folders": (".",)},
+            ["a.png are the same image", "or for validation"],
+        ),
         ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
         ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
         ({"validation_names": (), "validation_share": 0.9}, ["VALIDATION_SHARE 0.9 of 4 images"]),

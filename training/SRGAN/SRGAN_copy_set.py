@@ -2,8 +2,9 @@
 
     python training/SRGAN/SRGAN_copy_set.py --source-folder SET --target-folder COPY
 
-The U-net has to see what it will get: every image is degraded at random, as in training, and
-super-resolved again. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
+In a run the U-net sees super-resolved images, so it should be trained on some: every image is
+degraded at random, as in the training of the SRGAN, and super-resolved. Masks are copied. Layout:
+images/ with masks/ or instances/ beside it.
 """
 
 import shutil
@@ -39,13 +40,13 @@ def main(
 
     Args:
         source_folder: the set: images/ with masks/ or instances/ beside it.
-        target_folder: gets the copy in the same layout.
+        target_folder: folder for the copy, in the same layout.
         generator: super-resolution model (.h5).
         degradation: ranges of blur, noise and JPEG.
-        seed: seed of the degradation.
+        seed: random seed of the degradation.
 
     Raises:
-        SystemExit: no images/ in the source folder, no generator, or sides that are no
+        SystemExit: no images/ in the source folder, no generator, or sides that are not
             multiples of 4.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.

@@ -1,11 +1,11 @@
-"""Judge generators against bicubic interpolation on high-resolution images.
+"""Evaluate generators against bicubic interpolation on high-resolution images.
 
     python training/SRGAN/SRGAN_evaluate.py --high-resolution-folder FOLDER
 
 Prints and saves a table (PSNR, SSIM, colour difference, VGG19 distance; mean over the images) for
-both fixed degradations and, with STRESS_TESTS, for images unlike those of the training: changed
-stain and light, and images that hold no fine detail. Writes the images of the first degradation
-to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side by side.
+both fixed degradations and, with STRESS_TESTS, for images unlike the training images: with changed
+stain and light, or without fine detail. Writes the images of the first degradation to
+low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side by side.
 """
 
 import sys
@@ -41,20 +41,21 @@ def main(
     vgg19_layer: str = VGG19_LAYER,
     output_folder: Path = OUTPUT_FOLDER,
 ):
-    """Judge generators on a folder of sharp images.
+    """Evaluate generators on a folder of sharp images.
 
     Args:
         high_resolution_folder: folder of sharp images, searched recursively.
         image_names: only images whose names begin with one of these; none = all.
-        largest_side: pixels; of larger images the middle is judged.
-        stress_tests: judge changed colours and enlarged images, too.
+        largest_side: in pixels; of larger images only the middle is evaluated.
+        stress_tests: also evaluate images with changed colours, and enlarged ones.
         generators: super-resolution models (.h5); the last one's images are saved.
-        vgg19_weights: imagenet (Keras downloads them) or a file adds the VGG19 feature distance.
+        vgg19_weights: imagenet (Keras downloads them) or a weights file; adds the VGG19 feature
+            distance.
         vgg19_layer: VGG19 convolution whose activations are compared.
-        output_folder: gets table, images and picture.
+        output_folder: folder for table, images and picture.
 
     Raises:
-        SystemExit: no images, no models, or VGG19 weights that do not load.
+        SystemExit: no images, no models, or VGG19 weights that cannot be loaded.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.

@@ -1,13 +1,13 @@
 """Train an SRGAN for x4 super-resolution of H&E images.
 
-Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel, any format) and run
+Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel) and run
 
     python training/SRGAN/SRGAN_train.py
 
 Phase 1 pretrains the generator on a pixel loss, phase 2 trains it against a discriminator with a
-VGG19 content loss. An interrupted run is started again with the same command and goes on from its
-last epoch. A RUN_FOLDER belongs to one set of images and constants. Every constant below is also
-a flag: see --help.
+VGG19 content loss. To resume an interrupted run, start it again with the same command: it
+continues from its last finished epoch. A RUN_FOLDER belongs to one set of images and constants.
+Every constant below is also a flag: see --help.
 """
 
 import sys
@@ -23,8 +23,8 @@ from images.degradation import Degradation
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
-FOLDER_WEIGHTS = (1.0,)
-VALIDATION_NAMES = ()  # () = VALIDATION_SHARE counts
+FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
+VALIDATION_NAMES = ()  # () = use VALIDATION_SHARE
 VALIDATION_SHARE = 0.1
 CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly border
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
@@ -47,12 +47,12 @@ ADVERSARIAL_RATE = 2e-4  # peak
 PIXEL_WEIGHT = 1.0
 CONTENT_WEIGHT = 0.01
 ADVERSARIAL_WEIGHT = 0.001
-ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5, the rest is pretrained
+ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5; the rest are pretrained
 SEED = 1
-DEVICES = 1  # number or "all"; several need KERAS_BACKEND=jax
+DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
 
 # --- Output ---
-RUN_FOLDER = ROOT / "training" / "SRGAN" / "runs" / "default"  # also holds the checkpoints
+RUN_FOLDER = ROOT / "training" / "SRGAN" / "runs" / "default"  # checkpoints are kept here, too
 REPLACE_SHIPPED_MODELS = False  # True: copy the finished generators into models/
 
 
@@ -88,35 +88,36 @@ def main(
 
     Args:
         high_resolution_folders: folders of sharp images, searched recursively.
-        folder_weights: relative share of the crops that come from each folder.
-        validation_names: images whose names begin with one of these are kept out for validation.
-        validation_share: without names: this share of the images, at least one, drawn at random.
+        folder_weights: relative share of the crops taken from each folder; none = all equal.
+        validation_names: images whose names begin with one of these are kept for validation.
+        validation_share: if no names are given, this share of the images, at least one, at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.
         degradation: ranges of blur, noise and JPEG that make the low-resolution partners.
         generator_filters: width of the generator.
         residual_blocks: depth of the generator.
-        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new one.
+        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network.
         discriminator_filters: width of the discriminator's first layer, a multiple of 8.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
         vgg19_layer: VGG19 convolution whose activations the content loss compares.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         pretraining_epochs: epochs of phase 1, on the pixel loss alone.
-        pretraining_rate: highest learning rate of phase 1; a cosine takes it down to 1 %.
+        pretraining_rate: highest learning rate of phase 1; a cosine lowers it to 1 %.
         adversarial_epochs: epochs of phase 2, against the discriminator.
         adversarial_rate: highest learning rate of phase 2.
         pixel_weight: weight, in phase 2, of the mean absolute error in 0..1.
         content_weight: weight of the VGG19 feature distance.
-        adversarial_weight: weight of the discriminator's verdict.
+        adversarial_weight: weight of the adversarial loss.
         adversarial_share: share of phase 2 in the weights of generator.h5; the rest is phase 1.
-        seed: seed of the weights, the split and all crops.
-        devices: number of devices that share each batch, or all; several need the JAX backend.
-        run_folder: gets models, records, logs, pictures and checkpoints of this one run.
+        seed: random seed of the weights, the split and all crops.
+        devices: number of devices that share each batch, or all; more than one needs the JAX
+            backend.
+        run_folder: folder for the models, records, logs, pictures and checkpoints of this run.
         replace_shipped_models: copy the finished generators into models/.
 
     Raises:
-        SystemExit: a constant, image or VGG19 weights cannot be used, or the run folder holds
-            another run; nothing was trained.
+        SystemExit: a constant, an image or the VGG19 weights cannot be used, or the run folder
+            holds another run; nothing was trained.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
@@ -132,4 +133,4 @@ if __name__ == "__main__":
     try:
         tyro.cli(main)
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The same command goes on from the last finished epoch.")
+        sys.exit("\nInterrupted. The same command continues from the last finished epoch.")

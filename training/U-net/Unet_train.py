@@ -4,9 +4,9 @@ Fill TRAINING_FOLDERS with images and labels (see data/README.md for the layouts
 
     python "training/U-net/Unet_train.py"
 
-An interrupted run is started again with the same command and goes on from its last epoch. A
-RUN_FOLDER belongs to one set of images and constants. Every constant below is also a flag: see
---help.
+To resume an interrupted run, start it again with the same command: it continues from its last
+finished epoch. A RUN_FOLDER belongs to one set of images and constants. Every constant below is
+also a flag: see --help.
 """
 
 import sys
@@ -20,8 +20,8 @@ sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")
 
 # --- Data ---
 TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)
-FOLDER_WEIGHTS = (1.0,)
-VALIDATION_FOLDERS = ()  # () = VALIDATION_NAMES or VALIDATION_SHARE count
+FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
+VALIDATION_FOLDERS = ()  # () = use VALIDATION_NAMES or VALIDATION_SHARE
 VALIDATION_NAMES = ()
 VALIDATION_SHARE = 0.1
 VALIDATION_LIMIT = 40  # images
@@ -29,7 +29,7 @@ MASKS = "auto"  # "binary" or "instances" where a mask could be either
 MICRONS_PER_PIXEL = None  # um: one number, or one per folder; None = what the files say
 UNET_MICRONS_PER_PIXEL = 0.25  # um; images of another size are resampled to it
 CROP = 256  # pixels, a multiple of 2**DEPTH
-CROWDING = 1.5  # at most so many nuclei pasted against others per nucleus; 0 = none
+CROWDING = 1.5  # at most this many nuclei pasted against others, per nucleus; 0 = none
 
 # --- Network ---
 FIRST_FILTERS = 16
@@ -43,11 +43,11 @@ STEPS_PER_EPOCH = 150
 EPOCHS = 15
 LEARNING_RATE = 2e-3  # peak
 SEED = 1
-BFLOAT16 = False  # True: 1.5 times as fast with TensorFlow on processors that have bfloat16
-DEVICES = 1  # number or "all"; several need KERAS_BACKEND=jax
+BFLOAT16 = False  # True: 1.5 times faster with TensorFlow on processors that have bfloat16
+DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
 
 # --- Output ---
-RUN_FOLDER = ROOT / "training" / "U-net" / "runs" / "default"  # also holds the checkpoints
+RUN_FOLDER = ROOT / "training" / "U-net" / "runs" / "default"  # checkpoints are kept here, too
 REPLACE_SHIPPED_MODEL = False  # True: copy the finished U-net into models/
 
 
@@ -81,40 +81,42 @@ def main(
 
     Args:
         training_folders: folders of images and labels, in any layout of data/README.md.
-        folder_weights: relative share of the crops that come from each folder.
+        folder_weights: relative share of the crops taken from each folder; none = all equal.
         validation_folders: folders of images that are never trained on, e.g. other organs.
-        validation_names: training images whose names begin with one of these are kept out.
-        validation_share: without both: this share of the images, at least one, drawn at random.
-        validation_limit: images judged after each epoch, evenly chosen.
+        validation_names: training images whose names begin with one of these are kept for
+            validation.
+        validation_share: if neither is given, this share of the images, at least one, at random.
+        validation_limit: images evaluated after each epoch, evenly chosen.
         masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         microns_per_pixel: um per pixel of the images: one number, or one for each training and
-            then each validation folder; without it what the files say, else
+            then each validation folder; without it what the files state, otherwise
             unet_microns_per_pixel.
-        unet_microns_per_pixel: um per pixel at which the U-net sees; images that differ by more
+        unet_microns_per_pixel: um per pixel that the U-net sees; images that differ by more
             than 10 % are resampled. Goes into the record.
         crop: side of a training crop in pixels, a multiple of 2**depth.
-        crowding: in each training image at most so many copies of its nuclei, per nucleus, are
-            pasted against others, which shows where touching nuclei part; 0 = none.
+        crowding: in each training image, at most this many copies of its nuclei, per nucleus, are
+            pasted against others, which shows where touching nuclei separate; 0 = none.
         first_filters: width of the U-net at full resolution.
         depth: number of its 2x2 poolings.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file adds the
-            first six convolutions of VGG19, frozen, as a second encoder; an initial_unet that has
-            it keeps its own.
-        initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new one.
+            first six convolutions of VGG19, frozen, as a second encoder; an initial_unet that
+            already has one keeps it.
+        initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         epochs: epochs of the whole run.
-        learning_rate: highest learning rate; a cosine takes it down to 1 %.
-        seed: seed of the weights, the split and all crops.
+        learning_rate: highest learning rate; a cosine lowers it to 1 %.
+        seed: random seed of the weights, the split and all crops.
         bfloat16: multiply in bfloat16; only with the TensorFlow backend.
-        devices: number of devices that share each batch, or all; several need the JAX backend.
-        run_folder: gets model, record, log, pictures and checkpoints of this one run.
+        devices: number of devices that share each batch, or all; more than one needs the JAX
+            backend.
+        run_folder: folder for the model, record, log, pictures and checkpoints of this run.
         replace_shipped_model: copy the finished U-net into models/.
 
     Raises:
-        SystemExit: a constant, image or mask cannot be used, or the run folder holds another run;
-            nothing was trained.
+        SystemExit: a constant, an image or a mask cannot be used, or the run folder holds another
+            run; nothing was trained.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
@@ -130,4 +132,4 @@ if __name__ == "__main__":
     try:
         tyro.cli(main)
     except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The same command goes on from the last finished epoch.")
+        sys.exit("\nInterrupted. The same command continues from the last finished epoch.")

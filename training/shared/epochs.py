@@ -1,4 +1,4 @@
-"""An epoch of training: its random batches, how fast it went, what is written after it."""
+"""An epoch of training: its random batches, its speed, and what is written after it."""
 
 import csv
 import importlib.util
@@ -18,13 +18,13 @@ class RandomBatches(keras.utils.PyDataset):
     A subclass draws a batch in `draw(rng)`.
 
     Attributes:
-        epoch: the epoch that is drawn for; `EpochTimes` sets it.
-        ready: {index: second of the clock `time.perf_counter` at which the batch was ready}.
+        epoch: the current epoch; `EpochTimes` sets it.
+        ready: {index: time at which the batch was ready, by `time.perf_counter`, in seconds}.
 
     Args:
         batches: batches per epoch.
-        seed: seed of all draws.
-        workers: threads that draw batches ahead; NumPy and OpenCV release Python's lock.
+        seed: random seed of all draws.
+        workers: threads that prepare batches in advance; NumPy and OpenCV release Python's lock.
     """
 
     def __init__(self, batches: int, seed: int, workers: int = 2):
@@ -44,7 +44,7 @@ class RandomBatches(keras.utils.PyDataset):
 
 
 def adam(peak: float, steps: int) -> keras.optimizers.Optimizer:
-    """Adam with a short warm-up, a cosine down to 1 %, and the average of recent weights.
+    """Return Adam with a short warm-up, a cosine decay to 1 %, and an average of recent weights.
 
     Args:
         peak: highest learning rate.
@@ -54,22 +54,21 @@ def adam(peak: float, steps: int) -> keras.optimizers.Optimizer:
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 10, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup
     )
-    momentum = 1 - 1 / max(100, steps // 20)  # the average spans a twentieth of the run
+    momentum = 1 - 1 / max(100, steps // 20)  # averages over a twentieth of the run
     return keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=momentum)
 
 
 def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix: str) -> list:
-    """Return what acts after every epoch, in the order in which it has to act.
+    """Return the callbacks of an epoch, in the order in which they must run.
 
-    Validation judges the averaged weights and the backup holds the raw ones: `averages` swaps
-    them for the report alone. The backup is last, so that it never knows an epoch that the log
-    does not.
+    Validation uses the averaged weights, and the backup holds the raw ones: `averages` swaps them
+    for the report only. The backup is last, so that it never holds an epoch that the log lacks.
 
     Args:
         batches: the training data.
         report: callback that adds validation figures to the logs; has `picture_file`.
         curves: callback that draws the log.
-        folder: gets `<prefix>log.csv`, `<prefix>backup`, `<prefix>tensorboard`.
+        folder: folder for `<prefix>log.csv`, `<prefix>backup`, `<prefix>tensorboard`.
         prefix: beginning of these names.
     """
     averages = keras.callbacks.SwapEMAWeights()
@@ -96,11 +95,11 @@ def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Tell the data which epoch it is; log steps per second and the share of waiting for data.
+    """Tell the data which epoch it is; log steps per second and the share of time spent waiting.
 
-    A step asks for its batch when the step before it has ended, so it waited if the batch was
-    ready only later. (Keras asks a step earlier where JAX computes on one accelerator.) Validation
-    and pictures do not count; the compilation in the first step does.
+    A step requests its batch when the step before it has ended, so it waited if the batch became
+    ready only later. (If JAX computes on one accelerator, Keras requests it a step earlier.)
+    Validation and pictures are not counted; the compilation in the first step is.
     """
 
     def __init__(self, batches: RandomBatches):
@@ -125,7 +124,7 @@ class EpochTimes(keras.callbacks.Callback):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """End a run whose loss is no number any more, before that reaches the backup."""
+    """End a run whose loss is no longer a number, before this reaches the backup."""
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
@@ -138,8 +137,8 @@ class StopAtNaN(keras.callbacks.Callback):
 class EpochLog(keras.callbacks.Callback):
     """Write the logs as CSV, a row per epoch.
 
-    Unlike Keras' CSVLogger it replaces the rows of epochs that are trained again, because a run
-    was interrupted between its log and its backup.
+    Unlike Keras' CSVLogger it replaces the rows of epochs that are trained again after a run was
+    interrupted between log and backup.
     """
 
     def __init__(self, file: Path):
@@ -173,7 +172,7 @@ class PicturesToTensorBoard(keras.callbacks.Callback):
 
 
 def read_log(file: Path) -> list[dict]:
-    """Return the rows of an epoch log as strings; none where there is no log."""
+    """Return the rows of an epoch log as strings; none if there is no log."""
     if not file.is_file():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
@@ -181,9 +180,9 @@ def read_log(file: Path) -> list[dict]:
 
 
 def _batches_ahead() -> int:
-    """How many batches Keras takes from the queue before the step that uses them."""
+    """Return how many steps in advance Keras takes a batch from the queue."""
     if keras.backend.backend() != "jax" or keras.distribution.distribution():
         return 0
-    import jax  # only here: it need not be installed for other backends
+    import jax  # only here: other backends do not need it
 
     return int(jax.default_backend() != "cpu")

@@ -1,4 +1,4 @@
-"""What a training leaves: the model, its record, and what is printed at the end."""
+"""What a training produces: the model, its record, and the closing message."""
 
 import contextlib
 import inspect
@@ -13,7 +13,7 @@ import keras
 
 
 def write_json(path: Path, content: dict):
-    """Write a JSON file that is either complete or not there."""
+    """Write a JSON file that is either complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -21,11 +21,11 @@ def write_json(path: Path, content: dict):
 
 
 def save_model(model: keras.Model, path: Path):
-    """Save a whole model as .h5 that is either complete or not there.
+    """Save a whole model as .h5 that is either complete or absent.
 
-    Without the optimizer: `load_model` would look for the loss, which is no part of Keras. And
-    without what the layers have by default: a newer Keras has more arguments, and an older one
-    refuses those that it does not know.
+    Without the optimizer, because `load_model` would look for the loss, which is not part of Keras.
+    And without the layers' default arguments, because a newer Keras has more of them, and an older
+    one refuses those it does not know.
     """
     unfinished = path.with_name(f"unfinished_{path.name}")
     with _no_note_on_hdf5():
@@ -37,13 +37,13 @@ def save_model(model: keras.Model, path: Path):
 
 
 def record(model: Path, run: dict, seconds: float, **more) -> dict:
-    """Return the record that lies beside a model: how it was made and what it reached.
+    """Return the record that is saved beside a model: how it was made and how well it performs.
 
     Args:
         model: the saved model.
         run: see `describe`.
-        seconds: what this run took, the interrupted ones before it not counted.
-        more: entries of this kind of model.
+        seconds: time this run took, not counting interrupted ones before it.
+        more: further entries for this kind of model.
     """
     images = {
         side: [name for name, files in run[side].items() for _ in files]
@@ -64,7 +64,7 @@ def record(model: Path, run: dict, seconds: float, **more) -> dict:
 
 
 def print_end(model: Path, flag: str, validation: dict):
-    """Say where a finished model is, what it reached and how to use it."""
+    """Print where a finished model is, how well it performs and how to use it."""
     figures = ", ".join(
         f"{name.replace('_', ' ')} {value:.4g}" for name, value in validation.items()
     )
@@ -75,7 +75,7 @@ def print_end(model: Path, flag: str, validation: dict):
 
 
 def print_finished_before(model: Path):
-    """Say that a run folder holds a finished run, which is not trained again."""
+    """Print that a run folder holds a finished run, which is not trained again."""
     print(f"Finished before: {model}; give another RUN_FOLDER (--run-folder) for a new run.")
 
 
@@ -91,7 +91,7 @@ def _no_note_on_hdf5() -> Iterator[None]:
 
 
 def _without_defaults(entry):
-    """Return the configuration of a model with those arguments alone that are not the default."""
+    """Return the configuration of a model without arguments that have their default value."""
     if isinstance(entry, list):
         return [_without_defaults(item) for item in entry]
     if not isinstance(entry, dict):
@@ -99,7 +99,7 @@ def _without_defaults(entry):
     entry = {name: _without_defaults(item) for name, item in entry.items()}
     name = entry.get("class_name")
     kind = getattr(keras.layers, str(name), None) or getattr(keras.initializers, str(name), None)
-    if kind and kind is not keras.layers.Rescaling:  # which asks for all of its arguments
+    if kind and kind is not keras.layers.Rescaling:  # which requires all of its arguments
         known = inspect.signature(kind).parameters
         entry["config"] = {
             key: value

@@ -1,4 +1,4 @@
-"""What is settled before a training begins: constants, split, devices, the run folder."""
+"""What is settled before a training begins: constants, split, devices, and the run folder."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 
 from images.finding import stamp
 
-# They change neither what is learned nor in what order: a run may go on with others.
+# They change neither what is learned nor in what order, so a run may continue with others.
 NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
 
 
@@ -20,9 +20,9 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
     Args:
         constants: all constants by the name of their parameter.
         least: smallest allowed values.
-        multiples: numbers that a constant has to be a multiple of.
-        positive: names of the constants that have to be above zero.
-        shares: names of the constants from 0 to 1.
+        multiples: for each constant the number of which it must be a multiple.
+        positive: names of the constants that must be above zero.
+        shares: names of the constants that must be from 0 to 1.
     """
     for name, smallest in least.items():
         if constants[name] < smallest:
@@ -38,22 +38,28 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
             raise ValueError(_expected(name, "0 to 1", constants))
 
 
-def check_folder_weights(folders, weights):
-    """Raise ValueError unless there is a folder and each has a positive weight."""
+def shares_of(folders, weights) -> tuple[float, ...]:
+    """Return the weight of each folder; all are equal where none is given.
+
+    Raises:
+        ValueError: there is no folder, or the weights are not one positive number for each.
+    """
     if not folders:
         raise ValueError("expected at least one folder of images, found none")
+    weights = tuple(weights) or (1.0,) * len(folders)
     if len(folders) != len(weights):
         raise ValueError(f"expected {len(folders)} FOLDER_WEIGHTS, found {len(weights)}")
     if not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"FOLDER_WEIGHTS: expected numbers above 0, found {weights}")
+    return weights
 
 
 def use_devices(devices, batch_size: int):
-    """Spread every batch over several devices; only the JAX backend of Keras can.
+    """Spread every batch over several devices, which only the JAX backend of Keras can do.
 
     Args:
         devices: how many, or "all".
-        batch_size: has to be a multiple of that number.
+        batch_size: must be a multiple of that number.
 
     Raises:
         ValueError: another backend, too few devices, or a batch that cannot be divided.
@@ -75,20 +81,20 @@ def use_devices(devices, batch_size: int):
 
 
 def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
-    """Choose the images that are kept out for validation.
+    """Choose the images that are kept for validation.
 
     Args:
         paths: all images.
-        names: what the names of those images begin with; where it is empty, `share` counts.
+        names: beginnings of the names of these images; if empty, `share` is used.
         share: part of the images, drawn at random; at least one image.
-        seed: seed of the draw.
+        seed: random seed of the draw.
 
     Raises:
         ValueError: one side of the split would be empty.
     """
     if len(paths) < 2:
         raise ValueError(
-            f"found only {paths[0]}: one image is needed for training and another one for "
+            f"found only {paths[0]}: expected at least one image for training and one for "
             "validation; add images"
         )
     if names:
@@ -114,7 +120,7 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
 def refuse_repeats(paths: list[Path]):
     """Raise ValueError if two paths are one file, or two files hold the same bytes.
 
-    An image that comes twice would count double; trained on and assessed, it would make the
+    An image given twice would count twice; used for training and for validation, it would make the
     validation figures worthless.
     """
     by_size = {}
@@ -126,8 +132,8 @@ def refuse_repeats(paths: list[Path]):
             first = seen.setdefault(_content(path), path)
             if first is not path:
                 raise ValueError(
-                    f"{first} and {path} are the same image: keep it in one folder only, under "
-                    "one name, and not both for training and for validation"
+                    f"{first} and {path} are the same image: keep one of them, either for training "
+                    "or for validation"
                 )
 
 
@@ -143,28 +149,28 @@ def _content(path: Path) -> str:
 
 
 def plain(value):
-    """Return a constant as JSON holds it, with no more of a path than tells which it is."""
+    """Return a constant as JSON can hold it, with only the end of a path."""
     if dataclasses.is_dataclass(value):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
-    if isinstance(value, Path):  # records tell nothing of whose disk it is
+    if isinstance(value, Path):  # records must not reveal whose disk it is
         return "/".join(value.parts[-3:])
     return value
 
 
 def describe(constants: dict, training, validation) -> dict:
-    """Return what a run is known by.
+    """Return the description by which a run is recognised.
 
     Args:
-        constants: all constants as `plain` makes them.
+        constants: all constants as `plain` returns them.
         training, validation: for each image the tuple of its files.
 
     Returns:
         `constants`, `training_images` and `validation_images`; the latter {name: [[bytes of each
-        file], ...]}, with more than one entry where images of several folders share a name.
+        file], ...]}, with more than one entry if images of several folders share a name.
     """
     run = {"constants": constants}
     for side, images in {"training_images": training, "validation_images": validation}.items():
@@ -176,10 +182,10 @@ def describe(constants: dict, training, validation) -> dict:
 
 
 def check_run_folder(folder: Path, run: dict):
-    """Make sure that a run folder is new or holds the run that is about to go on.
+    """Make sure that a run folder is new or holds the run that is to continue.
 
     Args:
-        folder: the run folder, which need not exist.
+        folder: the run folder, which may not exist yet.
         run: see `describe`.
 
     Raises:
@@ -193,14 +199,14 @@ def check_run_folder(folder: Path, run: dict):
             raise ValueError(
                 f"RUN_FOLDER {folder} holds a run with other constants or images:\n  "
                 + "\n  ".join(changes)
-                + f"\nSet them back to go on with it, or {another}."
+                + f"\nSet them back to continue it, or {another}."
             )
         return
     leftovers = sorted(path.name for end in ("*backup", "*.h5") for path in folder.glob(end))
     if leftovers:
         raise ValueError(
-            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so that what "
-            f"they were trained with is not known: {another}."
+            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so it is not "
+            f"known what they were trained with: {another}."
         )
 
 
@@ -209,7 +215,7 @@ def _expected(name, what, constants):
 
 
 def _changes(old: dict, new: dict) -> list[str]:
-    """Say what differs between the descriptions of two runs, a line each."""
+    """Return what differs between the descriptions of two runs, one line each."""
     before, after = _flat(old["constants"]), _flat(new["constants"])
     names = [name for name in before | after if name.split(".")[0] not in NOT_COMPARED]
     lines = [
@@ -231,7 +237,7 @@ def _changes(old: dict, new: dict) -> list[str]:
 
 
 def _flat(constants: dict) -> dict:
-    """Spread constants that hold several values: {"degradation.blur_sigma": ...}."""
+    """Flatten constants that hold several values: {"degradation.blur_sigma": ...}."""
     flat = {}
     for name, value in constants.items():
         if isinstance(value, dict):
