@@ -24,8 +24,8 @@ import tyro
 ROOT = Path(__file__).resolve().parents[1]
 
 # --- Data ---
-IMAGE_FOLDERS = (ROOT / "data" / "nuclei" / "images",)
-LABEL_FOLDER = ROOT / "data" / "nuclei" / "instances"
+IMAGE_FOLDERS = (ROOT / "data" / "nuclei",)
+LABEL_FOLDER = None  # None = the labels lie with the images, in a layout of data/README.md
 MASKS = "auto"  # "binary" or "instances" where a mask could be either
 IMAGE_NAMES = ()  # () = all
 MICRONS_PER_PIXEL = None  # um; None = what the files say, else the U-net's
@@ -40,6 +40,7 @@ PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 COMPARE_SEPARATIONS = False
+TUNE = False  # True: choose the thresholds on all image folders together
 
 # --- Output ---
 OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"
@@ -47,7 +48,7 @@ OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"
 
 def main(
     image_folders: tuple[Path, ...] = IMAGE_FOLDERS,
-    label_folder: Path = LABEL_FOLDER,
+    label_folder: Path | None = LABEL_FOLDER,
     masks: Literal["auto", "binary", "instances"] = MASKS,
     image_names: tuple[str, ...] = IMAGE_NAMES,
     microns_per_pixel: float | None = MICRONS_PER_PIXEL,
@@ -60,13 +61,15 @@ def main(
     generator: Path = GENERATOR,
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
+    tune: bool = TUNE,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
     """Segment images and compare them with labels.
 
     Args:
         image_folders: folders of images, e.g. several versions of the same images.
-        label_folder: labels of any form, named like the images; may be the same folder.
+        label_folder: labels of any form, named like the images; None = they lie with the images,
+            in each of the image folders.
         masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         image_names: only images whose names begin with one of these; none = all.
@@ -83,13 +86,15 @@ def main(
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
+        tune: try other thresholds of the separation and print what they do to PQ and counts, the
+            mean over the image folders.
         output_file: CSV with a row per image and method.
 
     Returns:
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
     named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
-    if not did_it_help:  # without labels it takes the high resolution as the truth
+    if label_folder and not did_it_help:  # which works without labels, too
         named.append(("LABEL_FOLDER (--label-folder)", label_folder))
     for name, folder in named:
         if not folder.is_dir():
@@ -103,8 +108,7 @@ def main(
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    from evaluation.did_it_help import SHOWN as HELP_SHOWN
-    from evaluation.did_it_help import examine, pairs_for_help, print_trust
+    from evaluation import did_it_help as help_work
     from evaluation.scores import (
         SHOWN,
         chosen_pairs,
@@ -113,16 +117,13 @@ def main(
         print_table,
         write_rows,
     )
+    from evaluation.tuning import tune as tuned
     from networks.loading import load_network
-    from networks.network import ModelError, averaged_over_mirrorings
+    from networks.network import averaged_over_mirrorings
     from nuclei.separation import Separation
     from program.processor import chosen_precision
 
-    separation = Separation(
-        probability=probability_threshold,
-        rise=seed_rise,
-        smallest_nucleus=smallest_nucleus,
-    )
+    separation = Separation(probability_threshold, seed_rise, smallest_nucleus=smallest_nucleus)
     trust, shown = None, SHOWN
     how = separation, microns_per_pixel, masks
     try:
@@ -132,21 +133,24 @@ def main(
             network = averaged_over_mirrorings(network)
         if did_it_help:
             sharpener = load_network(generator, "generator", 4, 3, precision)
-            pairs = pairs_for_help(image_folders, label_folder, image_names)
-            rows, trust = examine(pairs, sharpener, network, *how)
-            shown = HELP_SHOWN
+            pairs = help_work.pairs_for_help(image_folders, label_folder, image_names)
+            rows, trust = help_work.examine(pairs, sharpener, network, *how)
+            shown = help_work.SHOWN
         else:
             pairs = {f: chosen_pairs(f, label_folder, image_names) for f in image_folders}
+            if tune:
+                tuned(pairs, network, microns_per_pixel, masks)
+                return 0
             rows = evaluate(pairs, network, *how, compare_separations)
         write_rows(output_file, rows)
-    except (ModelError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: also a model's own
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     print_readings(rows)
     print_table(rows, shown)
     if trust:
-        print_trust(trust)
-    print(f"\nOne row per image{' and version' if trust else ''}: {output_file}")
+        help_work.print_trust(trust)
+    print(f"\nOne row per image{' and version' if trust else ''}: {output_file.resolve()}")
     return 0
 
 

@@ -51,9 +51,10 @@ def pairs_for_help(folders, label_folder, names):
     Raises:
         OSError, ValueError: no images, or some of them lack labels.
     """
-    if label_folder.is_dir():
+    try:
         return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
-    print(f"no labels in {label_folder}: judged by the nuclei found on the high resolution alone")
+    except (OSError, ValueError) as error:
+        print(f"no labels ({error}): compared with the nuclei of the high resolution alone")
     images, _ = without_masks([path for folder in folders for path in find_images(folder)])
     chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
     if not chosen:

@@ -21,7 +21,7 @@ from evaluation.network_speed import (
     network_rows,
 )
 from images.opening import open_image
-from images.stated_size import StatedSize
+from images.sizes import StatedSize
 from networks.loading import load_network
 from networks.network import UNET_MICRONS
 from nuclei.measurement import measure

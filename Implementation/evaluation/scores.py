@@ -21,25 +21,23 @@ from tiles.geometry import Window, resized
 from tiles.resampling import resampled
 
 TILE = 1024  # pixels per side of a tile for the U-net
-SHOWN = {
+SHOWN = {  # figure: heading of its column on the terminal; the table has more
     "true_count": "true",
     "predicted_count": "found",
-    "pixel_accuracy": "pixel acc",
+    "pixel_accuracy": "accuracy",
     "background_accuracy": "all-backgr",
     "dice": "Dice",
-    "iou": "IoU",
     "aji": "AJI",
     "pq": "PQ",
-    "dq": "DQ",
-    "sq": "SQ",
     "f1": "F1",
     "count_error": "count err",
-    "invented": "invented",
+    "invented": "inv",
     "lost": "lost",
 }
+COUNTS = {"true_count", "predicted_count", "invented", "lost", "high_invented", "high_lost"}
 
 
-def chosen_pairs(folder: Path, label_folder: Path, names=()) -> list[Pair]:
+def chosen_pairs(folder: Path, label_folder: Path | None, names=()) -> list[Pair]:
     """Pair the images of a folder with their labels; `names` begin those that are wanted.
 
     Raises:
@@ -175,16 +173,22 @@ def print_readings(rows: list[dict]):
 def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):
     """Print the mean over the images for each folder and method, with the number of images.
 
-    shown: {figure: heading of its column}.
+    shown: {figure: heading of its column}. Means of counts are rounded to whole nuclei.
     """
     groups = {}
     for row in rows:
         groups.setdefault((row["folder"], row["method"]), []).append(row)
-    names = {key: f"{Path(key[0]).name}, {key[1]}" for key in groups}
-    width = max(map(len, names.values()))
-    print(f"\n{'':{width}}{'n':>5}" + "".join(f"{title:>11}" for title in shown.values()))
+    names = {key: f"{'/'.join(Path(key[0]).parts[-2:])}, {key[1]}" for key in groups}
+    name_width = max(map(len, names.values()))
+    widths = {figure: max(7, len(title) + 2) for figure, title in shown.items()}
+    print(f"\n{'':{name_width}}{'n':>5}" + "".join(f"{shown[n]:>{w}}" for n, w in widths.items()))
     for key, group in groups.items():
-        figures = [{name: row[name] for name in shown if name in row} for row in group]
-        means = mean_of(figures)
-        cells = "".join(f"{means[n]:>11.3f}" if n in means else f"{'-':>11}" for n in shown)
-        print(f"{names[key]:{width}}{len(group):>5}{cells}")
+        means = mean_of([{name: row[name] for name in shown if name in row} for row in group])
+        cells = (f"{_cell(name, means):>{width}}" for name, width in widths.items())
+        print(f"{names[key]:{name_width}}{len(group):>5}" + "".join(cells))
+
+
+def _cell(figure: str, means: dict[str, float]) -> str:
+    if figure not in means:
+        return "-"
+    return f"{means[figure]:.{0 if figure in COUNTS else 3}f}"

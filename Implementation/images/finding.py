@@ -6,11 +6,12 @@ from pathlib import Path
 
 from images.dicom import is_dicom, one_per_slide, slides_in
 
-_FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js json jsonl
-    geojson xml yaml yml toml ini cfg conf db sqlite log dat opt ome roi py pyc ipynb r m sh bat ps1
-    groovy ijm exe dll lnk url webloc torrent zip gz bz2 xz zst tgz tar 7z rar h5 hdf5 keras npy npz
-    mat pkl parquet pt pth onnx md5 sha1 sha256 asc sig lock swp tmp temp bak orig old avi mp4 mov
-    mkv wmv qpdata qpproj backup annotations ndpa ndpis xmp thm tfw jgw pgw ets oex"""
+_FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js
+    json jsonl geojson xml yaml yml toml ini cfg conf db sqlite log dat opt ome roi
+    py pyc ipynb r m sh bat ps1 groovy ijm exe dll lnk url webloc torrent zip gz bz2
+    xz zst tgz tar 7z rar h5 hdf5 keras npy npz mat pkl parquet pt pth onnx md5 sha1
+    sha256 asc sig lock swp tmp temp bak orig old avi mp4 mov mkv wmv qpdata qpproj
+    backup annotations ndpa ndpis xmp thm tfw jgw pgw ets oex"""
 _UNFINISHED = "part partial crdownload download opdownload filepart aria2"  # downloads, copies
 FOREIGN_SUFFIXES = frozenset(f".{name}" for name in f"{_FOREIGN} {_UNFINISHED}".split())
 FOREIGN_ENDS = (":zone.identifier", ".zone.identifier", "~")  # notes of Windows, of editors

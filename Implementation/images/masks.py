@@ -26,7 +26,8 @@ def is_mask(path: Path) -> bool:
     """Whether a file holds a binary mask, classes or labels instead of a picture.
 
     It has but a few colours, is nearly only black and white, or consists of areas of one grey
-    value each, or of one colour each on black. A file that cannot be read, or that is of one colour only, counts as a picture.
+    value each, or of one colour each on black. A file that cannot be read, or that is of one colour
+    only, counts as a picture.
     """
     if _is_rich(path):
         return False

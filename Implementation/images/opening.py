@@ -16,8 +16,8 @@ import openslide
 from images.dicom import slides_in
 from images.errors import ImageReadError, named_with_folder, one_error_type
 from images.plain import first_bytes, open_plain
+from images.sizes import StatedSize
 from images.slides import Source, open_openslide, shrinkage
-from images.stated_size import StatedSize
 from images.tiff import open_tiff
 
 MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory

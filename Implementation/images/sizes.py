@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
@@ -10,6 +11,7 @@ import tifffile
 from images.errors import ImageReadError, one_line
 
 PLAUSIBLE_MICRONS = (0.05, 20.0)  # um per pixel; 300 dpi, a printer's setting, would be 85
+TOLERANCE = 0.05  # relative difference above which two pixel sizes are not the same
 COARSEST_PLAIN = 4.0  # um per pixel; coarser than a 2.5x objective, no nucleus is seen
 
 _UNITS = {  # um: how programs write the unit, in lower case
@@ -51,6 +53,37 @@ def plausible_microns(x: float | str | None, y: float | str | None = None) -> fl
     mean = sum(sizes) / 2
     alike = abs(sizes[0] - sizes[1]) < 0.05 * mean
     return mean if alike and PLAUSIBLE_MICRONS[0] <= mean <= PLAUSIBLE_MICRONS[1] else None
+
+
+@dataclass(frozen=True)
+class StatedSize:
+    """What a user says of the pixel size of files, at their full resolution.
+
+    Attributes:
+        microns: um per pixel; None = nothing is said.
+        for_all: whether it counts against what a file says of itself.
+    """
+
+    microns: float | None = None
+    for_all: bool = False
+
+    def or_of_file(self, microns: float | None) -> tuple[float | None, tuple[str, ...]]:
+        """Choose between this size and that of a file.
+
+        Args:
+            microns: um per pixel that the file states, None where it does not.
+
+        Returns:
+            (um per pixel or None, notes): a note of one line where the two differ.
+        """
+        if self.microns is None or microns is None:
+            return self.microns or microns, ()
+        if abs(self.microns / microns - 1) <= TOLERANCE:
+            return (self.microns if self.for_all else microns), ()
+        both = f"the file states {microns:.4g} um per pixel, --microns-per-pixel {self.microns:.4g}"
+        if self.for_all:
+            return self.microns, (f"{both}, which is used",)
+        return microns, (f"{both}; the file's is used (--microns-per-pixel-for-all: the other)",)
 
 
 def refuse_coarse_size(path: Path, microns: float | None, is_slide: bool) -> None:

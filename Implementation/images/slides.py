@@ -60,8 +60,8 @@ class Level:
 class Source:
     """What a file holds: its levels, the finest first, and its full-resolution pixel size in um.
 
-    `kind` is a few words for logs; `close` lets go of the open file; `notes` are lines that say what
-    was assumed or left out; `origin` is where in OpenSlide's own frame the levels begin.
+    `kind` is a few words for logs; `close` lets go of the open file; `notes` are lines that say
+    what was assumed or left out; `origin` is where in OpenSlide's own frame the levels begin.
     """
 
     kind: str

@@ -70,8 +70,8 @@ def _whole_planes(page: tifffile.TiffPage, planes: list[tuple]) -> list[np.ndarr
     pages = list(dict.fromkeys(each for each, _ in planes))
     for each in pages:
         _check_tiff_page(each)
-        for number in range(len(each.dataoffsets)):
-            _segment(each, number)
+        for segment in range(len(each.dataoffsets)):
+            _segment(each, segment)
     if page.is_memmappable:
         size = page.imagewidth, page.imagelength
         return [_read_part(*plane, 0, 0, *size) for plane in planes]

@@ -50,9 +50,8 @@ def value_range(
     opaque = full
     if alpha is not None and alpha.size:
         brightest = _extremes(alpha)[1]
-        fits_white = brightest <= OVERSHOOT * white
-        opaque = full if dtype.kind == "f" and brightest <= OVERSHOOT else white
-        opaque = opaque if fits_white else full
+        if brightest > OVERSHOOT or dtype.kind != "f":  # else 1, as full
+            opaque = white if brightest <= OVERSHOOT * white else full
     return ValueRange(black, white, opaque, note)
 
 

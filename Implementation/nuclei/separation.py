@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy import ndimage
+from skimage.measure import label
 from skimage.segmentation import watershed
 
 from tiles.geometry import Window, expanded, grid
 
 BLOCK = 256  # side of the blocks in which a reconstruction is iterated
 DILATIONS = 4  # between two looks at whether it is finished
+SLOPE = 0.02  # by which ground counts as lower per um from the nearest seed
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def separate(
     seeded[components[seeds]] = True
     seeded[0] = True  # background needs no seed
     markers, _ = ndimage.label(seeds | ~seeded[components])
-    labels = _watershed(relief, markers, components)
+    labels = _watershed(relief, markers, components, SLOPE * microns_per_pixel)
     kept = np.bincount(labels.ravel()) >= separation.smallest_nucleus / pixel_area
     middles = labels[distance >= separation.middle]
     kept &= np.bincount(middles, minlength=len(kept)) > 0
@@ -138,7 +140,9 @@ def _spread(marker: np.ndarray, mask: np.ndarray) -> bool:
     return changed
 
 
-def _watershed(relief: np.ndarray, markers: np.ndarray, components: np.ndarray) -> np.ndarray:
+def _watershed(
+    relief: np.ndarray, markers: np.ndarray, components: np.ndarray, slope: float
+) -> np.ndarray:
     """Flood the relief from its markers, component by component; one with one marker is all its."""
     marked = markers > 0
     component_of = np.zeros(markers.max() + 1, np.int64)
@@ -150,7 +154,25 @@ def _watershed(relief: np.ndarray, markers: np.ndarray, components: np.ndarray) 
     for component in np.flatnonzero(np.bincount(component_of[1:]) > 1):
         box = boxes[component - 1]
         mask = components[box] == component
-        labels[box][mask] = watershed(-relief[box], markers[box] * mask, mask=mask)[mask]
+        labels[box][mask] = _flooded(relief[box], markers[box] * mask, mask, slope)[mask]
+    return labels
+
+
+def _flooded(relief: np.ndarray, markers: np.ndarray, mask: np.ndarray, slope: float) -> np.ndarray:
+    """Flood one component, so that each label is connected over edges.
+
+    The flood spreads over edges and corners. Over edges alone it follows rows and columns, and one
+    border in four between touching nuclei was a straight line along an axis.
+    """
+    distance = cv2.distanceTransform((markers == 0).astype(np.uint8), cv2.DIST_L2, 5)
+    ground = slope * distance - relief
+    labels = watershed(ground, markers, mask=mask, connectivity=2)
+    parts = label(labels, connectivity=1)
+    seeded = np.zeros(parts.max() + 1, bool)
+    seeded[parts[markers > 0]] = True
+    cut_off = mask & ~seeded[parts]
+    if cut_off.any():
+        labels = watershed(ground, np.where(cut_off, 0, labels), mask=mask)
     return labels
 
 

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from images.opening import open_image
-from images.sizes import refuse_coarse_size
-from images.stated_size import StatedSize
+from images.sizes import StatedSize, refuse_coarse_size
 from networks.loading import load_network
 from networks.network import averaged_over_mirrorings, blended
 from pipeline.job import Job, begin, end, failed_row

@@ -43,11 +43,7 @@ def detail_and_departure(low: np.ndarray, output: np.ndarray) -> tuple[np.ndarra
     detail = _box(drawn.mean(axis=-1), DETAIL_BOX)
     down = block_means(output, low.shape[:2])
     departure = np.abs(down - low.astype(np.float32)).mean(axis=-1)
-    # Glass is painted white without prediction, which must not count as departure. Means of white
-    # are not exactly white for every block size.
-    seen = (down < 254.99).any(axis=-1).astype(np.float32)
-    weight = np.maximum(_box(seen, DEPARTURE_BOX), 1e-6)
-    return detail, _box(departure * seen, DEPARTURE_BOX) / weight
+    return detail, _box(departure, DEPARTURE_BOX)
 
 
 def expected_error(low: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -52,10 +52,7 @@ def test_decimal_commas_of_aperio(tmp_path, tile, entry, expected):
     ("unit", "expected"),
     [
         *((unit, 1.0) for unit in ("um", "µm", "μm", "micron", "Microns", "micrometer")),
-        *(
-            (unit, 1.0)
-            for unit in ("Micrometers", "micrometre", " micrometres ", "\\u00B5m", "Âµm")
-        ),
+        *((unit, 1.0) for unit in ("Micrometers", " micrometres ", "\\u00B5m", "Âµm")),
         *((unit, 1e-4) for unit in ("Å", "\u212b", "angstrom", "Angstroms")),
         *((unit, 1e-6) for unit in ("pm", "picometer")),
         *((unit, 1e-3) for unit in ("nm", "nanometers")),

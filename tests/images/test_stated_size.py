@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from images.opening import open_image
-from images.stated_size import StatedSize
+from images.sizes import StatedSize
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from helpers.label_maps import same_up_to_numbers
 from images.opening import open_image
-from images.stated_size import StatedSize
+from images.sizes import StatedSize
 from networks.network import Network
 from outputs import files
 from program.settings import Settings, TileSettings

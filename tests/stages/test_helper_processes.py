@@ -16,7 +16,7 @@ from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from helpers.helper_tasks import failing_at_three, killed_at_three, process_of
 from images.opening import open_image
-from images.stated_size import StatedSize
+from images.sizes import StatedSize
 from program.settings import MachineSettings, Settings, TileSettings
 from program.terminal import Progress
 from stages import examining, helper_processes

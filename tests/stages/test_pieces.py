@@ -8,7 +8,7 @@ from tqdm import tqdm
 from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from images.opening import open_image
-from images.stated_size import StatedSize
+from images.sizes import StatedSize
 from program.settings import Settings, TileSettings
 from program.terminal import Progress
 from stages import examining

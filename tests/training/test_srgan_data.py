@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.drawn_tissue import draw_tissue
 from images.degradation import Degradation, degrade, degrade_area, degrade_scanner
-from srgan.data import SuperResolutionBatches, find_images, flip, random_crop, read_image, recolour
+from srgan.data import SuperResolutionBatches, flip, random_crop, recolour
 
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_4 = st.integers(1, 12).map(lambda n: 4 * n)
@@ -202,30 +202,3 @@ def test_images_are_drawn_by_their_weights():
     data = SuperResolutionBatches(images, [1, 3], 32, 50, 4, ALWAYS_AREA, 1)
     bright = np.concatenate([data[index][1].max(axis=(1, 2, 3)) > 60 for index in range(4)])
     assert 0.65 < bright.mean() < 0.85
-
-
-# --- Files ---
-
-
-def test_images_are_found_below_a_folder_in_order(tmp_path):
-    for name in ("b/two.JPG", "a/deep/one.png", "three.tif", "notes.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    names = ["a/deep/one.png", "b/two.JPG", "three.tif"]
-    assert find_images(tmp_path) == [tmp_path / name for name in names]
-    assert find_images(tmp_path / "nowhere") == []
-
-
-@pytest.mark.parametrize("name", ["tissue.png", "Gewebe_ä_组织.tif"])
-def test_image_is_read_as_rgb(tmp_path, name):
-    image = draw_tissue(9, 7)[0]
-    write_picture(tmp_path / name, image)
-    np.testing.assert_array_equal(read_image(tmp_path / name), image)
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_unreadable_image_is_named(tmp_path, content):
-    (tmp_path / "broken.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.png: not a readable image"):
-        read_image(tmp_path / "broken.png")

@@ -16,7 +16,15 @@ from helpers.training_runs import rows
 from shared import epochs, setup
 from shared.epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
 from shared.saving import save_model, write_json
-from shared.setup import check_run_folder, describe, hold_out, plain, refuse_repeats, use_devices
+from shared.setup import (
+    check_run_folder,
+    describe,
+    hold_out,
+    plain,
+    refuse_repeats,
+    shares_of,
+    use_devices,
+)
 from srgan.models import build_generator
 from unet.model import build_unet
 
@@ -230,3 +238,11 @@ def test_a_saved_model_names_no_argument_that_has_its_default(tmp_path, build):
     assert loaded.get_config() == model.get_config()
     batch = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict_on_batch(batch), model.predict_on_batch(batch))
+
+
+def test_folders_without_weights_count_alike():
+    assert shares_of(("a", "b"), ()) == (1.0, 1.0)
+    assert shares_of(("a", "b"), (2.0, 1.0)) == (2.0, 1.0)
+    for folders, weights in [((), ()), (("a",), (1.0, 1.0)), (("a",), (0.0,))]:
+        with pytest.raises(ValueError, match="expected"):
+            shares_of(folders, weights)

@@ -86,12 +86,14 @@ def test_size_mismatch_names_both_files_and_sizes(tmp_path):
         load_sample(tmp_path / "i.png", tmp_path / "m.png")
 
 
-@pytest.mark.parametrize("broken", ["i.png", "m.png"])
-def test_unreadable_file_is_named(tmp_path, broken):
+@pytest.mark.parametrize(
+    ("broken", "found"), [("i.png", "not an image or slide"), ("m.png", "not a readable image")]
+)
+def test_unreadable_file_is_named(tmp_path, broken, found):
     write_picture(tmp_path / "i.png", draw_tissue(8, 8)[0])
     write_picture(tmp_path / "m.png", np.zeros((8, 8), np.uint8))
     (tmp_path / broken).write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=rf"{broken}: not a readable image"):
+    with pytest.raises(ValueError, match=rf"{tmp_path}/{broken}: {found}"):
         load_sample(tmp_path / "i.png", tmp_path / "m.png")
 
 

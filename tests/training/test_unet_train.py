@@ -265,9 +265,9 @@ def test_whole_images_go_to_one_side(tmp_path):
 
 
 def test_validation_folders_leave_the_training_folders_whole(tmp_path):
-    for folder, count in (("one", 3), ("two", 1), ("other_organ", 2)):
+    for seed, (folder, count) in enumerate((("one", 3), ("two", 1), ("other_organ", 2))):
         for index in range(count):
-            write_pair(tmp_path / folder, str(index), index, (16, 16))
+            write_pair(tmp_path / folder, str(index), 10 * seed + index, (16, 16))
     training, weights, validation = load(
         (tmp_path / "one", tmp_path / "two"), (1.0, 3.0), (tmp_path / "other_organ",), share=0.9
     )
@@ -320,8 +320,8 @@ def test_wrong_input_ends_at_once_and_says_what_to_do(training, inputs, tmp_path
 
 def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
     folders = {"training_folders": (tmp_path,)}
-    for name in ("a", "held"):
-        write_pair(tmp_path, name, 0)
+    for seed, name in enumerate(("a", "held")):
+        write_pair(tmp_path, name, seed)
     write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
     assert "lonely.png" in training.refused(tmp_path / "run", **folders)
     write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))

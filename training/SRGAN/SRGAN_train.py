@@ -23,7 +23,7 @@ from images.degradation import Degradation
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
-FOLDER_WEIGHTS = (1.0,)
+FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
 VALIDATION_NAMES = ()  # () = use VALIDATION_SHARE
 VALIDATION_SHARE = 0.1
 CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly border
@@ -88,7 +88,7 @@ def main(
 
     Args:
         high_resolution_folders: folders of sharp images, searched recursively.
-        folder_weights: relative share of the crops taken from each folder.
+        folder_weights: relative share of the crops taken from each folder; none = all equal.
         validation_names: images whose names begin with one of these are kept for validation.
         validation_share: if no names are given, this share of the images, at least one, at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.

@@ -20,7 +20,7 @@ sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")
 
 # --- Data ---
 TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)
-FOLDER_WEIGHTS = (1.0,)
+FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
 VALIDATION_FOLDERS = ()  # () = use VALIDATION_NAMES or VALIDATION_SHARE
 VALIDATION_NAMES = ()
 VALIDATION_SHARE = 0.1
@@ -81,7 +81,7 @@ def main(
 
     Args:
         training_folders: folders of images and labels, in any layout of data/README.md.
-        folder_weights: relative share of the crops taken from each folder.
+        folder_weights: relative share of the crops taken from each folder; none = all equal.
         validation_folders: folders of images that are never trained on, e.g. other organs.
         validation_names: training images whose names begin with one of these are kept for
             validation.

@@ -38,14 +38,20 @@ def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), sh
             raise ValueError(_expected(name, "0 to 1", constants))
 
 
-def check_folder_weights(folders, weights):
-    """Raise ValueError unless there is at least one folder and each has a positive weight."""
+def shares_of(folders, weights) -> tuple[float, ...]:
+    """Return the weight of each folder; all are equal where none is given.
+
+    Raises:
+        ValueError: there is no folder, or the weights are not one positive number for each.
+    """
     if not folders:
         raise ValueError("expected at least one folder of images, found none")
+    weights = tuple(weights) or (1.0,) * len(folders)
     if len(folders) != len(weights):
         raise ValueError(f"expected {len(folders)} FOLDER_WEIGHTS, found {len(weights)}")
     if not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"FOLDER_WEIGHTS: expected numbers above 0, found {weights}")
+    return weights
 
 
 def use_devices(devices, batch_size: int):

@@ -47,10 +47,8 @@ def read_pictures(path: Path, regions: int = REGIONS, side: int = REGION) -> lis
         ValueError: the file cannot be read.
     """
     with named_with_folder(path), open_image(path, SLIDE_MICRONS) as image:
-        large = (
-            image.width * image.height > LARGEST_WHOLE and min(image.width, image.height) >= side
-        )
-        if not (image.is_slide and large):
+        fits = image.width * image.height <= LARGEST_WHOLE or min(image.width, image.height) < side
+        if fits or not image.is_slide:
             return [image.read(0, 0, image.width, image.height)]
         return [image.read(*place, side, side) for place in _tissue_places(image, regions, side)]
 

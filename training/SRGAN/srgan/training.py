@@ -11,13 +11,13 @@ from images.degradation import SCALE
 from shared.epochs import adam
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
-    check_folder_weights,
     check_numbers,
     check_run_folder,
     describe,
     hold_out,
     plain,
     refuse_repeats,
+    shares_of,
     use_devices,
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
@@ -35,6 +35,7 @@ def train(arguments: dict):
     constants["vgg19_weights"] = Path(chosen.vgg19_weights).name
     try:
         check_constants(constants)
+        shares = shares_of(chosen.high_resolution_folders, chosen.folder_weights)
         paths = [find_pictures(folder) for folder in chosen.high_resolution_folders]
         held_out = split(
             chosen.high_resolution_folders,
@@ -56,9 +57,7 @@ def train(arguments: dict):
                 publish(chosen.run_folder, ROOT / "models")
             return
         use_devices(chosen.devices, chosen.batch_size)
-        training, weights, validation = load_images(
-            paths, chosen.folder_weights, held_out, chosen.crop
-        )
+        training, weights, validation = load_images(paths, shares, held_out, chosen.crop)
         keras.utils.set_random_seed(chosen.seed)
         features = build_vgg19_features(chosen.vgg19_weights, chosen.vgg19_layer)
         if chosen.initial_generator:
@@ -114,7 +113,6 @@ def train(arguments: dict):
 
 def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
-    check_folder_weights(constants["high_resolution_folders"], constants["folder_weights"])
     least = dict.fromkeys(("generator_filters", "residual_blocks", "discriminator_filters"), 1)
     least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
     least |= dict.fromkeys(("pretraining_epochs", "adversarial_epochs"), 1)

@@ -17,13 +17,13 @@ from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
-    check_folder_weights,
     check_numbers,
     check_run_folder,
     describe,
     hold_out,
     plain,
     refuse_repeats,
+    shares_of,
     use_devices,
 )
 from unet.callbacks import standard_callbacks
@@ -40,6 +40,7 @@ def train(arguments: dict):
     constants["vgg19_weights"] = chosen.vgg19_weights and Path(chosen.vgg19_weights).name
     try:
         check_constants(constants)
+        shares = shares_of(chosen.training_folders, chosen.folder_weights)
         # All pairs are matched before the first is read: a misnamed mask shows at once.
         pairs, judged_pairs = pairs_of_folders(
             chosen.training_folders, chosen.validation_folders, chosen.microns_per_pixel
@@ -65,7 +66,7 @@ def train(arguments: dict):
             use_bfloat16()
         training, weights, validation = load_samples(
             pairs,
-            chosen.folder_weights,
+            shares,
             judged_pairs,
             held_out,
             partial(load_sample, masks=chosen.masks, unet_microns=chosen.unet_microns_per_pixel),
@@ -103,7 +104,6 @@ def train(arguments: dict):
 
 def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
-    check_folder_weights(constants["training_folders"], constants["folder_weights"])
     names = ("validation_limit", "first_filters", "batch_size", "steps_per_epoch", "epochs", "crop")
     if constants["masks"] not in MASKS:
         raise ValueError(f"MASKS: expected {' or '.join(MASKS)}, found {constants['masks']}")

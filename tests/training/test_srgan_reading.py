@@ -1,0 +1,157 @@
+"""The super-resolution's images: read as the final script reads them, and only pictures."""
+
+import csv
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import SRGAN_copy_set
+import SRGAN_evaluate
+import tifffile
+
+from helpers.cases import CASES, needs_cases
+from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.image_samples import tissue
+from helpers.tiny_models import bicubic_generator, save
+from images.opening import read_image
+from srgan import reading
+from srgan.data import load_images
+from srgan.evaluation import load_images as load_for_evaluation
+from srgan.reading import find_pictures, read_pictures
+
+CHECKPOINT = ".ipynb_checkpoints/1_crop-checkpoint.png"
+
+
+def names(folder):
+    return [path.relative_to(folder).as_posix() for path in find_pictures(folder)]
+
+
+# --- What is read ---
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiled_jpeg2000.tif",
+        "u16_14bit.tif",
+        "f32_overshoot.tif",
+        "tiled_rgbx8.tif",
+        "ij_composite.tif",
+        "strip_thumb_first.tif",
+    ],
+)
+def test_training_sees_what_the_final_script_sees(name):
+    (found,) = read_pictures(CASES / "images" / name)
+    base = read_image(CASES / "images" / "base.png")
+    # JPEG 2000 loses a little.
+    assert np.abs(found.astype(int) - base).mean() < (6 if "jpeg2000" in name else 1)
+
+
+@needs_cases
+@pytest.mark.parametrize("path", ["images/leica.scn", "dicom"])
+def test_slides_are_training_images_too(path):
+    (found,) = read_pictures(CASES / path)
+    assert found.shape == (512, 640, 3)
+    training, _, _ = load_images([[CASES / path]], (1.0,), set(), crop=192)
+    np.testing.assert_array_equal(training[0], found)
+
+
+def write_slide(path, pixels, microns):
+    size = {"resolution": (1e4 / microns, 1e4 / microns), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", **size)
+
+
+@pytest.mark.parametrize(("microns", "side"), [(0.125, 128), (0.2, 204), (0.25, 256), (0.5, 256)])
+def test_slides_are_read_at_the_pixel_size_that_the_generator_gives(tmp_path, microns, side):
+    write_slide(tmp_path / "a.tif", tissue(256, 256), microns)
+    (found,) = read_pictures(tmp_path / "a.tif")
+    assert found.shape[0] == side
+
+
+def test_of_a_large_slide_regions_of_tissue_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LARGEST_WHOLE", 100_000)
+    slide = np.full((640, 832, 3), 240, np.uint8)
+    slide[200:400, 100:500] = draw_tissue(200, 400, nuclei=60)[0]
+    write_slide(tmp_path / "a.tif", slide, 0.25)
+    found = read_pictures(tmp_path / "a.tif", regions=5, side=64)
+    assert len(found) == 5 and {each.shape for each in found} == {(64, 64, 3)}
+    assert min(np.mean(np.ptp(each.astype(int), axis=-1) > 20) for each in found) > 0.5
+    assert len({each.tobytes() for each in found}) == 5
+    for first, second in zip(found, read_pictures(tmp_path / "a.tif", 5, 64), strict=True):
+        np.testing.assert_array_equal(first, second)
+    training, weights, validation = load_images([[tmp_path / "a.tif"]], (1.0,), set(), crop=32)
+    assert sum(weights) == pytest.approx(1) and len(training) == 1 and not validation
+    # One that is narrower than a region is read whole.
+    assert [each.shape for each in read_pictures(tmp_path / "a.tif", 5, 700)] == [(640, 832, 3)]
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_unreadable_image_is_named_with_its_folder_in_one_line(tmp_path, content):
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.png: ") as caught:
+        read_pictures(tmp_path / "broken.png")
+    assert str(caught.value).startswith(f"{tmp_path}/broken.png: ")
+    assert "\n" not in str(caught.value)
+
+
+# --- What is found ---
+
+
+def fill(folder):
+    """The TCIA layout with what else lies in such folders, and images of one stem elsewhere."""
+    for number in (1, 2):
+        image, labels = draw_tissue(64, 64, seed=number)
+        write_picture(folder / f"{number}_crop.png", image)
+        mask = (labels > 0).astype(np.uint8) * 255
+        write_picture(folder / f"{number}_labeled_mask_corrected.png", mask)
+    write_picture(folder / "x" / "1_crop.png", draw_tissue(64, 64, seed=3)[0])
+    write_picture(folder / "masked tissue.png", draw_tissue(64, 64, seed=4)[0])
+    write_picture(folder / CHECKPOINT, draw_tissue(64, 64, seed=1)[0])
+    (folder / "._1_crop.png").write_bytes(b"a note of macOS")
+    (folder / "Thumbs.db").write_bytes(b"a note of Windows")
+
+
+LISTED = ["1_crop.png", "2_crop.png", "masked tissue.png", "x/1_crop.png"]
+
+
+def test_only_pictures_are_trained_on_and_masks_are_said(tmp_path, capsys):
+    fill(tmp_path)
+    assert names(tmp_path) == LISTED
+    assert "2 masks beside images are left out" in capsys.readouterr().out
+
+
+def test_evaluation_takes_every_picture_once_and_tells_them_apart(tmp_path):
+    fill(tmp_path)
+    found = load_for_evaluation(tmp_path, (), 64)
+    assert set(found) == {"1_crop_png", "2_crop", "masked tissue", "x_1_crop_png"}
+    assert len({image.tobytes() for image in found.values()}) == 4
+    assert set(load_for_evaluation(tmp_path, ("masked",), 64)) == {"masked tissue"}
+    with pytest.raises(FileNotFoundError, match="none of 4 images has a name"):
+        load_for_evaluation(tmp_path, ("nothing",), 64)
+
+
+def test_images_of_one_stem_are_each_in_the_table_and_saved(tmp_path):
+    fill(tmp_path / "high")
+    SRGAN_evaluate.main(
+        high_resolution_folder=tmp_path / "high",
+        generators=(save(bicubic_generator(), tmp_path / "g.h5"),),
+        output_folder=tmp_path / "out",
+    )
+    with (tmp_path / "out" / "super_resolution.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["n"] for row in csv.DictReader(file)} == {"4"}
+    assert len(list((tmp_path / "out" / "high_resolution").iterdir())) == 4
+
+
+def test_a_copied_set_has_a_picture_for_each_image(tmp_path):
+    model = save(bicubic_generator(), tmp_path / "generator.h5")
+    folder = tmp_path / "set" / "images"
+    write_picture(folder / "a.png", draw_tissue(32, 32)[0])
+    (folder / "._a.png").write_bytes(b"a note of macOS")
+    SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", model)
+    assert [path.name for path in (tmp_path / "copy" / "images").iterdir()] == ["a.png"]
+    shutil.copyfile(folder / "a.png", folder / "A.bmp")
+    with pytest.raises(SystemExit, match=r"A\.bmp and a\.png would have one copy"):
+        SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", model)
+    assert cv2.imread(str(tmp_path / "copy" / "images" / "a.png")).shape == (32, 32, 3)
