@@ -15,7 +15,6 @@ tables follow that say whether the confidence predicts errors. Labels are used i
 Every constant below is also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -35,7 +34,7 @@ MICRONS_PER_PIXEL = None  # um; None = what the files say, else the U-net's
 UNET = ROOT / "models" / "Unet.h5"
 TEST_TIME_AUGMENTATION = False
 PROBABILITY_THRESHOLD = 0.55
-SEED_RISE = 0.2
+SEED_RISE = 0.1
 SMALLEST_NUCLEUS = 4.0  # um2
 PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
@@ -76,7 +75,7 @@ def main(
         unet: nucleus model (.h5).
         test_time_augmentation: take its mean over four mirrorings of each tile.
         probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         precision: of the networks' multiplications; auto = bfloat16 where the processor has
             instructions for it, else float32.
@@ -96,8 +95,14 @@ def main(
         if not folder.is_dir():
             print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
             return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    from program.startup import start_keras
+
+    try:
+        start_keras()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     from evaluation.did_it_help import SHOWN as HELP_SHOWN
     from evaluation.did_it_help import examine, pairs_for_help, print_trust
     from evaluation.scores import (
@@ -110,8 +115,8 @@ def main(
     )
     from networks.loading import load_network
     from networks.network import ModelError, averaged_over_mirrorings
-    from networks.precision import chosen_precision
     from nuclei.separation import Separation
+    from program.processor import chosen_precision
 
     separation = Separation(
         probability=probability_threshold,

@@ -12,14 +12,13 @@ run instead; flags given beside it count more.
 """
 
 import functools
-import os
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from pipeline.provenance import constants_of_run, path_of_run
+from pipeline.repetition import constants_of_run, path_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,7 +44,9 @@ PRECISION = "auto"  # of multiplications; "auto" = bfloat16 where the processor 
 # Linux, with TensorFlow), twice the speed, else float32; "float32" or "bfloat16" = always that
 
 # --- Scale ---
-MICRONS_PER_PIXEL = None  # um per pixel of the images as they are read; None = from the file
+MICRONS_PER_PIXEL = None  # um per pixel of the files at full resolution, for those that do not
+# state it themselves; None = unknown there
+MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, also against what they state
 READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = what the
 # first network was trained on: 1.0 before super-resolution, 0.25 without
 
@@ -55,7 +56,7 @@ BATCH_SIZE = 1  # tiles per call of a network; more only helps on a GPU
 
 # --- Nuclei ---
 PROBABILITY_THRESHOLD = 0.55  # a pixel is nucleus above this probability
-SEED_RISE = 0.2  # rise of a summit that makes a nucleus of its own; less separates more
+SEED_RISE = 0.1  # a summit that rises by more makes a nucleus of its own; less separates more
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
@@ -85,6 +86,7 @@ def main(
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     microns_per_pixel: float | None = MICRONS_PER_PIXEL,
+    microns_per_pixel_for_all: bool = MICRONS_PER_PIXEL_FOR_ALL,
     read_at_microns_per_pixel: float | None = READ_AT_MICRONS_PER_PIXEL,
     tile_size: int = TILE_SIZE,
     batch_size: int = BATCH_SIZE,
@@ -117,13 +119,15 @@ def main(
         test_time_augmentation: take the mean of the U-net over four mirrorings of each tile.
         precision: of the networks' multiplications; auto = bfloat16 where the processor has
             instructions for it, else float32.
-        microns_per_pixel: um per pixel of the images as they are read; None = from the file.
+        microns_per_pixel: um per pixel, at full resolution, of the files that state no pixel size;
+            None = unknown. One that states another by more than 5 % keeps its own and is named.
+        microns_per_pixel_for_all: use that number for all files, also against what they state.
         read_at_microns_per_pixel: um per pixel at which slides are read; None = 1.0, or 0.25
             without super-resolution.
         tile_size: side of a tile in input pixels, a multiple of 16.
         batch_size: tiles per call of a network.
         probability_threshold: a pixel is nucleus above this probability.
-        seed_rise: rise of a summit of the relief that makes a nucleus of its own.
+        seed_rise: a summit of the relief that rises by more is a nucleus of its own.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
         geojson_frame: coordinates of nuclei.geojson, in pixels of the result or of the original
@@ -137,14 +141,9 @@ def main(
     Returns:
         Exit status: 0, or 1 if an image failed, 2 if nothing could be started, 130 if interrupted.
     """
-    constants = {n: str(v.absolute()) if isinstance(v, Path) else v for n, v in locals().items()}
+    constants = {n: v.absolute() if isinstance(v, Path) else v for n, v in locals().items()}
     del constants["from_run"]
-    wrong = _wrong_constants(constants)
-    if wrong:
-        print(wrong, file=sys.stderr)
-        return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
-    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+    # Imported here, not above: --help needs none of it.
     from pipeline.run import run_folder
 
     return run_folder(constants, from_run)
@@ -159,35 +158,6 @@ def command_line(arguments: list[str]) -> int:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     return tyro.cli(functools.partial(main, **constants), args=arguments)
-
-
-def _wrong_constants(constants: dict) -> str | None:
-    """Return one line on the first constant that cannot work, before anything heavy is loaded."""
-    if constants["tile_size"] < 16 or constants["tile_size"] % 16:
-        return f"TILE_SIZE: expected a positive multiple of 16, found {constants['tile_size']}"
-    for name in ("batch_size", "measuring_processes"):
-        if constants[name] < 1:
-            return f"{name.upper()}: expected at least 1, found {constants[name]}"
-    for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
-        if constants[name] is not None and not constants[name] > 0:
-            return f"{name.upper()}: expected a positive number or None, found {constants[name]}"
-    for name in ("probability_threshold", "seed_rise"):
-        if not 0 < constants[name] < 1:
-            return f"{name.upper()}: expected a number between 0 and 1, found {constants[name]}"
-    if not 0 <= constants["faithful_share"] <= 1:
-        return f"FAITHFUL_SHARE: expected 0 to 1, found {constants['faithful_share']}"
-    if not 0 <= constants["jpeg_quality"] <= 100:
-        return f"JPEG_QUALITY: expected 0 to 100, found {constants['jpeg_quality']}"
-    region = constants["region"]
-    if region is not None and (len(region) != 4 or min(region[2:]) < 1):
-        return f"REGION: expected x, y, width, height in pixels, found {region}"
-    if constants["precision"] not in ("auto", "float32", "bfloat16"):
-        return f"PRECISION: expected auto, float32 or bfloat16, found {constants['precision']}"
-    if constants["geojson_frame"] not in ("result", "slide"):
-        return f"GEOJSON_FRAME: expected result or slide, found {constants['geojson_frame']}"
-    if not (constants["super_resolve"] or constants["segment"]):
-        return "SUPER_RESOLVE and SEGMENT are both off: nothing to do"
-    return None
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from tqdm import tqdm
 from images import fields as fs
 from images.finding import find_images
 from images.opening import ImageReadError, open_image
-from outputs.terminal import BAR
 from outputs.tiff import write_pyramid
+from program.terminal import BAR
 from tiles.raster import Raster
 
 ROOT = Path(__file__).resolve().parents[1]

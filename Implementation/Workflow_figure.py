@@ -6,7 +6,6 @@ Low-resolution field, its tiles with overlap, super-resolved tiles, stitched fie
 maps, separated nuclei, measurements. Every constant below is also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -43,16 +42,18 @@ def main(
     Returns:
         Exit status: 0, or 2 if the image or a model cannot be used.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from evaluation.workflow import draw_workflow
+    from program.startup import start_keras
 
     try:
+        start_keras()
+        from evaluation.workflow import draw_workflow
+
         draw_workflow(image, field, tile_size, generator, unet, picture)
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    print(picture)
+    print(picture.resolve())
     return 0
 
 

@@ -7,11 +7,11 @@ the operations per output pixel, the bare speed, its share of the rate in the ne
 and what the margins of tiles cost, for several tiles and batches; the layers that lose most; what
 separating and measuring nuclei costs; the speed of the whole pipeline, split by stage, for several
 image sizes, tiles and batches; peak memory so far, without helper processes. Medians of repeated
-runs after a warm-up.
+runs after a warm-up. With --memory it measures, instead, the peak memory of whole runs, helper
+processes included, for several sizes of input.
 Every constant below is also a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,8 @@ GENERATOR = ROOT / "models" / "generator.h5"
 UNET = ROOT / "models" / "Unet.h5"
 PRECISION = "auto"  # of the networks, as in Final_implementation.py
 REPORT = ROOT / "Implementation" / "results" / "benchmark.json"
+MEMORY = False  # True: measure peak memory instead of speed
+MEMORY_SIDES = (1000, 4000)  # pixels of the square inputs for it, 20 bytes on disk per output pixel
 
 
 def main(
@@ -43,6 +45,8 @@ def main(
     unet: Path = UNET,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     report: Path = REPORT,
+    memory: bool = MEMORY,
+    memory_sides: tuple[int, ...] = MEMORY_SIDES,
 ) -> int:
     """Run the benchmark.
 
@@ -58,16 +62,24 @@ def main(
         precision: of the networks' multiplications; auto = bfloat16 where the processor has
             instructions for it, else float32.
         report: JSON file for the figures.
+        memory: measure the peak memory of whole runs instead of speed.
+        memory_sides: of the square inputs for that, in pixels.
 
     Returns:
         Exit status: 0, or 2 if the image or a model cannot be used.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from evaluation.pipeline_speed import benchmark
+    from program.startup import start_keras
 
     try:
-        benchmark(
+        start_keras()
+        from evaluation.memory import measure_memory
+        from evaluation.pipeline_speed import Benchmark, measure_speed
+
+        if memory:
+            measure_memory(image, memory_sides, {"generator": generator, "unet": unet})
+            return 0
+        chosen = Benchmark(
             image,
             megapixels,
             tile_sizes,
@@ -77,8 +89,8 @@ def main(
             generator,
             unet,
             precision,
-            report,
         )
+        measure_speed(chosen, report)
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

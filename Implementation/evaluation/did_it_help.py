@@ -7,7 +7,9 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from evaluation.scores import chosen_pairs, chosen_size, predict_maps, scores
+from images.degradation import SCALE, degrade_area, degrade_scanner
 from images.finding import find_images
+from images.masks import without_masks
 from labels.label_map import Labels
 from labels.pairing import Pair
 from labels.reading import read_image, read_labels
@@ -24,7 +26,6 @@ from trust.confidence import (
 )
 from trust.consistency import block_means
 
-SCALE = 4
 TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
@@ -53,7 +54,7 @@ def pairs_for_help(folders, label_folder, names):
     if label_folder.is_dir():
         return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
     print(f"no labels in {label_folder}: judged by the nuclei found on the high resolution alone")
-    images = [path for folder in folders for path in find_images(folder)]
+    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
     chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
     if not chosen:
         raise ValueError(f"no images whose names begin with {', '.join(names)}")
@@ -104,21 +105,10 @@ def examine(pairs, generator: Network, unet: Network, separation: Separation, mi
 
 
 def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
-    """Make the low resolution of a uint8 RGB image, as srgan_degradation.py does in training.
-
-    area: means of 4x4 blocks. scanner: Gaussian blur (sigma 1.5), block means, noise (sigma 4) and
-    JPEG of quality 80; `seed` fixes the noise.
-    """
-    size = tuple(side // SCALE for side in high.shape[1::-1])
+    """Make the low resolution of a uint8 RGB image; `seed` fixes the noise of `scanner`."""
     if degradation == "area":
-        return cv2.resize(high, size, interpolation=cv2.INTER_AREA)
-    blurred = cv2.GaussianBlur(high, (0, 0), 1.5)
-    low = cv2.resize(blurred, size, interpolation=cv2.INTER_AREA)
-    noise = 4 * np.random.default_rng(seed).standard_normal(low.shape, np.float32)
-    noisy = np.clip(np.rint(low + noise), 0, 255).astype(np.uint8)
-    bgr = cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return degrade_area(high)
+    return degrade_scanner(high, np.random.default_rng(seed))
 
 
 def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:

@@ -1,12 +1,4 @@
-"""Measure how much memory a run needs, and how much more for a larger image.
-
-    python Implementation/memory.py
-
-Runs Final_implementation.py as a process of its own on mirrored copies of IMAGE and prints, for
-each size, the largest resident memory of that process and its helpers together, TensorFlow's own
-included, and the time. The results of these runs are thrown away. Every constant below is also a
-flag: see --help.
-"""
+"""How much memory a run needs, and how much more for a larger image."""
 
 import contextlib
 import subprocess
@@ -17,69 +9,43 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
-import tyro
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "Implementation" / "Final_implementation.py"
-
-IMAGE = ROOT / "data" / "samples" / "histo.png"  # mirrored to the sizes below
-SIDES = (1000, 4000)  # pixels of the square inputs, the smallest first
-LARGEST_PEAK = 3.0  # GB that no run may pass
-LARGEST_GROWTH = 0.1  # by how much, of the smallest input's peak, the largest one's may be higher
-GENERATOR = ROOT / "models" / "generator.h5"
-UNET = ROOT / "models" / "Unet.h5"
+SCRIPT = Path(__file__).resolve().parents[1] / "Final_implementation.py"
 SAMPLING = 0.05  # seconds between two looks at the memory
-TEMPORARY_FOLDER = None  # needs 20 bytes per output pixel; None = the system's
 
 
-def main(
-    image: Path = IMAGE,
-    sides: tuple[int, ...] = SIDES,
-    largest_peak: float = LARGEST_PEAK,
-    largest_growth: float = LARGEST_GROWTH,
-    generator: Path = GENERATOR,
-    unet: Path = UNET,
-    temporary_folder: Path | None = TEMPORARY_FOLDER,
-) -> int:
-    """Measure peak memory for each size of input.
+def measure_memory(image: Path, sides: tuple[int, ...], models: dict[str, Path]) -> list[dict]:
+    """Run Final_implementation.py on mirrored copies of an image and watch its memory.
 
     Args:
         image: picture that is mirrored to the sizes.
-        sides: of the square inputs in pixels, the smallest first.
-        largest_peak: GB that no run may pass.
-        largest_growth: share of the first peak by which the last may be higher.
-        generator: super-resolution model (.h5).
-        unet: nucleus model (.h5).
-        temporary_folder: where the runs write, 20 bytes per output pixel.
+        sides: of the square inputs in pixels.
+        models: `generator` and `unet`.
 
     Returns:
-        Exit status: 0, or 1 if a run failed or needed more than it may.
+        For each size its `side`, `peak` (largest resident memory of the process and its helpers
+        together, TensorFlow's own included, in GB) and `seconds`.
+
+    Raises:
+        ValueError: a run failed; with what it printed.
     """
     with Image.open(image) as file:
         tissue = np.asarray(file.convert("RGB"))
-    peaks = []
+    rows = []
     print(f"{'input':>12}{'peak, GB':>12}{'seconds':>12}")
     for side in sides:
-        with TemporaryDirectory(dir=temporary_folder) as folder:
-            (Path(folder) / "images").mkdir()
-            Image.fromarray(mirrored(tissue, side)).save(Path(folder) / "images" / "image.png")
-            flags = {
-                "input-folder": f"{folder}/images",
-                "output-folder": f"{folder}/results",
-                "generator": generator,
-                "unet": unet,
-                "microns-per-pixel": 1.0,
-            }
-            status, peak, seconds = run(flags, Path(folder) / "terminal.txt")
-            if status:
-                print((Path(folder) / "terminal.txt").read_text())
-                return 1
+        with TemporaryDirectory() as folder:
+            inputs = Path(folder) / "images"
+            inputs.mkdir()
+            Image.fromarray(mirrored(tissue, side)).save(inputs / "image.png")
+            flags = {"input-folder": inputs, "output-folder": Path(folder) / "results"}
+            flags |= models | {"microns-per-pixel": 1.0}
+            peak, seconds = _run(flags, Path(folder) / "terminal.txt")
         print(f"{f'{side}x{side}':>12}{peak:>12.2f}{seconds:>12.0f}", flush=True)
-        peaks.append(peak)
-    growth = peaks[-1] / peaks[0] - 1
-    print(f"growth {growth:.1%}")
-    return int(max(peaks) > largest_peak or growth > largest_growth)
+        rows.append({"side": side, "peak": peak, "seconds": seconds})
+    print(f"growth {rows[-1]['peak'] / rows[0]['peak'] - 1:.1%}")
+    return rows
 
 
 def mirrored(tissue: np.ndarray, side: int) -> np.ndarray:
@@ -88,8 +54,8 @@ def mirrored(tissue: np.ndarray, side: int) -> np.ndarray:
     return np.pad(tissue, [*missing, (0, 0)], "symmetric")[:side, :side]
 
 
-def run(flags: dict, terminal: Path) -> tuple[int, float, float]:
-    """Run Final_implementation.py; return exit status, peak resident memory in GB and seconds.
+def _run(flags: dict, terminal: Path) -> tuple[float, float]:
+    """Run Final_implementation.py; return peak resident memory in GB and seconds.
 
     What it prints goes to the file `terminal`.
     """
@@ -100,12 +66,14 @@ def run(flags: dict, terminal: Path) -> tuple[int, float, float]:
             [sys.executable, str(SCRIPT), *words], stdout=file, stderr=subprocess.STDOUT
         )
         while process.poll() is None:
-            peak = max(peak, resident_bytes(process))
+            peak = max(peak, _resident_bytes(process))
             time.sleep(SAMPLING)
-    return process.returncode, peak / 1e9, time.monotonic() - started
+    if process.returncode:
+        raise ValueError(f"the run failed: {terminal.read_text('utf-8')}")
+    return peak / 1e9, time.monotonic() - started
 
 
-def resident_bytes(process: psutil.Process) -> int:
+def _resident_bytes(process: psutil.Process) -> int:
     """Return the resident memory of a process and of all that it has started.
 
     What they share counts once where the system tells (Linux): a process that is being forked
@@ -117,7 +85,3 @@ def resident_bytes(process: psutil.Process) -> int:
             memory = each.memory_full_info()
             total += getattr(memory, "pss", memory.rss)
     return total
-
-
-if __name__ == "__main__":
-    sys.exit(tyro.cli(main))

@@ -4,7 +4,7 @@ import json
 import platform
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,14 +21,16 @@ from evaluation.network_speed import (
     network_rows,
 )
 from images.opening import open_image
+from images.stated_size import StatedSize
 from networks.loading import load_network
 from networks.network import UNET_MICRONS
-from networks.precision import chosen_precision
 from nuclei.measurement import measure
 from nuclei.separation import separate
 from outputs.png import write_image
-from pipeline.analysis import Analysis, Settings
-from pipeline.window_stage import WINDOW
+from program.processor import chosen_precision
+from program.settings import MachineSettings, Settings, TileSettings
+from stages.analysis import Analysis, Networks
+from stages.examining import WINDOW
 from tiles.geometry import Window
 from trust.confidence import nucleus_confidence
 from trust.judgement import judge_window
@@ -36,7 +38,7 @@ from trust.judgement import judge_window
 STAGES = {
     "super-resolving": "super-resolve",
     "segmenting": "segment",
-    "measuring": "judge and measure",
+    "measuring": "assess and measure",
     "writing": "write",
 }
 
@@ -62,58 +64,74 @@ class StageClock:
         """Ignore progress within a stage."""
 
 
-def benchmark(
-    image,
-    megapixels,
-    tile_sizes,
-    batch_sizes,
-    processes,
-    repeats,
-    generator,
-    unet,
-    precision,
-    report,
-):
-    """Measure, print and save; see benchmark.py for the arguments.
+@dataclass(frozen=True)
+class Benchmark:
+    """What is measured: the constants of benchmark.py under their own names."""
+
+    image: Path
+    megapixels: tuple[float, ...]
+    tile_sizes: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    measuring_processes: int
+    repeats: int
+    generator: Path
+    unet: Path
+    precision: str
+
+    def settings(self, **tiles) -> Settings:
+        """Return the settings of a run, with other tiles than the usual ones."""
+        machines = MachineSettings(measuring_processes=self.measuring_processes)
+        return Settings(tiles=TileSettings(**tiles), machines=machines)
+
+
+def measure_speed(chosen: Benchmark, report: Path):
+    """Measure, print and save as JSON.
 
     Raises:
         ModelError, ImageReadError, OSError: a model or the image cannot be used.
     """
-    precision = chosen_precision(precision)
+    precision, repeats = chosen_precision(chosen.precision), chosen.repeats
     networks = {
-        "generator": load_network(generator, "generator", 4, 3, precision),
-        "U-net": load_network(unet, "U-net", 1, 2, precision),
+        "generator": load_network(chosen.generator, "generator", 4, 3, precision),
+        "U-net": load_network(chosen.unet, "U-net", 1, 2, precision),
     }
-    with open_image(image) as file:
+    with open_image(chosen.image) as file:
         tissue = file.read(0, 0, file.width, file.height)
     rates = {kind: multiplication_rate(repeats, kind) for kind in ("float32", "bfloat16")}
-    rate = rates[precision]
     print(f"{platform.processor() or platform.machine()}, {keras.backend.backend()}")
     print(f"networks in {precision}; matrix multiplication in GFLOP/s: ", end="")
     print(", ".join(f"{kind} {value:.0f}" for kind, value in rates.items()))
     content = {"precision": precision, "gflops": rates, "networks": [], "slowest layers": []}
     for name, network in networks.items():
-        content["networks"] += network_rows(name, network, tile_sizes, batch_sizes, repeats, rate)
+        sizes = chosen.tile_sizes, chosen.batch_sizes
+        content["networks"] += network_rows(name, network, *sizes, repeats, rates[precision])
         content["slowest layers"] += layer_rows(name, network, repeats, rates)
     print_rows("bare networks", content["networks"])
     print_rows("layers that lose most time to the rate", content["slowest layers"])
     content["window"] = window_rows(tissue, networks, repeats)
     print_rows("nuclei of one window, in one process", content["window"])
-    default = Settings(microns_per_pixel=1.0)
-    content["pipeline"] = [
-        pipeline_row(tissue, size, networks, processes, repeats, default) for size in megapixels
-    ]
-    print_rows("whole pipeline", content["pipeline"])
-    middle = sorted(megapixels)[len(megapixels) // 2]
-    content["pipeline by tile and batch"] = [
-        pipeline_row(tissue, middle, networks, processes, repeats, replace(default, **sizes))
-        for sizes in [{"tile_size": tile} for tile in tile_sizes]
-        + [{"batch_size": batch} for batch in batch_sizes if batch != default.batch_size]
-    ]
-    print_rows("whole pipeline by tile and batch", content["pipeline by tile and batch"])
+    content |= pipeline_tables(tissue, networks, chosen)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    print(f"\n{report}")
+    print(f"\n{report.resolve()}")
+
+
+def pipeline_tables(tissue, networks, chosen: Benchmark) -> dict[str, list[dict]]:
+    """Time whole analyses by size, and one size by tile and by batch; print the tables."""
+    ready, repeats = Networks(*networks.values()), chosen.repeats
+    by_size = [
+        pipeline_row(tissue, size, ready, repeats, chosen.settings()) for size in chosen.megapixels
+    ]
+    print_rows("whole pipeline", by_size)
+    middle = sorted(chosen.megapixels)[len(chosen.megapixels) // 2]
+    usual = TileSettings().batch_size
+    others = [{"tile_size": tile} for tile in chosen.tile_sizes]
+    others += [{"batch_size": batch} for batch in chosen.batch_sizes if batch != usual]
+    by_tile = [
+        pipeline_row(tissue, middle, ready, repeats, chosen.settings(**tiles)) for tiles in others
+    ]
+    print_rows("whole pipeline by tile and batch", by_tile)
+    return {"pipeline": by_size, "pipeline by tile and batch": by_tile}
 
 
 def window_rows(tissue, networks, repeats: int) -> list[dict]:
@@ -128,8 +146,8 @@ def window_rows(tissue, networks, repeats: int) -> list[dict]:
     works = {
         "separate": lambda: separate(probability, distance, UNET_MICRONS),
         "measure": lambda: measure(labels, pixels, probability, UNET_MICRONS),
-        "judge nuclei": lambda: nucleus_confidence(labels, pixels, error),
-        "judge pixels": lambda: judge_window(low, pixels, window, window, [window]),
+        "assess nuclei": lambda: nucleus_confidence(labels, pixels, error),
+        "assess pixels": lambda: judge_window(low, pixels, window, window, [window]),
     }
     rows = []
     for name, work in works.items():
@@ -139,32 +157,34 @@ def window_rows(tissue, networks, repeats: int) -> list[dict]:
     return rows
 
 
-def pipeline_row(tissue, megapixels, networks, processes, repeats, settings: Settings) -> dict:
+def pipeline_row(
+    tissue, megapixels: float, networks: Networks, repeats: int, settings: Settings
+) -> dict:
     """Time a whole analysis of a mirrored image of about so many output pixels."""
     side = round((megapixels * 1e6) ** 0.5 / 4)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_image(path, mirrored(tissue, side))
         # The first one is the warm-up.
-        runs = [_timed_run(path, networks, settings, processes) for _ in range(repeats + 1)][1:]
+        runs = [_timed_run(path, networks, settings) for _ in range(repeats + 1)][1:]
     stages = {name: median(run[name] for run in runs) for name in runs[0]}
     total = sum(stages.values())
     pixels = (4 * side) ** 2
     other = total - stages["super-resolve"] - stages["segment"]
-    row = {"Mpx": pixels / 1e6, "tile": settings.tile_size, "batch": settings.batch_size}
-    row |= {"seconds": total, "Mpx/s": pixels / 1e6 / total}
+    row = {"Mpx": pixels / 1e6} | {"tile": settings.tiles.tile_size}
+    row |= {"batch": settings.tiles.batch_size, "seconds": total, "Mpx/s": pixels / 1e6 / total}
     row |= {f"{name}, s": seconds for name, seconds in stages.items()}
     return row | {"outside networks": other / total, "peak memory, MB": _peak_memory()}
 
 
-def _timed_run(path, networks, settings, processes) -> dict:
+def _timed_run(path: Path, networks: Networks, settings: Settings) -> dict:
     """Analyse an image once; return the seconds of its stages.
 
     Tiles are read in a thread while the network works, so `read` is what comes before.
     """
     clock = StageClock()
-    with open_image(path) as image:
-        Analysis(image, path.parent, *networks.values(), settings, clock, processes).run()
+    with open_image(path, stated=StatedSize(1.0)) as image:
+        Analysis(image, path.parent, networks, settings, clock).run()
     clock.stage(None)
     return clock.seconds
 

@@ -9,10 +9,10 @@ from matplotlib.patches import Rectangle
 from images.opening import open_image
 from networks.loading import load_network
 from networks.network import predict_image, unet_microns
-from networks.precision import chosen_precision
 from nuclei.measurement import measure
 from nuclei.separation import separate
 from outputs.figures import draw_outlines
+from program.processor import chosen_precision
 from tiles.geometry import Window, grid, tile_sides
 
 SCALE = 4

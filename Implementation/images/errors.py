@@ -21,6 +21,15 @@ def one_error_type(path: Path) -> Iterator[None]:
         raise ImageReadError(one_line(f"{path.name}: {_explain(error)}")) from error
 
 
+@contextlib.contextmanager
+def named_with_folder(path: Path) -> Iterator[None]:
+    """Let an ImageReadError name the folder, too, where images of several folders are read."""
+    try:
+        yield
+    except ImageReadError as error:
+        raise ImageReadError(f"{printable(str(path.parent))}/{error}") from error
+
+
 def printable(text: str) -> str:
     """Return a text with ? for what a terminal would obey and for what is no text.
 

@@ -1,44 +1,128 @@
 """Which files of a folder are images."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-_FOREIGN = """txt md rst csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html json jsonl geojson
-    xml yaml yml toml ini cfg db sqlite log dat opt ome qpdata roi py pyc ipynb r m sh bat groovy
-    ijm exe lnk zip gz tar 7z rar h5 hdf5 keras npy npz mat pkl md5 sha256 tmp part bak"""
-FOREIGN_SUFFIXES = frozenset(f".{name}" for name in _FOREIGN.split())
+from images.dicom import is_dicom, one_per_slide, slides_in
+
+_FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js json jsonl
+    geojson xml yaml yml toml ini cfg conf db sqlite log dat opt ome roi py pyc ipynb r m sh bat ps1
+    groovy ijm exe dll lnk url webloc torrent zip gz bz2 xz zst tgz tar 7z rar h5 hdf5 keras npy npz
+    mat pkl parquet pt pth onnx md5 sha1 sha256 asc sig lock swp tmp temp bak orig old avi mp4 mov
+    mkv wmv qpdata qpproj backup annotations ndpa ndpis xmp thm tfw jgw pgw ets oex"""
+_UNFINISHED = "part partial crdownload download opdownload filepart aria2"  # downloads, copies
+FOREIGN_SUFFIXES = frozenset(f".{name}" for name in f"{_FOREIGN} {_UNFINISHED}".split())
+FOREIGN_ENDS = (":zone.identifier", ".zone.identifier", "~")  # notes of Windows, of editors
+FOREIGN_NAMES = ("thumbs.db", "desktop.ini", "dicomdir")
+LISTS_OF_PARTS = (".vms", ".vmu")  # Hamamatsu's: text that names the files the slide consists of
+DATA_FOLDERS = ("{0.stem}", "_{0.stem}_")  # of `a.mrxs`, of `a.vsi`
+HAVE_DATA_FOLDERS = (".mrxs", ".vsi")
 
 
-def find_images(folder: str | Path) -> list[Path]:
-    """Return the images and slides directly in `folder`, in natural order (`2.png`, `10.png`).
+def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """Return the images and slides in `folder`, in natural order (`2.png`, `10.png`).
 
-    Passed over: hidden files, folders (also the companion folder of an MRXS slide), files without a
-    suffix and files that by their suffix are something else (`.txt`, `.csv`, `.geojson`, ...). All
-    others are listed, so that one that cannot be read is reported and not lost. Raises
-    FileNotFoundError, NotADirectoryError, or ValueError where there is no image.
+    Searched is the folder itself, with `recursive` also every folder below it. A DICOM slide counts
+    once: as its folder, where it has one of its own (`folder` itself or one directly in it), else
+    as the file of its largest level. Passed over: hidden files and folders, the data folder of an
+    MRXS or Olympus slide, unfinished downloads, files without a suffix other than DICOM and files
+    that by their name are something else (`.txt`, `.geojson`, `.ndpa`, ...). All others are listed,
+    so that one that cannot be read is reported and not lost. Masks are listed, too: see `masks.py`.
+
+    Raises FileNotFoundError, NotADirectoryError, or ValueError where there is no image.
     """
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"expected a folder of images, found no {folder}; check the path")
     if not folder.is_dir():
         raise NotADirectoryError(f"expected a folder of images, {folder} is a file; name a folder")
-    entries = list(folder.iterdir())
-    images = [path for path in entries if _may_be_image(path)]
+    images = list(_images_in(folder, recursive))
     if not images:
         raise ValueError(
-            f"no images in {folder} ({len(entries)} other entries): expected PNG, TIFF, SVS or "
-            "other image files directly in it; copy them there or name another folder"
+            f"no images in {folder} ({sum(1 for _ in folder.iterdir())} other entries): expected "
+            f"PNG, TIFF, SVS or other image files {'' if recursive else 'directly '}in it; copy "
+            "them there or name another folder"
         )
-    return sorted(images, key=_natural)
+    return sorted(images, key=lambda path: _natural(path.relative_to(folder)))
+
+
+def name_of(path: Path) -> str:
+    """Name of an image: the file's without its suffix, or that of a slide's folder."""
+    return path.name if path.is_dir() else path.stem
+
+
+def stamp(path: Path) -> list[int]:
+    """Bytes and time of the last change (ns) of an image, or of all files of a slide's folder.
+
+    Raises OSError where it is gone.
+    """
+    files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
+    stats = [each.stat() for each in files]
+    return [sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats)]
+
+
+def different_names(paths: list[Path], folder: Path) -> dict[Path, str]:
+    """Name each image of a folder: its stem, with its folders and suffix where two share one."""
+    stems = [name_of(path).casefold() for path in paths]
+    names, taken = {}, set()
+    for path, stem in zip(paths, stems, strict=True):
+        parts = path.relative_to(folder).parts or (path.name,)
+        alone = stems.count(stem) == 1
+        name = name_of(path) if alone else "_".join(parts).replace(".", "_")
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        names[path] = name
+    return names
+
+
+def _images_in(folder: Path, recursive: bool) -> Iterator[Path]:
+    entries = sorted(folder.iterdir())
+    folders = [path for path in entries if _may_hold_images(path, entries)]
+    parts = _parts_of_slides(entries)
+    files = [path for path in entries if _may_be_image(path) and path not in parts]
+    images, others = one_per_slide(files)
+    # A folder of nothing but one slide is that slide.
+    yield from [folder] if len(images) == 1 and not others and not folders else images
+    for path in folders:
+        if recursive:
+            yield from _images_in(path, recursive)
+        else:
+            slides = slides_in(path)
+            yield from [path] if len(slides) == 1 else slides
 
 
 def _natural(path: Path) -> tuple[list, str]:
-    parts = re.split(r"(\d+)", path.name.casefold())
-    return [int(part) if part.isdecimal() else part for part in parts], path.name
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [int(part) if part.isdecimal() else part for part in parts], str(path)
 
 
 def _may_be_image(path: Path) -> bool:
-    if path.name.startswith((".", "~$")) or path.suffix.lower() in FOREIGN_SUFFIXES:
+    name = path.name.casefold()
+    if name.startswith((".", "~$")) or name.endswith(FOREIGN_ENDS) or name in FOREIGN_NAMES:
         return False
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        return False
+    if not path.suffix:
+        return path.is_file() and is_dicom(path)
     # A dangling link is listed too, so that the missing file is reported.
-    return bool(path.suffix) and (path.is_file() or (path.is_symlink() and not path.exists()))
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _may_hold_images(path: Path, beside: list[Path]) -> bool:
+    if not path.is_dir() or path.name.startswith((".", "__")):
+        return False
+    slides = [each for each in beside if each.suffix.lower() in HAVE_DATA_FOLDERS]
+    names = {form.format(slide) for slide in slides for form in DATA_FOLDERS}
+    return path.name not in names
+
+
+def _parts_of_slides(entries: list[Path]) -> set[Path]:
+    """Return the images that are but parts of a slide that lies in many files."""
+    named = set()
+    for path in entries:
+        if path.suffix.lower() in LISTS_OF_PARTS and path.is_file():
+            lines = path.read_text(encoding="latin-1")[:1_000_000].splitlines()
+            named |= {path.parent / line.partition("=")[2].strip() for line in lines}
+    return named

@@ -7,17 +7,25 @@ Whatever is wrong with a file is an ImageReadError.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import openslide
 
-from images.errors import ImageReadError, one_error_type
+from images.dicom import slides_in
+from images.errors import ImageReadError, named_with_folder, one_error_type
 from images.plain import first_bytes, open_plain
 from images.slides import Source, open_openslide, shrinkage
+from images.stated_size import StatedSize
 from images.tiff import open_tiff
 
 MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory
+STUBS = {  # files that are readable, but hold no more than an overview
+    ".vsi": "an Olympus .vsi holds only label and overview, its pixels lie in the folder _name_; "
+    "export it as OME-TIFF or tiled TIFF",
+    ".mrxs": "the slide's data are missing; copy the folder of the same name to beside the file",
+}
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -29,7 +37,9 @@ class ImageFile:
     `full_width`, `full_height` and `full_microns_per_pixel` of the file's full resolution;
     `downsample`, full-resolution pixels per returned pixel (1.0 for plain images); `place`, the
     rectangle (left, top, width, height) of the whole image that it stands for, in pixels as they
-    are read: the whole of it, or the region that was asked for.
+    are read: the whole of it, or the region that was asked for; `notes`, a line each for what was
+    assumed (the value of white) or left out; `origin`, the place (x, y) in OpenSlide's own frame
+    from which all of this counts, not (0, 0) where a slide states the bounds of what was scanned.
     """
 
     def __init__(
@@ -40,7 +50,7 @@ class ImageFile:
         region: Sequence[int] | None = None,
     ):
         self.path, self.kind, self.is_slide = path, source.kind, source.is_slide
-        self._close = source.close
+        self.notes, self.origin, self._close = source.notes, source.origin, source.close
         levels, microns = source.levels, source.microns
         full = levels[0]
         if full.width < 1 or full.height < 1:
@@ -122,14 +132,16 @@ def open_image(
     path: str | Path,
     read_at_microns_per_pixel: float | None = None,
     region: Sequence[int] | None = None,
+    stated: StatedSize | None = None,
 ) -> ImageFile:
     """Open an image or slide by its content, whatever its suffix; pixels of slides stay on disk.
 
-    `read_at_microns_per_pixel` (um) is the scale at which a slide is read where that is more than
-    1 % coarser than its full resolution and its pixel size is known; plain images are taken as they
-    are. `region` (x, y, width, height, in pixels of the full resolution) limits it to a part, which
-    is cut at the border of the image. Raises ImageReadError for a file that cannot be read or a
-    region that lies outside, ValueError for a scale <= 0.
+    `path` is a file, or a folder that holds one DICOM slide. `read_at_microns_per_pixel` (um) is
+    the scale at which a slide is read where that is more than 1 % coarser than its full resolution
+    and its pixel size is known; plain images are taken as they are. `region` (x, y, width, height,
+    in pixels of the full resolution) limits it to a part, which is cut at the border of the image.
+    `stated` is what the user says of the pixel size. Raises ImageReadError for a file that cannot
+    be read or a region that lies outside, ValueError for a scale <= 0.
     """
     path = Path(path)
     target = read_at_microns_per_pixel
@@ -137,6 +149,8 @@ def open_image(
         raise ValueError(f"read_at_microns_per_pixel is {target}; give a positive number, or None")
     with one_error_type(path):
         source = _open_source(path)
+        microns, notes = (stated or StatedSize()).or_of_file(source.microns)
+        source = replace(source, microns=microns, notes=(*source.notes, *notes))
         try:
             return ImageFile(path, source, target, region)
         except BaseException:
@@ -144,10 +158,23 @@ def open_image(
             raise
 
 
+def read_image(path: Path) -> np.ndarray:
+    """Read an image or slide whole, at its full resolution: uint8 RGB (height, width, 3).
+
+    Raises ImageReadError, which names the folder as well.
+    """
+    with named_with_folder(path), open_image(path) as image:
+        return image.read(0, 0, image.width, image.height)
+
+
 def _open_source(path: Path) -> Source:
+    if path.is_dir() and len(slides := slides_in(path)) == 1:  # else first_bytes refuses it
+        path = slides[0]
     head = first_bytes(path)
     vendor = openslide.OpenSlide.detect_format(path)
     # OpenSlide knows no pixel size of a vendorless TIFF and cuts 16 bit to 8; tifffile not.
     if vendor not in (None, "generic-tiff"):
         return open_openslide(path, vendor)
+    if stub := STUBS.get(path.suffix.lower()):
+        raise ImageReadError(stub)
     return open_tiff(path) if head.startswith(TIFF_MAGIC) else open_plain(path)

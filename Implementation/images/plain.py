@@ -9,24 +9,38 @@ import numpy as np
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.pixels import BAND_PIXELS, plausible_microns, to_rgb, upright
+from images.pixels import BAND_PIXELS, range_of, to_rgb, upright
+from images.sizes import plausible_microns
 from images.slides import Source, whole_level
 
+ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are not just previews
 MAX_PLAIN_PIXELS = 250_000_000  # decoded, a plain image is held twice: 1.5 GB of 8-bit RGB
 # Named formats only: Pillow would also start Ghostscript for an EPS file.
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM")
 
 
-def open_plain(path: Path, kind: str | None = None, microns: float | None = None) -> Source:
-    """Decode a file with Pillow; `kind` and `microns` say what the caller knows better."""
+def open_plain(
+    path: Path,
+    kind: str | None = None,
+    microns: float | None = None,
+    frame: int = 0,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """Decode a file with Pillow; a caller that knows kind, pixel size and page better says them."""
     with own_size_limit(), Image.open(path, formats=PILLOW_FORMATS) as image:
+        if kind is None and image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
+            found = f"an animation of {image.n_frames} pictures"
+            raise ImageReadError(f"{found}, not one; save the one that is meant as PNG")
+        image.seek(frame)
         _check_plain_size(*image.size)
         image.load()
-        pixels = upright(_pillow_rgb(path, image), image.getexif().get(0x0112, 1))
+        rgb, note = _pillow_rgb(path, image)
+        pixels = upright(rgb, image.getexif().get(0x0112, 1))
         if kind is None:
             kind, dpi = image.format, image.info.get("dpi")
             microns = plausible_microns(*(25400 / d for d in dpi)) if dpi and all(dpi) else None
-    return Source(kind, [whole_level(pixels)], microns)
+    notes += (note,) if note else ()
+    return Source(kind, [whole_level(pixels)], microns, notes=notes)
 
 
 @contextlib.contextmanager
@@ -57,19 +71,24 @@ def _check_plain_size(width: int, height: int) -> None:
         raise ImageReadError(f"{width} x {height} pixels, {limit}; convert it to a tiled TIFF")
 
 
-def _pillow_rgb(path: Path, image: Image.Image) -> np.ndarray:
+def _pillow_rgb(path: Path, image: Image.Image) -> tuple[np.ndarray, str | None]:
+    """Return RGB, and a line on the value that was assumed to be white."""
     if image.format == "PNG" and first_bytes(path)[24] == 16:
         # Pillow reads 16-bit colour as 8 bit; OpenCV does not, but takes a truncated file, which
         # has failed in Pillow by now.
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[-1]) if pixels.ndim == 3 else None
-        return to_rgb(pixels[..., order] if order else pixels)
+        pixels = np.atleast_3d(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED))
+        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[-1])
+        pixels = pixels[..., order] if order else pixels
+        values = range_of(pixels)
+        return to_rgb(pixels, values), values.note
     if image.mode == "F" or image.mode.startswith("I"):
-        return to_rgb(np.asarray(image))
+        pixels = np.atleast_3d(np.asarray(image))
+        values = range_of(pixels)
+        return to_rgb(pixels, values), values.note
     mode = "RGBA" if image.has_transparency_data else "RGB"
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, BAND_PIXELS // image.width)  # at once, each step would hold a copy of the whole
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         rgb[top : top + rows] = to_rgb(np.asarray(band.convert(mode)))
-    return rgb
+    return rgb, None

@@ -15,7 +15,7 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from images.pixels import plausible_microns
+from images.sizes import plausible_microns
 
 CACHE_BYTES = 256 * 2**20  # decoded tiles kept per open slide
 BLOCK = 512  # side in pixels of the pieces in which files without tiles of their own are read
@@ -60,7 +60,8 @@ class Level:
 class Source:
     """What a file holds: its levels, the finest first, and its full-resolution pixel size in um.
 
-    `kind` is a few words for logs; `close` lets go of the open file.
+    `kind` is a few words for logs; `close` lets go of the open file; `notes` are lines that say what
+    was assumed or left out; `origin` is where in OpenSlide's own frame the levels begin.
     """
 
     kind: str
@@ -68,18 +69,25 @@ class Source:
     microns: float | None
     is_slide: bool = False
     close: Callable[[], None] = lambda: None
+    notes: tuple[str, ...] = ()
+    origin: tuple[int, int] = (0, 0)
 
 
 def open_openslide(path: Path, vendor: str) -> Source:
-    """Open a slide of the format that OpenSlide calls `vendor`."""
+    """Open a slide of the format that OpenSlide calls `vendor`.
+
+    Where it states the bounds of what was scanned (MRXS, SCN), it is that part: QuPath and
+    Bio-Formats count from there, too, and the rest is empty.
+    """
     with contextlib.ExitStack() as stack:
         slide = stack.enter_context(openslide.OpenSlide(path))
         microns = plausible_microns(
             *(slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy")
         )
-        levels = [_openslide_level(slide, number) for number in range(slide.level_count)]
-        kind = f"{vendor} slide, {len(levels)} levels"
-        return Source(kind, levels, microns, True, stack.pop_all().close)
+        bounds = _bounds(slide)
+        levels = [_openslide_level(slide, number, bounds) for number in range(slide.level_count)]
+        kind, close = f"{vendor} slide, {len(levels)} levels", stack.pop_all().close
+        return Source(kind, levels, microns, True, close, origin=bounds[:2])
 
 
 def whole_level(pixels: np.ndarray) -> Level:
@@ -97,20 +105,39 @@ def shrinkage(full: int, size: int) -> float:
     return float(whole) if abs(size * whole - full) < whole else full / size
 
 
-def _openslide_level(slide: openslide.OpenSlide, number: int) -> Level:
-    """Blocks on a fixed grid.
+def _bounds(slide: openslide.OpenSlide) -> tuple[int, int, int, int]:
+    """Return the scanned part (left, top, width, height) at full resolution, else all of it."""
+    names = (f"openslide.bounds-{side}" for side in ("x", "y", "width", "height"))
+    width, height = slide.dimensions
+    try:
+        x, y, across, down = (int(slide.properties[name]) for name in names)
+    except (KeyError, ValueError):
+        return 0, 0, width, height
+    left, top = max(0, x), max(0, y)
+    right, bottom = min(width, x + across), min(height, y + down)
+    whole = left >= right or top >= bottom  # damaged
+    return (0, 0, width, height) if whole else (left, top, right - left, bottom - top)
+
+
+def _openslide_level(slide: openslide.OpenSlide, number: int, bounds) -> Level:
+    """Blocks on a fixed grid of the part `bounds` (left, top, width, height).
 
     OpenSlide takes the place of a region in full-resolution pixels, so that windows of a coarse
     level that began anywhere could disagree by a fraction of a pixel.
     """
     side, scale = BLOCK, slide.level_downsamples[number]
     glass = "#" + slide.properties.get("openslide.background-color", "ffffff")
-    width, height = slide.level_dimensions[number]
+    sizes = zip(bounds[2:], slide.dimensions, slide.level_dimensions[number], strict=True)
+    # The whole keeps the size that the file gives its level.
+    width, height = (
+        level if part == full else max(1, min(level, round(part / scale)))
+        for part, full, level in sizes
+    )
 
     def block(column, row):
         size = min(side, width - column * side), min(side, height - row * side)
-        place = round(column * side * scale), round(row * side * scale)
-        region = slide.read_region(place, number, size)
+        left, top = round(column * side * scale), round(row * side * scale)
+        region = slide.read_region((bounds[0] + left, bounds[1] + top), number, size)
         canvas = Image.new("RGB", size, glass)
         canvas.paste(region, mask=region.getchannel("A"))
         return np.asarray(canvas)

@@ -10,15 +10,19 @@ import tifffile
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.pixels import tiff_microns, to_rgb, upright, white_level
+from images.pages import layout_of, tissue_series
+from images.pixels import range_of, to_rgb, upright
 from images.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
+from images.sizes import number, ome_pixels, tiff_microns
 from images.slides import BLOCK, Level, Source, cached_blocks, whole_level
+from images.white import ValueRange, stated_range
 
 WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
 # Codes of TIFF's compressions. The decoders of the first are given the size that must come out...
 SIZED_COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)  # none, LZW, deflate, zstd, ...
 # ... while JPEG, JPEG 2000 and WebP say their own, up to gigabytes in a file of a few bytes.
 SELF_SIZED_COMPRESSIONS = (6, 7, 33003, 33004, 33005, 34712, 34927, 50001)
+SAMPLED_BLOCKS = 48  # in which white is looked for
 SELF_SIZED_FORMATS = ("JPEG", "JPEG2000", "WEBP")  # as Pillow, which reads their sizes, names them
 
 
@@ -26,38 +30,74 @@ def open_tiff(path: Path) -> Source:
     """Open a TIFF: one that is tiled, pyramidal, OME or very large stays on disk as a slide."""
     with contextlib.ExitStack() as stack:
         tif = stack.enter_context(tifffile.TiffFile(path))
-        # The largest series is the tissue; others are label, overview or thumbnail.
-        index = max(range(len(tif.series)), key=lambda i: _pixels(tif.series[i].keyframe))
+        index, further = tissue_series(tif)
         page, levels = tif.series[index].keyframe, tif.series[index].levels
         is_slide = (tif.is_ome or len(levels) > 1 or page.is_tiled) and _is_grey_or_rgb(page)
         if not (is_slide or _pixels(page) > MAX_PLAIN_PIXELS):
-            return _open_plain_tiff(path, tif)
+            return _open_plain_tiff(path, tif, index, further)
         if page.is_tiled and (tif.is_svs or tif.is_ndpi or tif.is_scn or tif.is_bif):
             # OpenSlide has refused it: tiles may be left, but not what it says of itself.
             raise ImageReadError("a slide file cut short or altered; copy it again from its source")
         kind = "OME-TIFF" if tif.is_ome else "tiled TIFF" if page.is_tiled else "striped TIFF"
         blocks = [_TiffBlocks(level) for level in levels]
-        # One value of white for the whole slide, whatever region is read first.
-        white = white_level(blocks[-1].sample())
+        # One range of values for the whole slide, whatever region is read first.
+        values = range_of(blocks[-1].sample(), _stated(tif, page, index))
         kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page, index)
-        rgb_levels = [each.rgb_level(white) for each in blocks]
-        return Source(kind, rgb_levels, microns, True, stack.pop_all().close)
+        rgb_levels = [each.rgb_level(values) for each in blocks]
+        notes = _said(values.note, blocks[0].layout.note, further)
+        return Source(kind, rgb_levels, microns, True, stack.pop_all().close, notes)
 
 
-def _open_plain_tiff(path: Path, tif: tifffile.TiffFile) -> Source:
-    page, pages = tif.pages[0], len(tif.pages)
-    kind = "TIFF" + (f", first of {pages} pages" if pages > 1 else "")
-    microns = tiff_microns(tif, page)
-    # Pillow knows palettes, CMYK and 1 bit, but not 16-bit RGB.
-    if page.dtype is None or page.dtype.itemsize == 1:
-        return open_plain(path, kind, microns)
-    _check_tiff_page(page)
-    for index in range(len(page.dataoffsets)):
-        _segment(page, index)
-    rgb = to_rgb(_samples_last(page, page.asarray()))
+def _open_plain_tiff(path: Path, tif: tifffile.TiffFile, index: int, further) -> Source:
+    series = tif.series[index]
+    page, pages = series.keyframe, len(tif.pages)
+    kind = "TIFF" + (f", page {page.index + 1} of {pages}" if pages > 1 else "")
+    microns = tiff_microns(tif, page, index)
+    if _is_for_pillow(page, series):
+        return open_plain(path, kind, microns, page.index, _said(further))
+    layout = layout_of(series)
+    planes = _whole_planes(page, layout.planes)
+    pixels = np.concatenate(planes, axis=-1)[..., : layout.samples]
+    values = range_of(pixels, _stated(tif, page, index))
+    rgb = to_rgb(pixels, values, layout.premultiplied)
     rgb = 255 - rgb if page.photometric == WHITE_IS_ZERO else rgb
     pixels = upright(rgb, page.tags.valueof("Orientation", 1))
-    return Source(kind, [whole_level(pixels)], microns)
+    notes = _said(values.note, layout.note, further)
+    return Source(kind, [whole_level(pixels)], microns, notes=notes)
+
+
+def _whole_planes(page: tifffile.TiffPage, planes: list[tuple]) -> list[np.ndarray]:
+    pages = list(dict.fromkeys(each for each, _ in planes))
+    for each in pages:
+        _check_tiff_page(each)
+        for number in range(len(each.dataoffsets)):
+            _segment(each, number)
+    if page.is_memmappable:
+        size = page.imagewidth, page.imagelength
+        return [_read_part(*plane, 0, 0, *size) for plane in planes]
+    return [_samples_last(page, each.asarray()) for each in pages]
+
+
+def _is_for_pillow(page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> bool:
+    """Whether Pillow reads all of it: it knows palettes, CMYK and 1 bit, but not 16-bit RGB.
+
+    Of a fourth sample it does not always know what it means.
+    """
+    if len(page.treeindex) > 1 or page.dtype not in (None, np.uint8, np.bool_):
+        return False  # Pillow does not read sub-IFDs
+    if not _is_grey_or_rgb(page):
+        return True
+    # Pillow opens no file whose first page it does not know.
+    return page.index == 0 and set(series.axes) <= set("YXS") and page.samplesperpixel in (1, 3)
+
+
+def _stated(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int):
+    bits = number(ome_pixels(tif, index).get("SignificantBits")) if tif.is_ome else None
+    return stated_range(tif, page, bits and int(bits))
+
+
+def _said(*notes: str | None) -> tuple[str, ...]:
+    return tuple(note for note in notes if note)
 
 
 def _pixels(page: tifffile.TiffPage) -> int:
@@ -91,13 +131,10 @@ class _TiffBlocks:
     """One resolution of a TIFF as a grid of blocks: its tiles or strips, decoded one by one."""
 
     def __init__(self, level: tifffile.TiffPageSeries):
-        page, pages = level.keyframe, list(level.pages)
-        if set(level.axes) - set("YXSC") or None in pages or len(pages) * page.samplesperpixel > 4:
-            found = f"a stack or channels of shape {level.shape} ({level.axes})"
-            raise ImageReadError(f"{found}, not RGB; save one RGB plane")
-        for each in pages:
+        self.page, self.layout = level.keyframe, layout_of(level)
+        page, self.planes = self.page, self.layout.planes
+        for each, _ in self.planes:
             _check_tiff_page(each)
-        self.page = page
         self.width = page.tilewidth if page.is_tiled else page.imagewidth
         self.height = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
         if page.is_memmappable:  # uncompressed in one piece: any part is there without the rest
@@ -107,9 +144,6 @@ class _TiffBlocks:
             raise ImageReadError(f"{found}; convert it to a tiled TIFF")
         self.across = math.ceil(page.imagewidth / self.width)
         self.down = math.ceil(page.imagelength / self.height)
-        # The samples of a pixel lie together, or each in a plane of its own, or in pages.
-        separate = page.samplesperpixel if page.planarconfig == 2 else 1
-        self.planes = [(each, number) for each in pages for number in range(separate)]
 
     def read(self, column: int, row: int) -> np.ndarray | None:
         """Return a block (height, width, samples) as stored; None for one that is left out."""
@@ -124,24 +158,26 @@ class _TiffBlocks:
             parts = [
                 decode_segment(page, plane * plane_size + index) for page, plane in self.planes
             ]
-        return None if any(part is None for part in parts) else np.concatenate(parts, axis=-1)
+        if any(part is None for part in parts):
+            return None
+        return np.concatenate(parts, axis=-1)[..., : self.layout.samples]
 
     def sample(self) -> np.ndarray:
-        """Return colours from all over the level, enough to tell white; 8 bits need none."""
-        samples = [np.zeros(1, self.page.dtype)]
-        if self.page.dtype != np.uint8:
-            places = np.linspace(0, self.across * self.down - 1, 16).astype(int)
+        """Return pixels (n, samples) from all over the level, enough to tell white."""
+        samples = [np.zeros((1, self.layout.samples), self.page.dtype)]
+        if self.page.dtype != np.uint8:  # which need none
+            places = np.linspace(0, self.across * self.down - 1, SAMPLED_BLOCKS).astype(int)
             for place in sorted(set(places.tolist())):
                 block = self.read(place % self.across, place // self.across)
-                samples += [] if block is None else [block[..., :3].ravel()]
+                samples += [] if block is None else [block.reshape(-1, self.layout.samples)]
         return np.concatenate(samples)
 
-    def rgb_level(self, white: float) -> Level:
+    def rgb_level(self, values: ValueRange) -> Level:
         def block(column, row):
             samples = self.read(column, row)
             if samples is None:  # a tile that the scanner left out shows bare glass
                 return np.full((self.height, self.width, 3), 255, np.uint8)
-            rgb = to_rgb(samples, white)
+            rgb = to_rgb(samples, values, self.layout.premultiplied)
             return 255 - rgb if self.page.photometric == WHITE_IS_ZERO else rgb
 
         size = self.page.imagewidth, self.page.imagelength

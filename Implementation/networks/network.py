@@ -9,7 +9,7 @@ import numpy as np
 from networks.folding import folded
 from networks.model_files import ModelError
 from tiles.geometry import Window
-from tiles.seamless import predict_tiles
+from tiles.seamless import Tiling, predict_tiles
 
 OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError", "MemoryError")
 
@@ -49,6 +49,10 @@ class Network:
         """Input pixels around a tile with which its prediction is that of the whole image."""
         return -(-self.radius // self.pooling) * self.pooling
 
+    def tiling(self, tile: int, batch_size: int = 1) -> Tiling:
+        """Return how an image is cut into tiles of at most `tile` input pixels for this network."""
+        return Tiling(tile, self.radius, self.pooling, self.scale, batch_size)
+
     @cached_property
     def folded(self) -> keras.Model:
         """The model with its layers rewritten so that it computes the same sooner."""
@@ -86,11 +90,7 @@ def predict_image(network: Network, image: np.ndarray, tile: int) -> np.ndarray:
         network.predict_middle,
         lambda x, y, w, h: image[y : y + h, x : x + w],
         Window(0, 0, width, height),
-        tile,
-        network.radius,
-        network.pooling,
-        network.scale,
-        batch_size=1,
+        network.tiling(tile),
     )
     whole = None
     for w, part in tiles:

@@ -1,26 +1,7 @@
-"""In which precision the networks multiply: float32, or bfloat16 where the processor has it."""
-
-from pathlib import Path
+"""Which layers of a network may multiply in bfloat16."""
 
 import keras
 from keras import layers
-
-PROCESSOR = Path("/proc/cpuinfo")  # on Linux alone; other systems compute in float32
-NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of processors with instructions for it
-
-
-def chosen_precision(wish: str = "auto") -> str:
-    """Return "float32" or "bfloat16".
-
-    Args:
-        wish: one of these two, or "auto": bfloat16 where the processor multiplies natively in it
-            and TensorFlow computes, which then takes half the time. Without such instructions it
-            would be slower than float32.
-    """
-    if wish != "auto":
-        return wish
-    fast = keras.backend.backend() == "tensorflow" and NATIVE_BFLOAT16 & _processor_flags()
-    return "bfloat16" if fast else "float32"
 
 
 def layers_in_bfloat16(model: keras.Model) -> set[str]:
@@ -49,11 +30,3 @@ def layers_in_bfloat16(model: keras.Model) -> set[str]:
 
 def _is_convolution(layer) -> bool:
     return isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
-
-
-def _processor_flags() -> set[str]:
-    try:
-        lines = PROCESSOR.read_text("utf-8").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())

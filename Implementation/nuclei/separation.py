@@ -22,8 +22,8 @@ class Separation:
 
     Attributes:
         probability: a pixel is nucleus above this probability.
-        rise: a summit of the relief that rises so much above its saddles is a nucleus of its own;
-            less separates more.
+        rise: a summit of the relief that rises by more than this above its saddles is a nucleus
+            of its own; less separates more, see `summits`.
         smoothing: sigma of the Gaussian on the relief.
         depth_scale: distance to the outline that adds as much to the relief as a predicted
             relative distance of 1.
@@ -34,7 +34,7 @@ class Separation:
     """
 
     probability: float = 0.55
-    rise: float = 0.2
+    rise: float = 0.1
     smoothing: float = 0.625
     depth_scale: float = 5.0
     middle: float = 0.45
@@ -52,9 +52,8 @@ def separate(
 
     The relief is the predicted relative distance to the border, which is high in the middle of
     each nucleus whatever its size, plus the distance transform of the mask, which knows necks in
-    the outline. Seeds are its summits of a minimal rise (h-maxima, Soille 2003, section 6.3.3);
-    without a minimum every bump of an outline would make one. Objects that are too small, or whose
-    predicted distance has no middle, are dropped.
+    the outline. Seeds are its `summits`; without a minimal rise every bump of an outline would make
+    one. Objects that are too small, or whose predicted distance has no middle, are dropped.
 
     Args:
         probability: (height, width) in 0..1.
@@ -73,10 +72,7 @@ def separate(
     relief = cv2.GaussianBlur(
         relief.astype(np.float32), (0, 0), separation.smoothing / microns_per_pixel
     )
-    # Never below 0: the relief is not, and so a faint nucleus does not depend on what is far off.
-    lower = np.maximum(relief - np.float32(separation.rise), 0)
-    above = relief - _reconstructed(lower, relief)
-    seeds = (above > separation.rise / 2) & nuclei
+    seeds = summits(relief, separation.rise) & nuclei
     components, count = ndimage.label(nuclei)
     seeded = np.zeros(count + 1, bool)
     seeded[components[seeds]] = True
@@ -87,6 +83,30 @@ def separate(
     middles = labels[distance >= separation.middle]
     kept &= np.bincount(middles, minlength=len(kept)) > 0
     return renumbered(labels, kept)
+
+
+def summits(relief: np.ndarray, rise: float) -> np.ndarray:
+    """Find the summits of a relief, with the ground around them.
+
+    A pixel belongs to a summit unless ground that is higher by `rise` or more can be reached from
+    it without going down by more than `rise`, or it is itself no higher than `rise`. So a summit
+    that rises by more than `rise` above the saddles towards higher ground stands alone. One that
+    rises by less is joined to the higher one or lost beside it, unless the two differ by less than
+    `rise` and the higher one rises by as much above the saddle: then both stand.
+
+    These are the domes of the h-maxima transform (Soille 2003, section 6.3.3) of height 2 `rise`,
+    above half their height: whole domes of height `rise` would reach down to the saddles.
+
+    Args:
+        relief: float32 (height, width), nowhere below 0.
+        rise: in the relief's unit.
+
+    Returns:
+        bool (height, width).
+    """
+    # Never below 0: the relief is not, and so a faint nucleus does not depend on what is far off.
+    lower = np.maximum(relief - np.float32(2 * rise), 0)
+    return relief - _reconstructed(lower, relief) > rise
 
 
 def _reconstructed(marker: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where an image shows tissue and where bare glass."""
+"""Where an image shows tissue and where bare glass, and how bright and tinted the glass is."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,13 @@ from tiles.raster import preview
 THUMBNAIL_MICRONS = 8.0  # um per pixel of the thumbnail that tells tissue from glass
 
 LARGEST_TISSUE_HOLE = 64  # pixels of the thumbnail; a larger gap in the tissue is glass
+DARKEST_GLASS = 110.0  # grey levels; a brightest colour below this is tissue
+DARKEST_WHITE = 180.0  # grey levels; white of an image without glass is at least so bright
+LARGEST_TINT = 0.05  # saturation of glass
+LARGEST_EVEN_TINT = 0.4  # the same where much of the image is even and has this very colour
+SMALLEST_EVEN_SHARE = 0.1  # of the thumbnail
+EVEN = 0.03  # of white; even glass differs from it by less
+LARGEST_MAGENTA = 0.02  # by which green may lie below red and blue; both stains take green first
 
 
 @dataclass(frozen=True)
@@ -22,20 +29,22 @@ class Tissue:
     Attributes:
         mask: bool (height, width), True = tissue.
         step: input pixels per side of a pixel of the mask.
+        white: R, G, B of bare glass in grey levels, see `white_of`.
     """
 
     mask: np.ndarray
     step: int
+    white: tuple[float, float, float]
 
     def save(self, path: Path):
         """Write to an .npz file."""
-        np.savez_compressed(path, mask=self.mask, step=self.step)
+        np.savez_compressed(path, mask=self.mask, step=self.step, white=self.white)
 
     @classmethod
     def load(cls, path: Path) -> "Tissue":
         """Read what `save` has written."""
         with np.load(path) as file:
-            return cls(file["mask"], int(file["step"]))
+            return cls(file["mask"], int(file["step"]), tuple(file["white"].tolist()))
 
     def share(self) -> float:
         """Return the tissue's share of the image, 0..1."""
@@ -64,14 +73,16 @@ def find_tissue(image: ImageFile, microns: float, threshold: float) -> Tissue:
         threshold: see `tissue_mask`.
     """
     step = max(1, round(THUMBNAIL_MICRONS / microns))
-    return Tissue(tissue_mask(preview(image, step), threshold), step)
+    thumbnail = preview(image, step)
+    return Tissue(tissue_mask(thumbnail, threshold), step, white_of(thumbnail))
 
 
 def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
     """Tell tissue from glass in a thumbnail (about 8 um per pixel).
 
-    Glass is bright and colourless. White is taken from the thumbnail's brightest pixels but never
-    below grey level 180, so that an image without glass is all tissue.
+    Glass is as bright as the light and has its colour, see `white_of`. An image without glass is
+    all tissue, but for what is bright and colourless. Glass that vignetting darkens by more than
+    the threshold (.08: 17 %) counts as tissue.
 
     Args:
         thumbnail: uint8 RGB (height, width, 3).
@@ -81,10 +92,39 @@ def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
     Returns:
         bool (height, width).
     """
-    colour = thumbnail.astype(np.float32)
+    colour = thumbnail.astype(np.float32) / np.float32(white_of(thumbnail))
     brightest = colour.max(axis=-1)
-    white = max(180.0, float(np.percentile(brightest, 99)))
-    density = -np.log10(np.clip(colour.mean(axis=-1) / white, 1e-3, 1))
-    saturation = (brightest - colour.min(axis=-1)) / np.maximum(brightest, 1)
+    density = -np.log10(np.clip(colour.mean(axis=-1), 1e-3, 1))
+    saturation = (brightest - colour.min(axis=-1)) / np.maximum(brightest, 1 / 255)
     tissue = (density > threshold) | (saturation > threshold)
     return without_holes(tissue, LARGEST_TISSUE_HOLE)
+
+
+def white_of(thumbnail: np.ndarray) -> tuple[float, float, float]:
+    """Return R, G, B of the light, from which optical density counts, in grey levels.
+
+    It is that of the glass: the 99th percentile of each channel, because tissue can only darken,
+    unless these do not look like glass. Glass is not darker than 110, not magenta as stained tissue
+    is, and not more saturated than .05 (.4 where a tenth of the image is even and has this very
+    colour). Without glass the colour of the light is unknown: white is then grey, as bright as the
+    99th percentile of the brightest channels and at least 180. Each channel by itself would take
+    the stain for the light.
+
+    Args:
+        thumbnail: uint8 RGB (height, width, 3).
+    """
+    pixels = thumbnail.reshape(-1, 3)
+    white = np.percentile(pixels, 99, axis=0)
+    if not _is_glass(white, pixels):
+        white = np.full(3, max(DARKEST_WHITE, np.percentile(pixels.max(axis=-1), 99)))
+    return tuple(white.tolist())
+
+
+def _is_glass(white: np.ndarray, pixels: np.ndarray) -> bool:
+    """Tell whether a colour can be that of the glass among pixels (n, 3)."""
+    red, green, blue = white
+    if white.max() < DARKEST_GLASS or green < (1 - LARGEST_MAGENTA) * (red + blue) / 2:
+        return False
+    tint = 1 - white.min() / white.max()
+    even = (np.abs(pixels / white - 1) < EVEN).all(axis=-1).mean() >= SMALLEST_EVEN_SHARE
+    return tint <= (LARGEST_EVEN_TINT if even else LARGEST_TINT)

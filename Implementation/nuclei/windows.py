@@ -10,12 +10,64 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei.geojson import nucleus_feature, outline
-from nuclei.measurement import measure
+from nuclei.geojson import nucleus_feature
+from nuclei.measurement import WHITE, measure
+from nuclei.outlines import Outlines, find_outlines, thinned
 from nuclei.separation import Separation, renumbered, separate
 from tiles.geometry import Window
 from tiles.raster import Raster
 from trust.confidence import nucleus_confidence, restored
+
+
+@dataclass(frozen=True)
+class WindowGeometry:
+    """Where a window lies, in pixels of the image.
+
+    Attributes:
+        window: the window; the nuclei whose centroids lie in it are its own.
+        place: the window with the context that its nuclei need.
+        image: extent of the image.
+    """
+
+    window: Window
+    place: Window
+    image: Window
+
+
+@dataclass(frozen=True)
+class WindowContent:
+    """What is seen in the place of a window.
+
+    Attributes:
+        pixels: uint8 RGB.
+        maps: (height, width, 2), probability and distance, in 1/255.
+        errors: expected error of the super-resolution, as `confidence.stored` gives it; None
+            without one.
+        white: R, G, B of bare glass.
+    """
+
+    pixels: np.ndarray
+    maps: np.ndarray
+    errors: np.ndarray | None
+    white: tuple[float, float, float] = WHITE
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """The size of a pixel.
+
+    Attributes:
+        microns: um, None where unknown.
+        unet_microns: um, that of the U-net's training images.
+    """
+
+    microns: float | None
+    unet_microns: float
+
+    @property
+    def assumed(self) -> float:
+        """The size in um by which nuclei are separated."""
+        return self.microns or self.unet_microns
 
 
 @dataclass(frozen=True)
@@ -70,19 +122,11 @@ def table_columns(microns: float | None, super_resolved: bool) -> list[str]:
     columns = measure(empty, np.zeros((8, 8, 3), np.uint8), empty, microns)
     if super_resolved:
         columns |= nucleus_confidence(empty, np.zeros((8, 8, 3), np.uint8), empty)
-    return [name for name in columns if name != "bbox"] + ["touches_border"]
+    return [*columns, "touches_border"]
 
 
 def find_nuclei(
-    window: Window,
-    place: Window,
-    image: Window,
-    pixels: np.ndarray,
-    maps: np.ndarray,
-    errors: np.ndarray | None,
-    microns: float | None,
-    unet_microns: float,
-    separation: Separation,
+    geometry: WindowGeometry, content: WindowContent, size: PixelSize, separation: Separation
 ) -> WindowNuclei | None:
     """Find and measure the nuclei of a window.
 
@@ -90,43 +134,31 @@ def find_nuclei(
     centroid, so that it is counted once and cut nowhere.
 
     Args:
-        window: the window, in pixels of the image.
-        place: the window with its context.
-        image: extent of the image.
-        pixels: uint8 RGB of `place`.
-        maps: (height, width, 2) of `place`: probability and distance, in 1/255.
-        errors: expected error of the super-resolution in `place`, as `confidence.stored` gives
-            it; None without one.
-        microns: um per pixel, None where unknown.
-        unet_microns: stands in for it in the separation.
+        geometry: where the window lies.
+        content: what is seen there.
+        size: of a pixel.
         separation: thresholds.
 
     Returns:
         None where there is no nucleus.
     """
-    probability, distance = np.moveaxis(maps.astype(np.float32) / 255, -1, 0)
-    found = separate(probability, distance, microns or unet_microns, separation)
-    labels = _owned(found, place, window)
+    probability, distance = np.moveaxis(content.maps.astype(np.float32) / 255, -1, 0)
+    found = separate(probability, distance, size.assumed, separation)
+    place = geometry.place
+    labels = _owned(found, place, geometry.window)
     if not labels.any():
         return None
-    columns = measure(labels, pixels, probability, microns)
-    if errors is not None:
-        columns |= nucleus_confidence(labels, pixels, restored(errors), found == 0)
-    boxes = columns.pop("bbox")
-    columns = _shifted(columns, place, microns)
-    top, left, bottom, right = boxes.T
-    columns["touches_border"] = (
-        (left + place.x == 0)
-        | (top + place.y == 0)
-        | (right + place.x == image.width)
-        | (bottom + place.y == image.height)
-    ).astype(int)
+    outlines = find_outlines(labels)
+    columns = measure(labels, content.pixels, probability, size.microns, content.white, outlines)
+    if content.errors is not None:
+        error = restored(content.errors)
+        columns |= nucleus_confidence(labels, content.pixels, error, found == 0)
+    columns = _shifted(columns, place, size.microns)
+    columns["touches_border"] = _at_border(outlines, place, geometry.image).astype(int)
     del columns["label"]
-    outlines = []
-    for number, (top, left, bottom, right) in enumerate(boxes, start=1):
-        mask = labels[top:bottom, left:right] == number
-        outlines.append(outline(mask, left + place.x, top + place.y))
-    return WindowNuclei(place, labels, columns, outlines)
+    corners = outlines.boxes[:, 1::-1] + (place.x, place.y)
+    rings = [thinned(ring, *xy) for ring, xy in zip(outlines.rings, corners, strict=True)]
+    return WindowNuclei(place, labels, columns, rings)
 
 
 def merge(
@@ -147,9 +179,11 @@ def merge(
         scale, shift: from pixels of the label map to the coordinates of the GeoJSON.
 
     Returns:
-        Number of nuclei, sum of their areas and of the squares of these.
+        `count`, the nuclei whose centroids lie in the image; `whole`, those of them that do not
+        touch its border, and of these alone `area`, the sum of their areas, and `squares`, the sum
+        of the squared deviations from their mean.
     """
-    sums = {"count": 0, "area": 0.0, "area_squared": 0.0}
+    sums = {"count": 0, "whole": 0, "area": 0.0, "squares": 0.0}
     for found in windows:
         numbers = np.where(found.labels > 0, found.labels + sums["count"], 0)
         _write_labels(raster, found.place, numbers.astype(np.uint32))
@@ -160,9 +194,20 @@ def merge(
             add_feature(nucleus_feature(ring, row, scale, shift))
         areas = found.columns["area_um2" if "area_um2" in found.columns else "area_px2"]
         sums["count"] += len(areas)
-        sums["area"] += float(areas.sum())
-        sums["area_squared"] += float((areas**2).sum())
+        _add_areas(sums, areas[found.columns["touches_border"] == 0])
     return sums
+
+
+def _add_areas(sums: dict, areas: np.ndarray):
+    """Count areas in; without the loss of digits that sums of squares suffer (Chan et al. 1983)."""
+    if not len(areas):
+        return
+    total = sums["whole"] + len(areas)
+    apart = areas.mean() - sums["area"] / max(sums["whole"], 1)
+    between = apart**2 * sums["whole"] * len(areas) / total
+    sums["squares"] += float(((areas - areas.mean()) ** 2).sum() + between)
+    sums["area"] += float(areas.sum())
+    sums["whole"] = total
 
 
 def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:
@@ -178,6 +223,17 @@ def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:
     owned = (centre_x >= window.x) & (centre_x < window.x + window.width)
     owned &= (centre_y >= window.y) & (centre_y < window.y + window.height)
     return renumbered(labels, owned)
+
+
+def _at_border(outlines: Outlines, place: Window, image: Window) -> np.ndarray:
+    """Tell of each nucleus whether it touches the border of the image."""
+    top, left, bottom, right = outlines.boxes.T
+    return (
+        (left + place.x == 0)
+        | (top + place.y == 0)
+        | (right + place.x == image.width)
+        | (bottom + place.y == image.height)
+    )
 
 
 def _write_labels(raster, place, labels):

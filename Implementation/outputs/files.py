@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from outputs.evidence import EVIDENCE_FILES
 from outputs.figures import draw_outlines, write_figure
@@ -27,24 +28,41 @@ PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
 FIGURE_SIDE = 1024  # longest side of the panels of figure.png
 
 
-def write_results(
-    folder: Path, image, scale: int, pixels, labels, microns, jpeg_quality, note=None, warning=""
-):
-    """Write pictures, pyramid and label map of one image.
+@dataclass(frozen=True)
+class Shown:
+    """What the pictures of an image show.
 
-    Args:
-        folder: where they go.
+    Attributes:
         image: the input, an ImageFile.
         scale: output pixels per input pixel; 1 where the image was not super-resolved.
         pixels: RGB of the output size, read by rectangle.
         labels: label raster, or None where nuclei were not segmented.
         microns: um per output pixel, None where unknown.
-        jpeg_quality: of a pyramid, None = lossless.
+    """
+
+    image: Any
+    scale: int
+    pixels: Any
+    labels: Any
+    microns: float | None
+
+
+def write_results(
+    folder: Path, shown: Shown, jpeg_quality: int, note: str | None = None, warning: str = ""
+):
+    """Write pictures, pyramid and label map of one image.
+
+    Args:
+        folder: where they go.
+        shown: what they show.
+        jpeg_quality: of a pyramid, 1 to 100; 0 = lossless.
         note: text for the Software field of the files.
         warning: what makes the image unlike the training data; stands in the figure.
     """
+    image, scale, microns = shown.image, shown.scale, shown.microns
+    pixels, labels = shown.pixels, shown.labels
     width, height = pixels.width, pixels.height
-    low, shown, step = None, None, _step(width, height, FIGURE_SIDE)
+    low, outlined, step = None, None, _step(width, height, FIGURE_SIDE)
     # Pictures are compressed in a thread meanwhile; only this one reads the rasters.
     with ThreadPoolExecutor(1) as thread:
         compressed = []
@@ -57,39 +75,42 @@ def write_results(
             write("low_resolution.png", low)
             if image.is_slide or width * height > LARGE_IMAGE:
                 path = folder / "super_resolved.ome.tif"
-                write_pyramid(path, pixels, microns, jpeg_quality, note)
+                write_pyramid(path, pixels, microns, jpeg_quality or None, note)
             else:
                 write("super_resolved.png", pixels.read(0, 0, width, height))
         if labels is not None:
-            shown = preview(labels, step, "first")
+            outlined = preview(labels, step, "first")
             write("overlay.png", _overlay(pixels, labels))
             write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
         size = microns and microns * step
-        detail = Detail(image, scale, pixels, labels, step) if step > 1 else None
+        detail = Detail(shown, step) if step > 1 else None
         shrunk = preview(pixels, step)
-        write_figure(folder / "figure.png", low, shrunk, shown, size, detail, note, warning)
+        write_figure(folder / "figure.png", low, shrunk, outlined, size, detail, note, warning)
         for picture in compressed:
             picture.result()  # raises what went wrong in the thread
 
 
 @dataclass(frozen=True)
 class Detail:
-    """Reads a field of a preview at full resolution, for the inset of the figure."""
+    """Reads a field of a preview at full resolution, for the inset of the figure.
 
-    image: object
-    scale: int
-    pixels: object
-    labels: object
+    Attributes:
+        shown: what the figure shows.
+        step: pixels of the result per pixel of the preview.
+    """
+
+    shown: Shown
     step: int
 
     def __call__(self, field):
         """Return (low resolution or None, picture, labels or None) of (x, y, width, height)."""
-        x, y, width, height = (side * self.step // self.scale for side in field)
-        width = max(1, min(width, self.image.width - x))
-        height = max(1, min(height, self.image.height - y))
-        box = [side * self.scale for side in (x, y, width, height)]
-        low = self.image.read(x, y, width, height) if self.scale > 1 else None
-        return low, self.pixels.read(*box), self.labels and self.labels.read(*box)
+        image, scale, labels = self.shown.image, self.shown.scale, self.shown.labels
+        x, y, width, height = (side * self.step // scale for side in field)
+        width = max(1, min(width, image.width - x))
+        height = max(1, min(height, image.height - y))
+        box = [side * scale for side in (x, y, width, height)]
+        low = image.read(x, y, width, height) if scale > 1 else None
+        return low, self.shown.pixels.read(*box), labels and labels.read(*box)
 
 
 def publish(partial: Path, folder: Path):

@@ -113,7 +113,7 @@ def _script_hash(script: str) -> str:
 def _read_rows(path: Path) -> list[dict]:
     """Return the rows of summary.csv; figures as float, empty cells as None."""
     texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return [
             {"warning": ""}
             | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
@@ -190,7 +190,7 @@ def _histograms(table: Path) -> list[dict]:
     """Return the histograms of a nuclei table; none without table or nuclei."""
     if not table.is_file():
         return []
-    with table.open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         wanted = [kind for kind in HISTOGRAMS if kind[0] in header]

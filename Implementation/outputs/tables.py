@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 
+ENCODING = "utf-8-sig"  # with a byte order mark: Excel would take umlauts for two letters each
+
 
 @contextmanager
 def table_writer(path, columns=None):
@@ -15,7 +17,7 @@ def table_writer(path, columns=None):
     return) gets a leading apostrophe; numbers are never touched. A row with a column that the
     header lacks raises ValueError.
     """
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
+    with Path(path).open("w", encoding=ENCODING, newline="") as file:
         writer = None
 
         def add(row):

@@ -1,1 +1,1 @@
-"""From a folder of images to its results: run, job, stages, pieces, helpers, cluster."""
+"""From a folder of images to the results of a run: jobs, summary, repetition, cluster."""

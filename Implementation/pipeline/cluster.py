@@ -1,69 +1,79 @@
 """A run on many machines: images, and the strips and windows of large ones, as Dask tasks.
 
 A worker needs Python with requirements.txt, and the input and output folder under the same paths as
-here; the scripts and models are sent to it, and it loads the models once. Results lie in the output
-folder, only rows of the summary travel back. A task whose worker is lost is run again by another;
-as pieces appear when they are complete, one that is done twice does no harm.
+here; the code (one archive) and the models are sent to it, and it loads the models once. Results
+lie in the output folder, only rows of the summary travel back. A task whose worker is lost is run
+again by another; as pieces appear when they are complete, one that is done twice does no harm.
 
 The upper half runs in the process that the user started, the lower half on the workers.
 """
 
 import hashlib
+import io
 import pickle
 import sys
 import threading
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distributed import Client, Future, as_completed, get_worker
 from distributed.diagnostics.plugin import UploadFile
 from tqdm import tqdm
 
-from outputs.terminal import BAR, Progress
-from pipeline.analysis import Analysis
-from pipeline.job import (
-    NETWORK_CONSTANTS,
-    Job,
-    begin,
-    end,
-    failed_row,
-    finished_row,
-    load_networks,
-    opened,
-)
+from pipeline.job import Job, begin, end, failed_row, finished_row
+from pipeline.worker import load_networks, opened
+from program.settings import MachineSettings, ModelSettings, Settings
+from program.terminal import BAR, Progress
+from stages.analysis import Analysis
 
-SCRIPTS = Path(__file__).parent
-MODELS = ("generator", "faithful_generator", "unet")  # constants that are paths of models
+CODE = Path(__file__).resolve().parents[1]  # the rooms
 CONNECT_SECONDS = 30  # after which a scheduler that does not answer is given up
 SMALL_IMAGE_TILES = 64  # an image of at most so many tiles is one task
 _one_at_a_time = threading.Lock()  # a worker with several threads must not need memory for all
-_loaded = {}  # by what hash of the scripts this worker has begun
+_begun_with = []  # name of the archive of code with which this worker has begun
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Names of what was sent to the workers.
+
+    Attributes:
+        code: the archive of the code, named by its content.
+        models: the model files by the name of their constant.
+    """
+
+    code: str
+    models: dict[str, str]
 
 
 # --- in the process that the user started ---
 
 
-def rows_from_cluster(jobs: dict[int, Job], constants: dict) -> Iterator[tuple[int, dict]]:
+def rows_from_cluster(jobs: dict[int, Job], settings: Settings) -> Iterator[tuple[int, dict]]:
     """Do jobs on the cluster; yield (key of the job, row of the summary) as they finish.
 
     Raises:
         ConnectionError: no scheduler answers, or it was lost.
         OSError: a disk is full.
     """
-    address = constants["scheduler"]
+    address = settings.machines.scheduler
     with (
         _connected(address) as client,
         tqdm(total=len(jobs), bar_format=BAR, leave=False) as bar,
     ):
-        sent = send_scripts_and_models(client, constants)
-        jobs = {key: replace(job, constants=job.constants | sent) for key, job in jobs.items()}
+        sent = send_code_and_models(client, settings.models)
+        # Workers are the processes here, and Dask forbids them helpers of their own.
+        alone = replace(settings, machines=MachineSettings(address, measuring_processes=1))
+        jobs = {key: replace(job, settings=alone) for key, job in jobs.items()}
         if not client.nthreads():
             print(f"{address} has no workers yet: the run begins when one joins", file=sys.stderr)
-        yield from Submitted(client, jobs, bar).rows()
+        yield from Submitted(client, jobs, sent, bar).rows()
 
 
 def _connected(address: str) -> Client:
@@ -76,30 +86,40 @@ def _connected(address: str) -> Client:
         ) from error
 
 
-def send_scripts_and_models(client: Client, constants: dict) -> dict:
+def send_code_and_models(client: Client, models: ModelSettings) -> Sent:
     """Send all that workers need, also those that join later.
 
-    Returns:
-        The constants that differ on a worker: file names of the models among what was sent, no
-        helper processes, because workers are the processes here (and Dask forbids them others),
-        and `scripts`, a hash of the scripts.
+    Everything is named by its content, so that no worker mistakes the code or the model of another
+    run for it.
     """
-    scripts = sorted(SCRIPTS.glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in scripts)).hexdigest()
-    for path in scripts:
-        client.register_plugin(UploadFile(str(path), load=False), name=path.name)
-    sent = {"scripts": digest, "measuring_processes": 1}
-    for model in MODELS:
-        path = Path(constants[model])
-        if path.is_file():  # one that the run does not use may be missing
-            # Named by content, so that no worker mistakes the model of another run for it.
-            name = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            sent[model] = f"{name}.h5"
-            for file in filter(Path.is_file, (path, path.with_suffix(".json"))):
-                plugin = UploadFile(str(file), load=False)
-                plugin.filename = f"{name}{file.suffix}"
-                client.register_plugin(plugin, name=plugin.filename)
-    return sent
+    with TemporaryDirectory() as folder:
+        content = _archive()
+        code = Path(folder) / f"code_{_name(content)}.zip"
+        code.write_bytes(content)
+        client.register_plugin(UploadFile(str(code), load=False), name=code.name)
+    sent = {}
+    for model, path in models.files().items():
+        sent[model] = f"{_name(path.read_bytes())}.h5"
+        for file in filter(Path.is_file, (path, path.with_suffix(".json"))):
+            plugin = UploadFile(str(file), load=False)
+            plugin.filename = Path(sent[model]).with_suffix(file.suffix).name
+            client.register_plugin(plugin, name=plugin.filename)
+    return Sent(code.name, sent)
+
+
+def _archive() -> bytes:
+    """Return the rooms as a zip archive, from which Python imports; the same bytes every time."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(CODE.glob("*/*.py")):
+            # Without the date that ZipFile.write would take from the file.
+            name = path.relative_to(CODE).as_posix()
+            file.writestr(zipfile.ZipInfo(name), path.read_bytes())
+    return archive.getvalue()
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def caller() -> Callable:
@@ -109,12 +129,21 @@ def caller() -> Callable:
     scheduler unpacks it, too, and has none of the scripts.
     """
 
-    def call(task: str, arguments: bytes, _after: list):
+    def call(code: str, task: str, arguments: bytes, _after: list):
         import pickle
+        import sys
+        from pathlib import Path
 
+        from distributed import get_worker
+
+        if not task:
+            return None
+        archive = str(Path(get_worker().local_directory) / code)
+        if archive not in sys.path:
+            sys.path.insert(0, archive)
         from pipeline import cluster
 
-        return getattr(cluster, task)(*pickle.loads(arguments)) if task else None
+        return getattr(cluster, task)(*pickle.loads(arguments))
 
     return call
 
@@ -125,11 +154,13 @@ class Submitted:
     Args:
         client: of the cluster.
         jobs: by any key.
+        sent: what the workers have.
         bar: gets 1 for each image, in steps as its pieces are finished.
     """
 
-    def __init__(self, client: Client, jobs: dict[int, Job], bar: tqdm):
-        self.client, self.jobs, self.bar, self.call = client, jobs, bar, caller()
+    def __init__(self, client: Client, jobs: dict[int, Job], sent: Sent, bar: tqdm):
+        self.client, self.jobs, self.sent, self.bar = client, jobs, sent, bar
+        self.call = caller()
         self.tasks: dict[Future, tuple[int, float]] = {}  # key of the job, share of its work
         self.unfinished = set(jobs)
         self.completed = as_completed(loop=client.loop)
@@ -163,8 +194,10 @@ class Submitted:
 
     def _submit(self, key: int, share: float, task: Callable, *arguments, after=()) -> Future:
         name = f"{task.__name__}-{uuid.uuid4().hex}"
-        payload = pickle.dumps(arguments)
-        future = self.client.submit(self.call, task.__name__, payload, after, key=name)
+        payload = pickle.dumps((*arguments, self.sent))
+        future = self.client.submit(
+            self.call, self.sent.code, task.__name__, payload, after, key=name
+        )
         self.tasks[future] = key, share
         self.completed.add(future)
         return future
@@ -179,7 +212,7 @@ class Submitted:
                 for number, size in sizes.items()
             ]
             # One task between two stages: each piece need not wait for each one by itself.
-            before = [self.client.submit(self.call, "", b"", [*pieces, *before], pure=False)]
+            before = [self.client.submit(self.call, "", "", b"", [*pieces, *before], pure=False)]
         self._submit(key, 0.0, finish_image, job, after=before)
 
     def _show(self):
@@ -194,52 +227,52 @@ class Submitted:
 # --- on a worker ---
 
 
-def start_image(job: Job) -> dict | list[dict[int, float]]:
+def start_image(job: Job, sent: Sent) -> dict | list[dict[int, float]]:
     """Do a small image and return its row; of a large one return what pieces it needs.
 
     Returns:
         Row of the summary, or for each stage the missing pieces with their sizes.
     """
-    with _analysis(job) as analysis:
+    with _analysis(job, sent) as analysis:
         begin(job)
-        image, tile = analysis.image, job.constants["tile_size"]
+        image, tile = analysis.image, job.settings.tiles.tile_size
         if image.width * image.height <= SMALL_IMAGE_TILES * tile**2:
             return end(job, analysis.run())
         analysis.prepare()
         return [{n: stage.sizes[n] for n in stage.missing()} for stage in analysis.stages]
 
 
-def do_piece(job: Job, stage: int, number: int):
+def do_piece(job: Job, stage: int, number: int, sent: Sent):
     """Do one piece of a stage of a large image; the stages before it must be done."""
-    with _analysis(job) as analysis:
+    with _analysis(job, sent) as analysis:
         analysis.resume()
         analysis.stages[stage].do(number)
 
 
-def finish_image(job: Job) -> dict:
+def finish_image(job: Job, sent: Sent) -> dict:
     """Put the pieces of a large image together; return its row of the summary."""
     if row := finished_row(job):  # by a worker that was lost before it could say so
         return row
-    with _analysis(job) as analysis:
+    with _analysis(job, sent) as analysis:
         analysis.resume()
         return end(job, analysis.finish())
 
 
 @contextmanager
-def _analysis(job: Job) -> Iterator[Analysis]:
+def _analysis(job: Job, sent: Sent) -> Iterator[Analysis]:
     """Open a job's image with the networks that were sent."""
-    scripts = job.constants["scripts"]
-    if _loaded.setdefault("scripts", scripts) != scripts:
-        raise RuntimeError("a worker still runs older scripts; restart the workers")
+    if not _begun_with:
+        _begun_with.append(sent.code)
+    if _begun_with != [sent.code]:
+        raise RuntimeError("a worker still runs older code; restart the workers")
     folder = Path(get_worker().local_directory)
-    sent = {name: folder / job.constants[name] for name in MODELS}
-    choices = job.constants | sent
+    here = {name: folder / file for name, file in sent.models.items()}
     with _one_at_a_time:
-        networks = _networks(tuple((name, choices[name]) for name in NETWORK_CONSTANTS))
+        networks = _networks(replace(job.settings.models, **here))
         with opened(job, networks, Progress(tqdm(disable=True), job.title)) as analysis:
             yield analysis
 
 
 @lru_cache(maxsize=1)
-def _networks(choices: tuple):
-    return load_networks(dict(choices))
+def _networks(models: ModelSettings):
+    return load_networks(models)

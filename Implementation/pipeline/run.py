@@ -1,4 +1,7 @@
-"""A folder of images, one after the other: nothing that is wrong with one stops the others."""
+"""A folder of images, one after the other: nothing that is wrong with one stops the others.
+
+What needs TensorFlow is imported only once there is something to do.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
@@ -14,40 +17,26 @@ from pathlib import Path
 from tqdm import tqdm
 
 from images.errors import one_line, printable
-from images.finding import find_images
-from networks.precision import chosen_precision
-from outputs.evidence import EVIDENCE_COLUMNS
-from outputs.report import write_report
-from outputs.tables import table_writer
-from outputs.terminal import BAR, Progress
-from pipeline.job import Job, do_job, finished_row, load_networks, signature
-from pipeline.output_folder import appearing, folder_name, locked
-from pipeline.provenance import differences, read_run
+from images.finding import find_images, name_of
+from pipeline.job import (
+    Job,
+    finished_row,
+    model_files,
+    read_manifest,
+    reason_to_repeat,
+    signature,
+)
+from pipeline.output_folder import folder_name, locked
+from pipeline.repetition import differences, read_run
+from pipeline.summary import Summary, print_table, print_unknown_sizes
+from program.disk import appearing
+from program.processor import chosen_precision
+from program.settings import RESULTS_VERSION, Settings
+from program.startup import start_keras
+from program.terminal import BAR, Progress
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
 RUN_FILES = ("summary.csv", "run.json", "report.html")  # beside the folders of the images
-SUMMARY_COLUMNS = (
-    "image",
-    "status",
-    "error",
-    "width_in",
-    "height_in",
-    "width_out",
-    "height_out",
-    "microns_per_pixel_out",
-    "tissue_mm2",
-    "tissue_px2",
-    "nuclei",
-    "density_per_mm2",
-    "mean_area_um2",
-    "sd_area_um2",
-    "mean_area_px2",
-    "sd_area_px2",
-    *EVIDENCE_COLUMNS,
-    "generator_sha256",
-    "unet_sha256",
-    "seconds",
-)
 
 
 def run_folder(constants: dict, from_run: Path | None = None) -> int:
@@ -58,158 +47,179 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
     Returns:
         Exit status, see Final_implementation.main.
     """
-    # Decided here, so that the record says it and all machines of a cluster do the same.
-    constants = constants | {"precision": chosen_precision(constants["precision"])}
-    output_folder = Path(constants["output_folder"])
-    if not constants["debug"]:
-        _quiet_readers()
+    networks, debug = None, constants["debug"]
     try:
-        paths = find_images(Path(constants["input_folder"]))
-        networks = load_networks(constants)
+        # Decided here, so that the record says it and all machines of a cluster do the same.
+        constants = constants | {"precision": chosen_precision(constants["precision"])}
+        settings = Settings.from_constants(constants)
+        folder = settings.outputs.output_folder
+        if not debug:
+            _quiet_readers()
+        jobs = make_jobs(images_of(settings.input.input_folder, folder), settings)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
-        output_folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(output_folder)
+        if not _all_done(jobs, folder):
+            networks = _loaded(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = locked(folder)
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
-        return _give_up(error, constants["debug"])
+        return _give_up(error, debug)
     with lock:
-        return _run_locked(output_folder, paths, networks, constants, earlier)
+        return _run_locked(jobs, settings, networks, constants, earlier)
 
 
-def _run_locked(output_folder: Path, paths: list[Path], networks, constants, earlier) -> int:
-    jobs = make_jobs(paths, output_folder, networks, constants)
-    rows = {}
+def _all_done(jobs: list[Job], folder: Path) -> bool:
+    there = all((folder / name).is_file() for name in RUN_FILES)
+    return there and not any(_is_to_be_done(job) for job in jobs)
+
+
+def _is_to_be_done(job: Job) -> bool:
+    return job.settings.outputs.overwrite or finished_row(job) is None
+
+
+def _loaded(settings: Settings):
+    """Start Keras and load the networks, which takes seconds; say so first."""
+    names = " and ".join(path.name for path in settings.models.files().values())
+    print(f"Loading {names} ...", flush=True)
+    start_keras()
+    from pipeline.worker import load_networks
+
+    return load_networks(settings.models)
+
+
+def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlier) -> int:
+    """Do all jobs; `networks` is None where there is nothing to do."""
+    folder = settings.outputs.output_folder
+    summary = Summary(folder / "summary.csv")
     try:
-        record = write_run_record(output_folder / "run.json", constants, networks)
-        for line in differences(earlier, record) if earlier else ():
-            print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
-        for number, row in _work_off(jobs, networks, constants):
-            rows[number] = row
-            write_summary(output_folder / "summary.csv", [rows[n] for n in sorted(rows)])
-        report = write_report(output_folder)
+        if networks:
+            record = write_run_record(folder / "run.json", constants, settings, networks)
+            for line in differences(earlier, record) if earlier else ():
+                print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
+        for number, row in _work_off(jobs, networks, settings):
+            summary.add(number, row)
+        if networks:
+            from outputs.report import write_report
+
+            write_report(folder)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
         return 130
     except ConnectionError as error:  # to the scheduler
-        return _give_up(error, constants["debug"])
+        return _give_up(error, settings.debug)
     except OSError as error:  # a full or read-only disk: every further image would fail, too
         then = "finished images are kept; run the same command again once this is put right"
-        return _give_up(f"{output_folder} cannot be written: {error}; {then}", constants["debug"])
-    print(f"Report: {report}")
-    print_table([rows[number] for number in sorted(rows)])
-    print_unknown_sizes(rows.values())
-    return int(any(row["status"] != "done" for row in rows.values()))
+        return _give_up(f"{folder} cannot be written: {error}; {then}", settings.debug)
+    print(f"Report: {(folder / 'report.html').resolve()}")
+    print_table(summary.ordered())
+    print_unknown_sizes(summary.ordered())
+    return int(any(row["status"] != "done" for row in summary.ordered()))
 
 
-def make_jobs(paths: list[Path], output_folder: Path, networks, constants: dict) -> list[Job]:
+def images_of(folder: Path, output_folder: Path) -> list[Path]:
+    """List the images of a folder; say which files are left out because they are masks.
+
+    What has results from an earlier run is an image and needs no second look.
+
+    Raises:
+        OSError, ValueError: there is no folder, or no image in it.
+    """
+    paths, before = find_images(folder), set(_named_before(output_folder).values())
+    unknown = [path for path in paths if printable(path.name) not in before]
+    if not unknown:
+        return paths
+    from images.masks import without_masks  # not above: it loads every decoder
+
+    _, masks = without_masks(unknown)
+    names = ", ".join(printable(path.name) for path in masks[:3]) + ", ..." * (len(masks) > 3)
+    images = [path for path in paths if path not in masks]
+    if not images:
+        raise ValueError(f"expected images of tissue in {folder}, found masks only ({names})")
+    if masks:
+        print(f"Left out, because they are masks or label maps: {len(masks)} files ({names})")
+    return images
+
+
+def make_jobs(paths: list[Path], settings: Settings) -> list[Job]:
     """Make the images of a run into jobs, for this process or any other."""
-    jobs, names = [], result_names(paths)
+    jobs, folder = [], settings.outputs.output_folder
+    names, models = result_names(paths, folder), model_files(settings)
     for number, path in enumerate(paths, start=1):
         title = f"{number}/{len(paths)} {printable(path.name)}"
-        folder = (output_folder / names[path]).absolute()
-        jobs.append(
-            Job(path.absolute(), folder, title, constants, signature(path, networks, constants))
-        )
+        made_from = signature(path, settings, models)
+        place = (folder / names[path]).absolute()
+        jobs.append(Job(path.absolute(), place, title, settings, made_from))
     return jobs
 
 
-def _work_off(jobs: list[Job], networks, constants: dict) -> Iterator[tuple[int, dict]]:
+def _work_off(jobs: list[Job], networks, settings: Settings) -> Iterator[tuple[int, dict]]:
     """Do all jobs, here or on a cluster; yield (number, row of the summary) as they finish."""
     unfinished = {}
     for number, job in enumerate(jobs):
-        finished = None if constants["overwrite"] else finished_row(job)
-        if finished:
+        if not _is_to_be_done(job):
             print(f"{job.title}: finished before, skipped")
-            yield number, finished
-        else:
-            unfinished[number] = job
-    if unfinished and constants["scheduler"]:
+            yield number, finished_row(job)
+            continue
+        if reason := reason_to_repeat(job):
+            print(f"{job.title}: done again, {reason}")
+        unfinished[number] = job
+    if unfinished and settings.machines.scheduler:
         # Imported here: who has one machine need not have Dask.
         from pipeline.cluster import rows_from_cluster
 
-        yield from rows_from_cluster(unfinished, constants)
+        yield from rows_from_cluster(unfinished, settings)
         return
     for number, job in unfinished.items():
-        with tqdm(total=1, bar_format=BAR, leave=False) as bar:
+        from pipeline.worker import do_job
+
+        with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
             row = do_job(job, networks, Progress(bar, job.title))
         yield number, row
 
 
-def result_names(paths: list[Path]) -> dict[Path, str]:
-    """Give each image its folder: its stem, with the extension where two would share a folder.
+def result_names(paths: list[Path], output_folder: Path) -> dict[Path, str]:
+    """Give each image its folder, the one that it had before where there is one.
 
-    Where that, too, is taken (a.png, a.jpg and a_png.tif), a number is added.
+    A new image gets its stem; where that is taken, its name with the extension (a.png, then a.jpg:
+    `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image does not
+    depend on what is added beside it later.
     """
-    stems = [path.stem.casefold() for path in paths]
-    names, taken = {}, {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
+    names = {name: folder for folder, name in _named_before(output_folder).items()}
+    names = {path: names[printable(path.name)] for path in paths if printable(path.name) in names}
+    reserved = {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
+    taken = reserved | {name.casefold() for name in names.values()}
     for path in paths:
-        alone = stems.count(path.stem.casefold()) == 1
-        first = folder_name(path.stem if alone else path.name.replace(".", "_"))
-        candidates = chain([first], (f"{first}_{number}" for number in count(2)))
+        if path in names:
+            continue
+        stem, whole = (folder_name(name) for name in (name_of(path), path.name.replace(".", "_")))
+        candidates = chain([stem, whole], (f"{whole}_{number}" for number in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
     return names
 
 
-def write_summary(path: Path, rows: list[dict]):
-    """Write the table of all images so far."""
-    with appearing(path) as fresh, table_writer(fresh, SUMMARY_COLUMNS) as add:
-        for row in rows:
-            add(row)
+def _named_before(output_folder: Path) -> dict[str, str]:
+    """Return the name of the image of each folder of results."""
+    manifests = sorted(output_folder.glob("*/manifest.json"))
+    images = {path.parent.name: read_manifest(path).get("image") for path in manifests}
+    return {folder: image for folder, image in images.items() if isinstance(image, str)}
 
 
-def write_run_record(path: Path, constants: dict, networks) -> dict:
+def write_run_record(path: Path, constants: dict, settings: Settings, networks) -> dict:
     """Write what is needed to repeat the run: constants, versions, models; return it."""
-    generator, unet = networks
     record = {
-        "constants": constants,
+        "results_version": RESULTS_VERSION,
+        "constants": {n: str(v) if isinstance(v, Path) else v for n, v in constants.items()},
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "models": {
             name: network and {"sha256": network.sha256, "record": network.record}
-            for name, network in (("generator", generator), ("unet", unet))
+            for name, network in vars(networks).items()
         },
+        "model_files": model_files(settings),
+        "tables": "CSV, UTF-8 with byte order mark, comma, decimal point",
     }
     with appearing(path) as fresh:
         fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
     return record
-
-
-def print_table(rows: list[dict]):
-    """Print one line per image: sizes, nuclei, density, mean area, seconds; or its error."""
-    width = max(len("image"), *(len(row["image"]) for row in rows))
-    header = ("in", "out", "nuclei", "per mm2", "mean area", "seconds")
-    print(f"\n{'image':{width}}" + "".join(f"{title:>13}" for title in header))
-    for row in rows:
-        if row["status"] != "done":
-            print(f"{row['image']:{width}}  failed: {row['error']}")
-            continue
-        cells = [f"{row[f'width_{end}']}x{row[f'height_{end}']}" for end in ("in", "out")]
-        cells.append(_shown(row.get("nuclei"), "d"))
-        cells.append(_shown(row.get("density_per_mm2"), ".0f"))
-        unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
-        cells.append(_shown(row.get(f"mean_area_{unit}"), ".1f", f" {unit}"))
-        cells.append(_shown(row["seconds"], ".1f"))
-        print(f"{row['image']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
-        if row.get("warning"):
-            print(f"{'':{width}}  warning: {row['warning']}")
-
-
-def print_unknown_sizes(rows: Iterable[dict]):
-    """Say which images have no pixel size, and what that means for their results."""
-    names = [
-        row["image"]
-        for row in rows
-        if row["status"] == "done" and row["microns_per_pixel_out"] is None
-    ]
-    if names:
-        print(
-            f"No pixel size is known of {', '.join(names)}: lengths and areas are in pixels, there "
-            "is no density, and nuclei were looked for as if the pixels had the size that the "
-            "U-net was trained at. If you know it, give --microns-per-pixel."
-        )
-
-
-def _shown(value, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def _give_up(error: Exception | str, debug: bool) -> int:

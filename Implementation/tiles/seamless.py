@@ -1,4 +1,4 @@
-"""Tile geometry and seamless prediction; knows no particular network.
+"""Seamless prediction, tile by tile; knows no particular network.
 
 A tile is read with a margin, predicted, and the margin's part of the prediction cropped. A margin
 that covers the network's receptive radius, and origins at multiples of its pooling factor, make
@@ -8,6 +8,7 @@ the stitched result equal to the prediction of the whole image, so no seam can e
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,42 +36,54 @@ def read_padded(read: Reader, image: Window, window: Window) -> np.ndarray:
     return pixels[np.ix_(rows - top, columns - left)]
 
 
+@dataclass(frozen=True)
+class Tiling:
+    """How an image is cut for a network.
+
+    Attributes:
+        tile: side of a tile in input pixels at most, without its margin.
+        margin: input pixels around a tile; the network's receptive radius.
+        multiple: the network's pooling factor; tiles and margins are rounded up to it.
+        scale: output pixels per input pixel.
+        batch_size: tiles per call of the network.
+    """
+
+    tile: int
+    margin: int
+    multiple: int
+    scale: int
+    batch_size: int = 1
+
+
 def predict_tiles(
     predict: Callable[[np.ndarray], np.ndarray],
     read: Reader,
     image: Window,
-    tile: int,
-    margin: int,
-    multiple: int,
-    scale: int,
-    batch_size: int,
+    tiling: Tiling,
     wanted: Callable[[Window], bool] = lambda window: True,
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Predict an image tile by tile.
 
     All tiles of an image have one shape (the network is traced once), no larger than the image
-    needs: as few as `tile` allows, of equal size but for the last ones.
+    needs: as few as `tiling.tile` allows, of equal size but for the last ones.
 
     Args:
         predict: network: (batch, height, width, 3) -> (batch, scale*height, scale*width, channels),
             or less by a part of the margin, on all sides alike.
         read: returns a rectangle of the input image.
         image: extent of the input image, at (0, 0).
-        tile: side of a tile in input pixels, without its margin.
-        margin: input pixels around a tile; the network's receptive radius.
-        multiple: the network's pooling factor; tiles and margins are rounded up to it.
-        scale: output pixels per input pixel.
-        batch_size: tiles per call of the network.
+        tiling: how it is cut.
         wanted: says of a tile (in input pixels) whether it is predicted at all.
 
     Yields:
         (window in output pixels, prediction of that window), row by row.
     """
-    margin = round_up(margin, multiple)
-    sides = tile_sides(image, tile, multiple)
+    scale, margin = tiling.scale, round_up(tiling.margin, tiling.multiple)
+    sides = tile_sides(image, tiling.tile, tiling.multiple)
     shape = [side + 2 * margin for side in sides]
     windows = [window for window in grid(image.width, image.height, *sides) if wanted(window)]
-    batches = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]
+    starts = range(0, len(windows), tiling.batch_size)
+    batches = [windows[start : start + tiling.batch_size] for start in starts]
 
     def with_margins(batch):
         around = [Window(w.x - margin, w.y - margin, *shape) for w in batch]

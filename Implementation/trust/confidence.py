@@ -95,22 +95,23 @@ def nucleus_confidence(
         `sr_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and its
         surroundings) in order of the labels; nan where nothing but nuclei surrounds it.
     """
-    background = labels == 0 if background is None else background
+    background = (labels == 0 if background is None else background).astype(np.uint8)
     grey = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
     reach = np.ones((2 * RING + 1, 2 * RING + 1), np.uint8)
-    results = {"sr_confidence": [], "sr_expected_error": []}
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+    boxes = ndimage.find_objects(labels)
+    contrast, expected = np.full(len(boxes), np.nan), np.empty(len(boxes))
+    for number, box in enumerate(boxes):
         around = tuple(slice(max(0, side.start - RING), side.stop + RING) for side in box)
-        inside = labels[around] == number
-        ring = (cv2.dilate(inside.astype(np.uint8), reach) > 0) & background[around]
-        if not ring.any():
-            contrast = np.nan
-        else:
-            contrast = max(0.0, float(grey[around][ring].mean() - grey[around][inside].mean()))
-        expected = float(error[around][ring | inside].mean())
-        results["sr_confidence"].append(contrast / max(contrast + expected, 1e-6))
-        results["sr_expected_error"].append(expected)
-    return {name: np.array(values, np.float64) for name, values in results.items()}
+        inside = (labels[around] == number + 1).view(np.uint8)
+        ring = cv2.bitwise_and(cv2.dilate(inside, reach), background[around])
+        if cv2.countNonZero(ring):
+            contrast[number] = cv2.mean(grey[around], ring)[0] - cv2.mean(grey[around], inside)[0]
+        expected[number] = cv2.mean(error[around], cv2.bitwise_or(ring, inside))[0]
+    contrast = np.maximum(contrast, 0)  # keeps nan
+    return {
+        "sr_confidence": contrast / np.maximum(contrast + expected, 1e-6),
+        "sr_expected_error": expected,
+    }
 
 
 def _box(values: np.ndarray, side: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from evaluation.network_speed import operations_per_pixel
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import darkness_unet, random_generator, save
 from networks.network import Network
-from pipeline.analysis import Settings
+from program.settings import TileSettings
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +55,18 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
     assert [row["work"] for row in content["window"]] == [
         "separate",
         "measure",
-        "judge nuclei",
-        "judge pixels",
+        "assess nuclei",
+        "assess pixels",
     ]
     assert all(row["s/Mpx"] > 0 and row["ms/nucleus"] > 0 for row in content["window"])
     by_tile_and_batch = content["pipeline by tile and batch"]
     assert [(row["tile"], row["batch"]) for row in by_tile_and_batch] == [
         (32, 1),
-        (Settings().tile_size, 2),
+        (TileSettings().tile_size, 2),
     ]
     (row,) = content["pipeline"]
     stages = {name: value for name, value in row.items() if name.endswith(", s")}
-    names = ("read", "super-resolve", "segment", "judge and measure", "write")
+    names = ("read", "super-resolve", "segment", "assess and measure", "write")
     assert list(stages) == [f"{name}, s" for name in names]
     assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
     assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50

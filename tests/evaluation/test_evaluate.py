@@ -47,7 +47,7 @@ def judge(drawn_set, unet, labels="instances", folders=("images",), **constants)
     )
     if status:
         return status, []
-    with output.open(encoding="utf-8", newline="") as file:
+    with output.open(encoding="utf-8-sig", newline="") as file:
         return status, list(csv.DictReader(file))
 
 

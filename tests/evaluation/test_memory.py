@@ -1,4 +1,4 @@
-"""memory.py tells the peak memory of another process and judges it."""
+"""The peak memory of a run is that of its process and its helpers together."""
 
 import numpy as np
 import pytest
@@ -24,36 +24,26 @@ subprocess.run([sys.executable, "-c", code])
 
 
 @pytest.fixture
-def measure(tmp_path, monkeypatch, capsys):
-    """Function that runs main with the stand-in; it gives the exit status and what was printed."""
+def measure(tmp_path, monkeypatch):
+    """Function that measures the stand-in for inputs of some sizes."""
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(memory, "SCRIPT", tmp_path / "program.py")
     Image.fromarray(np.full((30, 20, 3), 200, np.uint8)).save(tmp_path / "image.png")
-
-    def run_main(**flags):
-        status = memory.main(tmp_path / "image.png", temporary_folder=tmp_path, **flags)
-        return status, capsys.readouterr().out
-
-    return run_main
+    return lambda *sides: memory.measure_memory(tmp_path / "image.png", sides, {})
 
 
-def test_peaks_and_growth_are_measured_and_judged(measure):
-    status, printed = measure(sides=(100, 300))
-    assert status == 1  # it grows
-    lines = printed.splitlines()
-    small, large = (float(line.split()[1]) for line in lines[1:3])
-    assert lines[1].split()[0] == "100x100" and 0.2 < small < 0.3
-    assert large - small == pytest.approx(0.2, abs=0.03)
-    assert measure(sides=(100, 300), largest_growth=2.0)[0] == 0
-    assert measure(sides=(100, 100))[0] == 0
-    assert measure(sides=(100,), largest_peak=0.15)[0] == 1
+def test_peaks_and_growth_are_measured(measure, capsys):
+    small, large = measure(100, 300)
+    assert [small["side"], large["side"]] == [100, 300] and 0.2 < small["peak"] < 0.3
+    assert large["peak"] - small["peak"] == pytest.approx(0.2, abs=0.03)
+    growth = large["peak"] / small["peak"] - 1
+    assert f"growth {growth:.1%}" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_is_shown(measure, tmp_path):
     (tmp_path / "program.py").write_text("raise SystemExit('no such thing')")
-    status, printed = measure(sides=(100,))
-    assert status == 1
-    assert "no such thing" in printed
+    with pytest.raises(ValueError, match="no such thing"):
+        measure(100)
 
 
 def test_small_pictures_are_mirrored():

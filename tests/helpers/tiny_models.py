@@ -7,6 +7,7 @@ import numpy as np
 
 from networks.loading import load_network
 from srgan.models import build_generator
+from stages.analysis import Networks
 from unet.model import build_unet
 
 UNET_MICRONS = 0.25  # um per pixel in the record of the tiny U-net
@@ -81,7 +82,7 @@ def loaded_networks(folder):
     """Save a bicubic generator and a darkness U-net; return both as the pipeline loads them."""
     generator = save(bicubic_generator(), folder / "generator.h5")
     unet = save(darkness_unet(), folder / "Unet.h5", UNET_MICRONS)
-    return (
+    return Networks(
         load_network(generator, "generator", scale=4, channels=3),
         load_network(unet, "U-net", scale=1, channels=2),
     )

@@ -17,7 +17,7 @@ from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from images.opening import ImageReadError, open_image
 from networks import loading
-from pipeline import job
+from pipeline import worker
 
 HEIGHT, WIDTH = 90, 120  # of the drawn slide at 1 um per pixel
 FULL = 2  # pixels of its full resolution per pixel that is read, on each side
@@ -50,7 +50,7 @@ def slide(tmp_path):
 @pytest.fixture
 def run(models, tmp_path, monkeypatch):
     """Function that analyses the slide with some flags; returns the folder of its results."""
-    monkeypatch.setattr(job, "load_network", cached_network)
+    monkeypatch.setattr(worker, "load_network", cached_network)
 
     def run_main(name, **flags):
         flags |= {"input_folder": tmp_path / "slides", "output_folder": tmp_path / name}

@@ -41,11 +41,7 @@ def stitched(network, image, tile, batch_size=1):
         network.predict_middle,
         lambda x, y, w, h: image[y : y + h, x : x + w],
         Window(0, 0, width, height),
-        tile,
-        network.radius,
-        network.pooling,
-        network.scale,
-        batch_size,
+        network.tiling(tile, batch_size),
     )
     for window, prediction in tiles:
         rows = slice(window.y, window.y + window.height)

@@ -15,7 +15,8 @@ from scipy import ndimage
 from shapely.geometry import shape
 from skimage.draw import ellipse, polygon2mask
 
-from nuclei.geojson import geojson_writer, nucleus_feature, outline
+from nuclei.geojson import geojson_writer, nucleus_feature
+from nuclei.outlines import outline
 from outputs.png import write_image
 from outputs.tables import table_writer
 from outputs.tiff import write_label_tiff, write_pyramid
@@ -179,7 +180,7 @@ def write_rows(path, rows, columns=None):
 
 
 def read_table(path):
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.reader(file))
 
 
@@ -323,3 +324,9 @@ def test_geojson_is_valid_for_any_number_of_features(tmp_path, count):
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == {"type": "FeatureCollection", "features": features}
     assert ("µm" in text) == (count > 0)
+
+
+def test_a_table_with_umlauts_opens_in_excel(tmp_path):
+    with table_writer(tmp_path / "table.csv", ["image"]) as add:
+        add({"image": "Präparat"})
+    assert (tmp_path / "table.csv").read_bytes() == "\ufeffimage\r\nPräparat\r\n".encode()

@@ -15,6 +15,7 @@ from PIL import Image
 from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from pipeline import cluster
+from program.settings import ModelSettings
 
 RESULTS = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "super_resolved.png")
 TILE_SIZE = 16  # 64 tiles at most make a small image
@@ -83,7 +84,7 @@ def wait_for(condition, seconds=240):
 
 
 def rows_of(path):
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return {row.pop("image"): row for row in csv.DictReader(file)}
 
 
@@ -141,7 +142,7 @@ def test_a_scheduler_that_does_not_answer_is_named(inputs, tmp_path, monkeypatch
     assert "tcp://127.0.0.1:9" in capsys.readouterr().err
 
 
-def test_workers_get_models_by_content_and_start_no_processes(inputs):
+def test_workers_get_code_and_models_by_content(inputs):
     class Recording:
         def __init__(self):
             self.names = []
@@ -150,9 +151,8 @@ def test_workers_get_models_by_content_and_start_no_processes(inputs):
             self.names.append(name)
 
     client = Recording()
-    constants = {name: inputs / f"{name}.h5" for name in cluster.MODELS}
-    constants["unet"] = inputs / "Unet.h5"
-    sent = cluster.send_scripts_and_models(client, constants | {"measuring_processes": 4})
-    assert sent["measuring_processes"] == 1
-    assert {"cluster.py", "helper_processes.py", sent["unet"], sent["generator"]} <= {*client.names}
-    assert "faithful_generator" not in sent  # the run does not have it
+    models = ModelSettings(generator=inputs / "generator.h5", unet=inputs / "Unet.h5")
+    sent = cluster.send_code_and_models(client, models)
+    assert set(sent.models) == {"generator", "unet"}  # the run does not need the faithful one
+    assert {sent.code, *sent.models.values()} <= {*client.names}
+    assert sent == cluster.send_code_and_models(client, models)  # named by content alone

@@ -31,8 +31,9 @@ from images import slides
 from networks import loading
 from networks.network import Network
 from outputs import files
-from pipeline import job
-from pipeline.output_folder import OutputError, check_room, folder_name
+from pipeline import worker
+from pipeline.output_folder import folder_name
+from program.disk import OutputError, check_room
 
 KILLS = 20
 
@@ -54,7 +55,7 @@ cached_network = functools.lru_cache(loading.load_network)  # so that each is tr
 @pytest.fixture
 def run(models, tmp_path, monkeypatch, capsys):
     """Function that runs main on tmp_path/input; it gives the exit status and what was printed."""
-    monkeypatch.setattr(job, "load_network", cached_network)
+    monkeypatch.setattr(worker, "load_network", cached_network)
     # The real one takes half the time of an image.
     monkeypatch.setattr(files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn"))
 
@@ -380,7 +381,7 @@ def test_names_stay_inside_the_output_folder_and_are_text(run, tmp_path):
         assert path.name.isprintable() and not set(path.name) & set('<>:"/\\|?*')
         assert path.name == path.name.strip(" .") and len(path.name.encode()) < 250
     assert "\x1b[2J" not in printed and "\u202e" not in printed
-    with (output / "summary.csv").open(encoding="utf-8", newline="") as file:
+    with (output / "summary.csv").open(encoding="utf-8-sig", newline="") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
     assert "'=HYPERLINK(1).png" in cells

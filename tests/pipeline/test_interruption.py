@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
-from pipeline.pieces import Pieces
+from stages.pieces import Pieces
 
 RESULTS = (
     "nuclei_labels.tif",

@@ -14,7 +14,7 @@ from helpers import tiny_models
 from helpers.whole_runs import drawn, put
 from networks import loading
 from outputs import evidence, files
-from pipeline import job
+from pipeline import worker
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ cached_network = functools.lru_cache(loading.load_network)  # so that each is tr
 @pytest.fixture
 def run(models, tmp_path, monkeypatch):
     """Function that runs main on tmp_path/input and gives its exit status; flags as keywords."""
-    monkeypatch.setattr(job, "load_network", cached_network)
+    monkeypatch.setattr(worker, "load_network", cached_network)
     # The real ones take half the time of an image; the first test below draws them.
     monkeypatch.setattr(evidence, "write_map", lambda path, *_: Path(path).write_bytes(b"drawn"))
     monkeypatch.setattr(files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn"))

@@ -20,4 +20,18 @@ def test_the_script_runs_from_any_directory(models, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert check_agreement(tmp_path / "results" / "a") == len(drawn()[1])
-    assert "Traceback" not in done.stderr and "a.png" in done.stdout
+    assert "a.png" in done.stdout
+    shown = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert all("a.png" in line for line in shown)  # nothing but the bar
+    assert done.stdout.startswith("Loading ")
+    repeated = subprocess.run(
+        [sys.executable, "-X", "importtime", str(SCRIPT), *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert repeated.returncode == 0 and "finished before" in repeated.stdout
+    imported = {line.split("|")[-1].strip() for line in repeated.stderr.splitlines()}
+    assert "pipeline.run" in imported
+    assert not imported & {"tensorflow", "keras", "skimage", "matplotlib", "pipeline.worker"}

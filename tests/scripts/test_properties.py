@@ -19,11 +19,13 @@ from tqdm import tqdm
 
 from helpers.label_maps import same_up_to_numbers
 from images.opening import open_image
+from images.stated_size import StatedSize
 from networks.network import Network
 from outputs import files
-from outputs.terminal import Progress
-from pipeline import window_stage
-from pipeline.analysis import Analysis, Settings
+from program.settings import Settings, TileSettings
+from program.terminal import Progress
+from stages import examining
+from stages.analysis import Analysis, Networks
 
 BACKGROUND, NUCLEUS = (230, 180, 210), (95, 60, 140)
 UNET_MICRONS = 0.25
@@ -67,9 +69,9 @@ def analyse(image, folder, tile):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "image.png"
     Image.fromarray(image).save(path)
-    settings = Settings(microns_per_pixel=UNET_MICRONS, tile_size=tile)
-    with open_image(path) as opened, tqdm(disable=True) as bar:
-        row = Analysis(opened, folder, None, UNET, settings, Progress(bar, "image")).run()
+    settings = Settings(tiles=TileSettings(tile))
+    with open_image(path, stated=StatedSize(UNET_MICRONS)) as opened, tqdm(disable=True) as bar:
+        row = Analysis(opened, folder, Networks(None, UNET), settings, Progress(bar, "image")).run()
     features = json.loads((folder / "nuclei.geojson").read_text("utf-8"))["features"]
     return tifffile.imread(folder / "nuclei_labels.tif"), features, row["nuclei"]
 
@@ -91,9 +93,9 @@ images = st.builds(draw, sizes, sizes, st.integers(0, 12), st.integers(0, 10**6)
 def test_each_nucleus_belongs_to_one_window_whatever_its_size(folder, drawn, window, tile):
     image, _ = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_stage, "WINDOW", 2048)
+        patch.setattr(examining, "WINDOW", 2048)
         whole, features, count = analyse(image, folder / "whole", 512)
-        patch.setattr(window_stage, "WINDOW", window)
+        patch.setattr(examining, "WINDOW", window)
         labels, window_features, window_count = analyse(image, folder / "windows", 16 * tile)
     assert window_count == count == len(window_features) == len(features) == labels.max(initial=0)
     assert same_up_to_numbers(labels, whole)

@@ -1,12 +1,14 @@
 """A run gives the same bytes again, also from its record."""
 
 import json
+import shutil
 
 import Final_implementation
 import pytest
 
 from helpers import tiny_models
 from helpers.whole_runs import bytes_of, crowded, drawn, put, rows_of
+from pipeline import repetition
 
 SAME = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "sr_confidence.tif")
 
@@ -47,6 +49,38 @@ def test_a_flag_beside_the_record_counts_more_and_another_model_is_named(run, tm
     repeated = json.loads((tmp_path / "again" / "run.json").read_text("utf-8"))["constants"]
     assert repeated["tile_size"] == 48 and repeated["generator"] == str(other)
     assert "generator: another model than in the earlier run" in capsys.readouterr().err
+
+
+def test_a_record_of_an_earlier_version_keeps_its_meaning(run, tmp_path, capsys):
+    put(tmp_path / "input", "a.png", crowded(75, 101, 30))
+    assert run(seed_rise=0.08) == 0
+    record = tmp_path / "output" / "run.json"
+    content = json.loads(record.read_text("utf-8"))
+    del content["results_version"]
+    content["constants"]["seed_rise"] = 0.16  # which acted at half its value
+    record.write_text(json.dumps(content), encoding="utf-8")
+    flags = ["--from-run", str(record), "--output-folder", str(tmp_path / "again")]
+    assert Final_implementation.command_line(flags) == 0
+    folders = [tmp_path / name / "a" for name in ("output", "again")]
+    assert bytes_of(folders[0], SAME) == bytes_of(folders[1], SAME)
+    assert "earlier version of the program" in capsys.readouterr().err
+
+
+def test_models_that_have_moved_are_found_by_their_content(run, models, tmp_path, monkeypatch):
+    put(tmp_path / "input", "a.png", drawn()[0])
+    there, here = tmp_path / "there", tmp_path / "here"
+    shutil.copytree(models, there)
+    assert run(generator=there / "generator.h5", unet=there / "Unet.h5") == 0
+    here.mkdir()
+    for name in ("generator", "Unet"):  # under other names, on what might be another machine
+        (there / f"{name}.h5").rename(here / f"my_{name}.h5")
+        (there / f"{name}.json").rename(here / f"my_{name}.json") if name == "Unet" else None
+    monkeypatch.setattr(repetition, "MODELS", here)
+    flags = ["--from-run", str(tmp_path / "output" / "run.json")]
+    assert Final_implementation.command_line([*flags, "--output-folder", str(tmp_path / "b")]) == 0
+    repeated = json.loads((tmp_path / "b" / "run.json").read_text("utf-8"))["constants"]
+    assert repeated["unet"] == str(here / "my_Unet.h5")
+    assert bytes_of(tmp_path / "output" / "a", SAME) == bytes_of(tmp_path / "b" / "a", SAME)
 
 
 @pytest.mark.parametrize("recorded", [True, False])  # records of older versions name none

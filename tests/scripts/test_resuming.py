@@ -10,7 +10,8 @@ from helpers import tiny_models
 from helpers.whole_runs import Counter, bytes_of, drawn, put, summary
 from networks import loading
 from networks.network import Network
-from pipeline import analysis, job
+from pipeline import worker
+from stages import analysis
 from tiles.raster import Raster
 
 
@@ -44,7 +45,7 @@ CHANGES = {
 
 def test_a_blend_of_two_generators_is_another_model(run, models, tmp_path, monkeypatch):
     put(tmp_path / "input", "a.png", drawn()[0])
-    monkeypatch.setattr(job, "load_network", loading.load_network)  # blending changes it
+    monkeypatch.setattr(worker, "load_network", loading.load_network)  # blending changes it
     assert run(segment=False) == 0
     other = tiny_models.random_generator(filters=2)
     faithful = tiny_models.save(other, tmp_path / "faithful.h5")

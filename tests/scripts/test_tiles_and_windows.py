@@ -7,7 +7,7 @@ from PIL import Image
 
 from helpers.label_maps import same_up_to_numbers
 from helpers.whole_runs import check_agreement, crowded, nuclei, put, summary
-from pipeline import window_stage
+from stages import examining
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_results_do_not_depend_on_the_tile_size(run, tmp_path, reference, tile_s
 
 @pytest.mark.parametrize("window", [36, 64, 152])
 def test_nuclei_at_window_borders_are_counted_once(run, tmp_path, reference, monkeypatch, window):
-    monkeypatch.setattr(window_stage, "WINDOW", window)
+    monkeypatch.setattr(examining, "WINDOW", window)
     assert run() == 0
     folder = tmp_path / "output" / "a"
     assert check_agreement(folder) == check_agreement(reference)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tiles.geometry import Window, grid, intersection, tiles_meeting
 from tiles.resampling import resampled
-from tiles.seamless import predict_tiles, prefetched, read_padded
+from tiles.seamless import Tiling, predict_tiles, prefetched, read_padded
 
 sides = st.integers(1, 40)
 properties = settings(deadline=None, max_examples=60)
@@ -139,11 +139,7 @@ def stitched(image, predict, tile, margin, multiple, scale, batch_size=1, **opti
         predict,
         reader(image),
         extent_of(image),
-        tile,
-        margin,
-        multiple,
-        scale,
-        batch_size,
+        Tiling(tile, margin, multiple, scale, batch_size),
         **options,
     )
     for window, prediction in tiles:

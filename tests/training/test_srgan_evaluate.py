@@ -34,7 +34,7 @@ def judged(tmp_path_factory):
         stress_tests=True,
         output_folder=folder / "out",
     )
-    with (folder / "out" / "super_resolution.csv").open(encoding="utf-8", newline="") as file:
+    with (folder / "out" / "super_resolution.csv").open(encoding="utf-8-sig", newline="") as file:
         return folder / "out", list(csv.DictReader(file)), images
 
 

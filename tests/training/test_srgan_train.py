@@ -23,6 +23,7 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from srgan import training as srgan_training
 from srgan.data import load_images, read_image
 
 STEPS = 3
@@ -44,7 +45,7 @@ def training(inputs):
     """The script with tiny constants."""
     return TinyTraining(
         SRGAN_train,
-        training,
+        srgan_training,
         high_resolution_folders=(inputs / "images",),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -64,7 +65,7 @@ def training(inputs):
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(training, root, "generator.h5") as models:
+    with stand_in_for_models(srgan_training, root, "generator.h5") as models:
         yield models
 
 

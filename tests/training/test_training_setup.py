@@ -60,12 +60,18 @@ def test_a_side_without_images_is_refused_with_the_remedy(count, names, share, w
         hold_out(paths(count), names, share, 1)
 
 
-def test_one_file_under_two_names_is_refused(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.png").write_bytes(b"same")
-    refuse_repeats([tmp_path / "a.png", tmp_path / "b.png"])
-    with pytest.raises(ValueError, match=r"a\.png and .*a\.png are the same image"):
-        refuse_repeats([tmp_path / "a.png", tmp_path / "b.png", tmp_path / "x" / ".." / "a.png"])
+@pytest.mark.parametrize("second", ["a.png", "x/../a.png", "x/a.png", "another name.tif"])
+def test_an_image_that_comes_twice_is_refused(tmp_path, second):
+    """By path or by content, whatever it is called."""
+    (tmp_path / "x").mkdir()
+    for name in ("a.png", "x/a.png", "another name.tif"):
+        (tmp_path / name).write_bytes(b"same")
+    (tmp_path / "b.png").write_bytes(b"else")  # as many bytes
+    (tmp_path / "c.png").write_bytes(b"longer")
+    refuse_repeats([tmp_path / name for name in ("a.png", "b.png", "c.png")])
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png", second)]
+    with pytest.raises(ValueError, match=r"a\.png and .*(png|tif) are the same image"):
+        refuse_repeats(paths)
 
 
 # --- Run folders ---

@@ -21,6 +21,7 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from unet import training as unet_training
 from unet.callbacks import pixel_figures, predict_maps
 from unet.data import load_sample
 from unet.model import build_unet, nuclei_loss
@@ -49,7 +50,7 @@ def training(inputs):
     """The script with tiny constants."""
     return TinyTraining(
         Unet_train,
-        training,
+        unet_training,
         training_folders=(inputs,),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -65,7 +66,7 @@ def training(inputs):
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(training, root, "Unet.h5") as models:
+    with stand_in_for_models(unet_training, root, "Unet.h5") as models:
         yield models
 
 
@@ -164,7 +165,7 @@ def test_a_run_says_how_labels_were_read_and_learns_from_a_labelled_part(
     training, tmp_path, capsys
 ):
     for name in ("a", "held"):
-        image, labels = draw_tissue(60, 70)
+        image, labels = draw_tissue(60, 70, seed=len(name))
         write_picture(tmp_path / f"{name}.png", image)
         mask = ((labels > 0) * 255).astype(np.uint8)
         write_picture(tmp_path / f"{name}_mask.png", mask)
@@ -240,14 +241,21 @@ def option():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
-def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option):
+def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option, monkeypatch):
     import tensorflow as tf
 
+    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: True)  # else it is refused
     training.run(tmp_path, compiled=True, bfloat16=True, epochs=1, steps_per_epoch=1)
     assert tf.config.optimizer.get_experimental_options()[option]
     unet = keras.models.load_model(tmp_path / "Unet.h5", compile=False)
     assert {weights.dtype for weights in unet.get_weights()} == {np.dtype(np.float32)}
     assert all(np.isfinite(weights).all() for weights in unet.get_weights())
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+def test_training_in_bfloat16_needs_a_processor_that_has_it(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: False)
+    assert "processor" in training.refused(tmp_path, bfloat16=True)
 
 
 def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
@@ -261,9 +269,9 @@ def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
 
 def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
-    pairs, judged = training.pairs_of_folders(folders, validation_folders, None)
-    held_out = training.split(pairs, judged, names, share, seed=1)
-    return training.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
+    pairs, judged = unet_training.pairs_of_folders(folders, validation_folders, None)
+    held_out = unet_training.split(pairs, judged, names, share, seed=1)
+    return unet_training.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
 
 
 def names_of(samples):
@@ -282,7 +290,7 @@ def test_whole_images_go_to_one_side(tmp_path):
 def test_validation_folders_leave_the_training_folders_whole(tmp_path):
     for folder, count in (("one", 3), ("two", 1), ("other_organ", 2)):
         for index in range(count):
-            write_pair(tmp_path / folder, str(index), index, (16, 16))
+            write_pair(tmp_path / folder, str(index), 10 * len(folder) + count + index, (16, 16))
     training, weights, validation = load(
         (tmp_path / "one", tmp_path / "two"), (1.0, 3.0), (tmp_path / "other_organ",), share=0.9
     )
@@ -301,17 +309,31 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
     assert (len(training), weights, len(validation)) == (1, [1.0], 1)
 
 
+def test_a_stack_is_split_like_files_and_counts_once(tmp_path):
+    for folder in ("one", "two"):
+        drawn = [draw_tissue(16, 16, seed=len(folder) + ord(folder[0]) + n) for n in range(4)]
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "images.npy", np.stack([image for image, _ in drawn]))
+        np.save(tmp_path / folder / "masks.npy", np.stack([labels for _, labels in drawn]))
+    samples, _, validation = load((tmp_path / "one", tmp_path / "two"), (1.0, 1.0), share=0.25)
+    assert [len(samples), len(validation)] == [6, 2]
+    assert len({*names_of(samples), *names_of(validation)}) == 8
+    with pytest.raises(ValueError, match="same image"):
+        load((tmp_path / "one",), (1.0,), (tmp_path / "one",))
+
+
 def test_each_folder_has_its_pixel_size(tmp_path):
     for folder in ("one", "two", "judged"):
         write_pair(tmp_path / folder, "a", 0, (16, 20))
     folders = tmp_path / "one", tmp_path / "two"
-    pairs, judged = training.pairs_of_folders(folders, (tmp_path / "judged",), (0.25, 0.5, 1.0))
-    samples, _, validation = training.load_samples(
+    sizes = (0.25, 0.5, 1.0)
+    pairs, judged = unet_training.pairs_of_folders(folders, (tmp_path / "judged",), sizes)
+    samples, _, validation = unet_training.load_samples(
         pairs, (1.0, 1.0), judged, set(), load_sample, 0, 1
     )
     sizes = [sample.image.shape[:2] for sample in samples + validation]
     assert sizes == [(16, 20), (32, 40), (64, 80)]
-    alike, _ = training.pairs_of_folders(folders, (), 0.5)
+    alike, _ = unet_training.pairs_of_folders(folders, (), 0.5)
     assert [found[0].microns for found in alike] == [0.5, 0.5]
 
 
@@ -351,7 +373,7 @@ def test_wrong_input_ends_at_once_and_says_what_to_do(training, inputs, tmp_path
 def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
     folders = {"training_folders": (tmp_path,)}
     for name in ("a", "held"):
-        write_pair(tmp_path, name, 0)
+        write_pair(tmp_path, name, len(name))
     write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
     assert "lonely.png" in training.refused(tmp_path / "run", **folders)
     write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy import ndimage
 from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -71,7 +72,7 @@ def test_block_means_refuse_sizes_that_do_not_fit():
 
 @pytest.mark.parametrize("longest", [7, 1000])
 def test_a_tally_fed_by_tiles_knows_what_one_look_at_the_whole_tells(longest, monkeypatch):
-    monkeypatch.setattr("consistency.LONGEST_MAP", longest)
+    monkeypatch.setattr("trust.consistency.LONGEST_MAP", longest)
     values = np.random.default_rng(0).gamma(2, 2, (45, 61)).astype(np.float32)
     tally = Tally(61, 45)
     for w in grid(61, 45, 16):
@@ -209,6 +210,26 @@ def judged(tmp_path):
             judgement.add(found)
             errors.write(window.x, window.y, found.error[..., None])
         yield judgement, errors, low, output
+
+
+def test_nucleus_confidence_is_contrast_against_contrast_and_error():
+    random = np.random.default_rng(5)
+    image, labels = draw_tissue(90, 120, seed=3, nuclei=25)
+    _, labels = np.unique(labels, return_inverse=True)
+    labels = labels.reshape(90, 120).astype(np.int32)
+    error = random.uniform(0, 20, labels.shape).astype(np.float32)
+    found = conf.nucleus_confidence(labels, image, error)
+    grey = image.mean(axis=-1)
+    for number in range(1, labels.max() + 1):
+        inside = labels == number
+        near = ndimage.binary_dilation(inside, np.ones((2 * conf.RING + 1,) * 2))
+        ring = near & (labels == 0)
+        contrast = max(grey[ring].mean() - grey[inside].mean(), 0)
+        expected = error[ring | inside].mean()
+        assert found["sr_expected_error"][number - 1] == pytest.approx(expected, rel=1e-5)
+        assert found["sr_confidence"][number - 1] == pytest.approx(
+            contrast / (contrast + expected), rel=1e-4
+        )
 
 
 def test_judging_by_tiles_gives_what_the_whole_gives_and_skips_what_was_skipped(judged):

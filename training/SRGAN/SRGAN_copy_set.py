@@ -6,7 +6,6 @@ The U-net has to see what it will get: every image is degraded at random, as in 
 super-resolved again. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -50,23 +49,32 @@ def main(
             multiples of 4.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     import keras
 
+    from images.finding import find_images
+    from images.opening import read_image
     from srgan.callbacks import centre_crop
-    from srgan.data import find_images, read_image
     from srgan.prediction import super_resolve
 
-    paths = find_images(source_folder / "images")
-    if not paths or not generator.is_file():
+    try:
+        paths = find_images(source_folder / "images")
+        refuse_one_name(paths)
+        if not generator.is_file():
+            raise FileNotFoundError(f"expected a model, found no {generator}")
+    except (OSError, ValueError) as error:
         raise SystemExit(
-            f"expected images in {source_folder / 'images'} and a model {generator}: set "
-            "SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
-        )
+            f"{error}; set SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
+        ) from None
     model = keras.models.load_model(generator, compile=False)
     (target_folder / "images").mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(tqdm(paths)):
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
         if centre_crop(image, max(image.shape)).shape != image.shape:
             raise SystemExit(f"{path}: sides must be multiples of 4 for its mask to fit")
         low = degrade(image, np.random.default_rng((seed, index)), degradation)
@@ -76,6 +84,15 @@ def main(
     for kind in ("masks", "instances"):
         if (source_folder / kind).is_dir():
             shutil.copytree(source_folder / kind, target_folder / kind, dirs_exist_ok=True)
+
+
+def refuse_one_name(paths: list[Path]):
+    """Raise ValueError where two images would get one name: one copy would replace the other."""
+    seen = {}
+    for path in paths:
+        first = seen.setdefault(path.stem.casefold(), path)
+        if first != path:
+            raise ValueError(f"{first} and {path.name} would have one copy; rename one of them")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ stain and light, and images that hold no fine detail. Writes the images of the f
 to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side by side.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -59,7 +58,9 @@ def main(
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     from srgan.evaluation import evaluate
 
     evaluate(**arguments)

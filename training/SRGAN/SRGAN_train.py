@@ -10,7 +10,6 @@ last epoch. A RUN_FOLDER belongs to one set of images and constants. Every const
 a flag: see --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -121,7 +120,9 @@ def main(
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     from srgan.training import train
 
     train(arguments)

@@ -9,7 +9,6 @@ RUN_FOLDER belongs to one set of images and constants. Every constant below is a
 --help.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -119,7 +118,9 @@ def main(
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    from shared.start import start
+
+    start()
     from unet.training import train
 
     train(arguments)

@@ -1,7 +1,4 @@
-"""An epoch of training: its random batches, how fast it went, what is written after it.
-
-srgan_epochs.py and unet_epochs.py are one file, in each folder because each folder stands alone.
-"""
+"""An epoch of training: its random batches, how fast it went, what is written after it."""
 
 import csv
 import importlib.util

@@ -1,13 +1,13 @@
-"""What a training leaves: the model, its record, and what is said at the end.
+"""What a training leaves: the model, its record, and what is printed at the end."""
 
-srgan_saving.py and unet_saving.py are one file, in each folder because each folder stands alone.
-"""
-
+import contextlib
 import inspect
 import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
+import absl.logging
 import h5py
 import keras
 
@@ -28,7 +28,8 @@ def save_model(model: keras.Model, path: Path):
     refuses those that it does not know.
     """
     unfinished = path.with_name(f"unfinished_{path.name}")
-    model.save(unfinished, include_optimizer=False)
+    with _no_note_on_hdf5():
+        model.save(unfinished, include_optimizer=False)
     with h5py.File(unfinished, "r+") as file:
         config = json.loads(file.attrs["model_config"])
         file.attrs["model_config"] = json.dumps(_without_defaults(config))
@@ -76,6 +77,17 @@ def print_end(model: Path, flag: str, validation: dict):
 def print_finished_before(model: Path):
     """Say that a run folder holds a finished run, which is not trained again."""
     print(f"Finished before: {model}; give another RUN_FOLDER (--run-folder) for a new run.")
+
+
+@contextlib.contextmanager
+def _no_note_on_hdf5() -> Iterator[None]:
+    """Leave out Keras' advice to use its newer format; all backends and versions read this one."""
+    before = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(before)
 
 
 def _without_defaults(entry):

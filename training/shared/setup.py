@@ -1,14 +1,14 @@
-"""What is settled before a training begins: constants, split, devices, whose the run folder is.
-
-srgan_setup.py and unet_setup.py are one file, in each folder because each folder stands alone.
-"""
+"""What is settled before a training begins: constants, split, devices, the run folder."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from images.finding import stamp
 
 # They change neither what is learned nor in what order: a run may go on with others.
 NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
@@ -112,18 +112,34 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
 
 
 def refuse_repeats(paths: list[Path]):
-    """Raise ValueError if two of the paths are one file: it would count double, or on both sides.
+    """Raise ValueError if two paths are one file, or two files hold the same bytes.
 
-    A file that is trained on and judged would make the validation figures worthless.
+    An image that comes twice would count double; trained on and assessed, it would make the
+    validation figures worthless.
     """
-    seen = {}
+    by_size = {}
     for path in paths:
-        first = seen.setdefault(path.resolve(), path)
-        if first is not path:
-            raise ValueError(
-                f"{first} and {path} are the same image: name it in one folder only, and not "
-                "both for training and for validation"
-            )
+        by_size.setdefault(stamp(path)[0], []).append(path)
+    for alike in by_size.values():
+        seen = {}
+        for path in alike if len(alike) > 1 else ():
+            first = seen.setdefault(_content(path), path)
+            if first is not path:
+                raise ValueError(
+                    f"{first} and {path} are the same image: keep it in one folder only, under "
+                    "one name, and not both for training and for validation"
+                )
+
+
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files of a slide's folder."""
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                total.update(block)
+    return total.hexdigest()
 
 
 def plain(value):
@@ -154,7 +170,7 @@ def describe(constants: dict, training, validation) -> dict:
     for side, images in {"training_images": training, "validation_images": validation}.items():
         run[side] = {}
         for files in images:
-            sizes = [file.stat().st_size for file in files]
+            sizes = [stamp(file)[0] for file in files]
             run[side].setdefault(plain(files[0]), []).append(sizes)
     return run
 

@@ -4,15 +4,13 @@ Every image lies in memory as uint8. A crop is cut first and only then transform
 a batch does not depend on the size of the images.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from images.degradation import degrade
 from shared.epochs import RandomBatches
+from srgan.reading import read_pictures
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 # Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 
@@ -52,26 +50,8 @@ class SuperResolutionBatches(RandomBatches):
         return np.stack(low).astype(np.float32), np.stack(high).astype(np.float32)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """List the images below `folder`, recursively, sorted by path."""
-    return sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image of any format that OpenCV knows as uint8 RGB.
-
-    Raises:
-        ValueError: the file cannot be decoded.
-    """
-    encoded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths on Windows
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    if image is None:
-        raise ValueError(f"{path}: not a readable image; remove it or convert it to PNG")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def load_images(paths, folder_weights, held_out, crop: int):
-    """Read all images.
+    """Read all images; of a large slide some regions, see `read_pictures`.
 
     Args:
         paths: the list of images of each folder.
@@ -90,17 +70,17 @@ def load_images(paths, folder_weights, held_out, crop: int):
     for found, folder_weight in zip(paths, folder_weights, strict=True):
         areas = []
         for path in found:
-            image = read_image(path)
-            if min(image.shape[:2]) < crop:
-                size = f"{image.shape[1]}x{image.shape[0]}"
-                raise ValueError(
-                    f"{path}: {size} is less than CROP {crop}; remove it or lower CROP"
-                )
-            if path in held_out:
-                validation.append(image)
-            else:
-                training.append(image)
-                areas.append(image.shape[0] * image.shape[1])
+            for image in read_pictures(path):
+                if min(image.shape[:2]) < crop:
+                    size = f"{image.shape[1]}x{image.shape[0]}"
+                    raise ValueError(
+                        f"{path}: {size} is less than CROP {crop}; remove it or lower CROP"
+                    )
+                if path in held_out:
+                    validation.append(image)
+                else:
+                    training.append(image)
+                    areas.append(image.shape[0] * image.shape[1])
         weights += [folder_weight * area / sum(areas) for area in areas]
     return training, weights, validation
 

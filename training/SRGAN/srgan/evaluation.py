@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from images.degradation import degrade_area, degrade_scanner
+from images.finding import different_names
 from metrics.pictures import bicubic, colour_difference, fidelity
 from srgan.callbacks import centre_crop
-from srgan.data import find_images, read_image, stress_colours
+from srgan.data import stress_colours
 from srgan.models import build_vgg19_features
 from srgan.prediction import super_resolve
+from srgan.reading import find_pictures, read_pictures
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels
@@ -62,18 +64,23 @@ def named(generators) -> dict[str, Path]:
 def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
     """Read {name: uint8 RGB image}, sides cut to multiples of 4 and at most `largest_side`.
 
+    Of images of one stem in two folders the name begins with the folder. Of a slide that is too
+    large to be read whole it is a region of tissue.
+
     Raises:
-        FileNotFoundError: no image fits.
+        OSError, ValueError: no image fits, or one cannot be read.
     """
-    paths = [p for p in find_images(folder) if not names or p.name.startswith(tuple(names))]
-    # Masks that lie beside the images in the TCIA layout are not tissue.
-    paths = [path for path in paths if "mask" not in path.stem]
+    found = find_pictures(folder)
+    paths = [path for path in found if not names or path.name.startswith(tuple(names))]
     if not paths:
         raise FileNotFoundError(
-            f"no high-resolution images in {folder}: set HIGH_RESOLUTION_FOLDER "
-            "(--high-resolution-folder) to a folder of sharp H&E images"
+            f"{folder}: none of {len(found)} images has a name that begins with "
+            f"{' or '.join(names)}; change IMAGE_NAMES (--image-names)"
         )
-    return {path.stem: centre_crop(read_image(path), largest_side) for path in paths}
+    return {
+        name: centre_crop(read_pictures(path, 1, largest_side)[0], largest_side)
+        for path, name in different_names(paths, folder).items()
+    }
 
 
 def variants(stress_tests: bool):
@@ -138,7 +145,7 @@ def save_images(folder, name, low, results, high):
 
 def write_table(path, rows):
     """Write the figures as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

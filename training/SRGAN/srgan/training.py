@@ -21,8 +21,9 @@ from shared.setup import (
     use_devices,
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
-from srgan.data import SuperResolutionBatches, find_images, load_images
+from srgan.data import SuperResolutionBatches, load_images
 from srgan.models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+from srgan.reading import find_pictures
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +35,7 @@ def train(arguments: dict):
     constants["vgg19_weights"] = Path(chosen.vgg19_weights).name
     try:
         check_constants(constants)
-        paths = [find_images(folder) for folder in chosen.high_resolution_folders]
+        paths = [find_pictures(folder) for folder in chosen.high_resolution_folders]
         held_out = split(
             chosen.high_resolution_folders,
             paths,
@@ -139,9 +140,6 @@ def split(folders, paths, names, share: float, seed: int) -> set[Path]:
     Raises:
         OSError, ValueError: a folder is empty, an image comes twice or one side would be empty.
     """
-    for folder, found in zip(folders, paths, strict=True):
-        if not found:
-            raise FileNotFoundError(f"no high-resolution images found in {folder}")
     everything = [path for found in paths for path in found]
     refuse_repeats(everything)
     return hold_out(everything, names, share, seed)
@@ -193,7 +191,7 @@ def publish(run_folder: Path, models: Path):
 def _advice(error) -> str:
     if "VGG19" in str(error):
         return "\nSet VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
-    if "no high-resolution images" in str(error):
+    if "no images in" in str(error) or "expected a folder of images" in str(error):
         return (
             "\nPut sharp H&E images (about 0.25 um per pixel) there, or set\n"
             "HIGH_RESOLUTION_FOLDERS (--high-resolution-folders). The TCIA patches of\n"

@@ -18,8 +18,9 @@ from unet.crowding import crowd
 
 UNET_MICRONS = 0.25  # um per pixel at which the U-net sees
 SURROUNDINGS = 32  # pixels around the labelled part of an image that are kept: context
-# Touching nuclei are parted where the neck is narrower than either by this factor, as logarithm.
-NECK = 0.3
+# Touching nuclei are parted where the neck is narrower than either by more than this factor, as
+# logarithm (.15: by 14 %).
+NECK = 0.15
 
 
 @dataclass
@@ -132,7 +133,8 @@ def cut_at_necks(mask: np.ndarray) -> np.ndarray:
     distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     # Relative to the size of what the neck parts: in the logarithm a rise is a ratio of widths.
     relief = cv2.GaussianBlur(np.log1p(distance), (0, 0), 1.0) * mask
-    summits = (relief - reconstruction(relief - NECK, relief) > NECK / 2) & mask
+    # Upper halves of domes: whole ones of height NECK would reach down to the necks.
+    summits = (relief - reconstruction(relief - 2 * NECK, relief) > NECK) & mask
     markers = ndimage.label(summits, np.ones((3, 3)))[0]
     parts, _ = ndimage.label(mask)
     missed = mask & ~np.isin(parts, np.unique(parts[summits]))

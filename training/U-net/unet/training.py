@@ -13,6 +13,7 @@ import numpy as np
 
 from labels.masks import MASKS
 from labels.pairing import find_pairs
+from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
@@ -126,10 +127,15 @@ def use_bfloat16():
     and the losses stay float32, and so does the saved model.
 
     Raises:
-        ValueError: another backend.
+        ValueError: another backend, or a processor without instructions for it.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"BFLOAT16 needs TensorFlow, found {keras.backend.backend()}")
+    if not has_bfloat16():
+        raise ValueError(
+            "BFLOAT16: this processor has no instructions for it, training would take several "
+            "times as long; leave it off"
+        )
     import tensorflow as tf  # only here: training runs without it on other backends
 
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
@@ -175,8 +181,10 @@ def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:
     Raises:
         ValueError: an image comes twice, or one side would be empty.
     """
-    images = [pair.image for found in pairs for pair in found]
-    refuse_repeats(images + [pair.image for pair in judged_pairs])
+    everything = [pair for found in pairs for pair in found]
+    # A stack counts once for each time it is named.
+    refuse_repeats([pair.files[0] for pair in everything + judged_pairs if not pair.index])
+    images = [pair.image for pair in everything]
     return hold_out(images, names, share, seed) if names or not judged_pairs else set()
 
 

@@ -8,46 +8,46 @@ import pytest
 from PIL import Image
 
 from helpers import tiny_models
-from networks import precision
 from networks.folding import folded
-from networks.precision import chosen_precision
+from program import processor
+from program.processor import chosen_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = "processor\t: 0\nflags\t\t: fpu avx2 avx512f {}\n"
 
 
 @pytest.fixture
-def processor(tmp_path, monkeypatch):
+def this_processor(tmp_path, monkeypatch):
     """Return a function that gives this machine another processor."""
 
     def choose(flags):
         file = tmp_path / "cpuinfo"
         file.write_text(FLAGS.format(flags), encoding="utf-8")
-        monkeypatch.setattr(precision, "PROCESSOR", file)
+        monkeypatch.setattr(processor, "PROCESSOR", file)
 
     return choose
 
 
 @pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
-def test_a_processor_with_instructions_for_it_multiplies_in_bfloat16(processor, flag):
-    processor(flag)
+def test_a_processor_with_instructions_for_it_multiplies_in_bfloat16(this_processor, flag):
+    this_processor(flag)
     expected = "bfloat16" if keras.backend.backend() == "tensorflow" else "float32"
     assert chosen_precision() == expected
 
 
-def test_a_processor_without_them_computes_in_float32(processor):
-    processor("avx512_vnni")
+def test_a_processor_without_them_computes_in_float32(this_processor):
+    this_processor("avx512_vnni")
     assert chosen_precision() == "float32"
 
 
 def test_a_system_that_does_not_say_computes_in_float32(monkeypatch, tmp_path):
-    monkeypatch.setattr(precision, "PROCESSOR", tmp_path / "none")
+    monkeypatch.setattr(processor, "PROCESSOR", tmp_path / "none")
     assert chosen_precision() == "float32"
 
 
 @pytest.mark.parametrize("wish", ["float32", "bfloat16"])
-def test_a_wish_is_followed_on_any_processor(processor, wish):
-    processor("avx512_vnni")
+def test_a_wish_is_followed_on_any_processor(this_processor, wish):
+    this_processor("avx512_vnni")
     assert chosen_precision(wish) == wish
 
 

@@ -8,11 +8,13 @@ from tqdm import tqdm
 from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from images.opening import open_image
-from outputs.terminal import Progress
-from pipeline import window_stage
-from pipeline.analysis import Analysis, Settings
-from pipeline.network_stage import MAPS, PICTURE
-from pipeline.pieces import Pieces, StripRaster, appearing
+from images.stated_size import StatedSize
+from program.settings import Settings, TileSettings
+from program.terminal import Progress
+from stages import examining
+from stages.analysis import Analysis
+from stages.pieces import Pieces, StripRaster, appearing
+from stages.predicting import MAPS, PICTURE
 
 RESULTS = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "super_resolved.png")
 
@@ -65,18 +67,18 @@ def test_strips_read_back_as_one_raster(tmp_path, channels):
 
 def test_pieces_in_any_order_give_the_same_bytes(tmp_path, monkeypatch):
     """Each piece by an analysis of its own, as if by another process; each done twice."""
-    monkeypatch.setattr(window_stage, "WINDOW", 100)
+    monkeypatch.setattr(examining, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")
 
     def analysis(folder):
-        settings = Settings(microns_per_pixel=1.0, tile_size=32)
-        return Analysis(file, folder, *networks, settings, Progress(tqdm(disable=True), ""))
+        settings = Settings(tiles=TileSettings(32))
+        return Analysis(file, folder, networks, settings, Progress(tqdm(disable=True), ""))
 
     random = np.random.default_rng(0)
     shared = tmp_path / "shared"
-    with open_image(tmp_path / "a.png") as file:
+    with open_image(tmp_path / "a.png", stated=StatedSize(1.0)) as file:
         row = analysis(tmp_path / "alone").run()
         with pytest.raises(RuntimeError, match="run it again"):
             analysis(shared).resume()

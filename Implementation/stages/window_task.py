@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.separation import Separation
-from nuclei.windows import find_nuclei
-from pipeline.output_folder import appearing
+from nuclei.windows import PixelSize, WindowContent, WindowGeometry, find_nuclei
+from program.disk import appearing
 from tiles.geometry import Window, shrunk
 from trust.judgement import judge_window
 
@@ -21,32 +21,28 @@ class WindowTask:
 
     Attributes:
         nuclei_file, judged_file: get the results, see `WindowNuclei` and `JudgedWindow`.
-        window: the window, in pixels of the result.
-        place: the window with the context that its nuclei need.
-        around: the place with a margin, on which its expected error depends.
-        image: extent of the result.
+        geometry: where the window lies in the result.
+        around: its place with a margin, on which its expected error depends.
         pixels: uint8 RGB of `around`.
-        maps: (height, width, 2) of `place`: probability and distance, in 1/255; None where no
+        maps: (height, width, 2) of the place: probability and distance, in 1/255; None where no
             nuclei are looked for.
         low: uint8 RGB, the input of `around`; None without super-resolution.
         super_resolved: rectangles of the window that are, in pixels of the input.
-        microns: um per pixel, None where unknown.
-        unet_microns: stands in for it in the separation.
+        white: R, G, B of bare glass.
+        size: of a pixel of the result.
         separation: thresholds.
     """
 
     nuclei_file: Path
     judged_file: Path
-    window: Window
-    place: Window
+    geometry: WindowGeometry
     around: Window
-    image: Window
     pixels: np.ndarray
     maps: np.ndarray | None
     low: np.ndarray | None
     super_resolved: tuple[Window, ...]
-    microns: float | None
-    unet_microns: float
+    white: tuple[float, float, float]
+    size: PixelSize
     separation: Separation
 
 
@@ -69,7 +65,7 @@ def examine_window(task: WindowTask | None) -> dict:
 def _judge(task: WindowTask) -> np.ndarray:
     """Write the judgement of a window; return the expected errors around it."""
     scale = len(task.pixels) // len(task.low)
-    around, window = shrunk(task.around, scale), shrunk(task.window, scale)
+    around, window = shrunk(task.around, scale), shrunk(task.geometry.window, scale)
     judged, errors = judge_window(task.low, task.pixels, around, window, task.super_resolved)
     with appearing(task.judged_file) as path:
         judged.save(path)
@@ -78,16 +74,9 @@ def _judge(task: WindowTask) -> np.ndarray:
 
 def _measure(task: WindowTask, errors: np.ndarray | None):
     """Return the nuclei of a window, see `find_nuclei`; `errors` are those around it."""
-    y, x = task.place.y - task.around.y, task.place.x - task.around.x
-    inside = np.s_[y : y + task.place.height, x : x + task.place.width]
-    return find_nuclei(
-        task.window,
-        task.place,
-        task.image,
-        task.pixels[inside],
-        task.maps,
-        None if errors is None else errors[inside],
-        task.microns,
-        task.unet_microns,
-        task.separation,
-    )
+    place = task.geometry.place
+    y, x = place.y - task.around.y, place.x - task.around.x
+    inside = np.s_[y : y + place.height, x : x + place.width]
+    errors = None if errors is None else errors[inside]
+    content = WindowContent(task.pixels[inside], task.maps, errors, task.white)
+    return find_nuclei(task.geometry, content, task.size, task.separation)

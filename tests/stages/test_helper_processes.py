@@ -16,10 +16,12 @@ from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from helpers.helper_tasks import failing_at_three, killed_at_three, process_of
 from images.opening import open_image
-from outputs.terminal import Progress
-from pipeline import helper_processes, window_stage
-from pipeline.analysis import Analysis, Settings
-from pipeline.helper_processes import results_of
+from images.stated_size import StatedSize
+from program.settings import MachineSettings, Settings, TileSettings
+from program.terminal import Progress
+from stages import examining, helper_processes
+from stages.analysis import Analysis
+from stages.helper_processes import results_of
 
 FOLDER = Path(helper_processes.__file__).parents[1]
 
@@ -85,7 +87,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from pipeline.helper_processes import results_of
+from stages.helper_processes import results_of
 if __name__ == "__main__":
     # What runs in the background of a shell, as tests may, is born deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -127,7 +129,7 @@ def test_helpers_end_with_their_parent(tmp_path, name, working):
 
 
 def test_helpers_measure_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(window_stage, "WINDOW", 100)
+    monkeypatch.setattr(examining, "WINDOW", 100)
     networks = tiny_models.loaded_networks(tmp_path)
     image, _ = draw_tissue(60, 90, nuclei=30)
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -139,11 +141,12 @@ def test_helpers_measure_the_same_bytes(tmp_path, monkeypatch):
     )
     started = time.monotonic()
     for processes in (1, 2):
-        with open_image(tmp_path / "a.png") as file:
-            settings = Settings(microns_per_pixel=1.0, tile_size=32)
+        with open_image(tmp_path / "a.png", stated=StatedSize(1.0)) as file:
+            machines = MachineSettings(measuring_processes=processes)
+            settings = Settings(tiles=TileSettings(32), machines=machines)
             progress = Progress(tqdm(disable=True), "")
             folder = tmp_path / str(processes)
-            rows.append(Analysis(file, folder, *networks, settings, progress, processes).run())
+            rows.append(Analysis(file, folder, networks, settings, progress).run())
     assert rows[0]["nuclei"] == rows[1]["nuclei"] > 10
     assert sum(row["seconds"] for row in rows) <= time.monotonic() - started + 0.2
     assert len(by_helpers) == 12  # windows, in the second run

@@ -1,23 +1,15 @@
-"""Where results come from: the models' SHA-256 in every file; a run repeated from its record."""
+"""A run repeated from its record: its constants, its models wherever they are now, differences."""
 
 import argparse
 import inspect
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
-PROGRAM = "SRGAN and U-net for H&E"
-
-
-def model_hashes(generator, unet) -> dict[str, str]:
-    """Return {"generator_sha256": ..., "unet_sha256": ...} of the networks that are not None."""
-    networks = {"generator": generator, "unet": unet}
-    return {f"{name}_sha256": network.sha256 for name, network in networks.items() if network}
-
-
-def software_note(hashes: dict[str, str]) -> str:
-    """Return one line of ASCII for the Software field of image files."""
-    return "; ".join([PROGRAM, *(f"{name} {value}" for name, value in hashes.items())])
+MODELS = (
+    Path(__file__).resolve().parents[2] / "models"
+)  # where a model that has moved is looked for
 
 
 def path_of_run(arguments: list[str]) -> Path | None:
@@ -36,7 +28,8 @@ def constants_of_run(path: Path, function: Callable) -> dict:
     Raises:
         OSError, ValueError: no file, no run record, or constants that `function` does not know.
     """
-    constants = read_run(path)["constants"]
+    run = read_run(path)
+    constants = run["constants"]
     parameters = inspect.signature(function).parameters
     unknown = sorted(set(constants) - set(parameters))
     if unknown:
@@ -44,10 +37,14 @@ def constants_of_run(path: Path, function: Callable) -> dict:
             f"{path}: constants of another version of this script: {', '.join(unknown)}; repeat "
             "the run with that version, or remove them from a copy of the file"
         )
-    return {
+    if run.get("results_version", 1) < 2 and "seed_rise" in constants:
+        # It acted at half its value then.
+        constants = constants | {"seed_rise": constants["seed_rise"] / 2}
+    constants = {
         name: Path(value) if isinstance(parameters[name].default, Path) else value
         for name, value in constants.items()
     }
+    return constants | _moved_models(constants, run.get("model_files", {}))
 
 
 def read_run(path: Path) -> dict:
@@ -67,12 +64,28 @@ def read_run(path: Path) -> dict:
     raise ValueError(f"FROM_RUN: {path} is not the run.json of a run")
 
 
+def _moved_models(constants: dict, hashes: dict[str, str]) -> dict[str, Path]:
+    """Find models that are not where they were, by content, among those that ship.
+
+    Args:
+        constants: of the run; those of models are absolute paths, perhaps of another machine.
+        hashes: SHA-256 of the model files by the name of their constant.
+    """
+    missing = {n: h for n, h in hashes.items() if n in constants and not constants[n].is_file()}
+    if not missing:
+        return {}
+    here = {sha256(path.read_bytes()).hexdigest(): path for path in sorted(MODELS.glob("*.h5"))}
+    return {name: here[value] for name, value in missing.items() if value in here}
+
+
 def differences(earlier: dict, now: dict) -> list[str]:
     """Say in a line each what keeps a repeated run from giving the bytes of the earlier one.
 
     earlier, now: contents of run.json.
     """
     lines = []
+    if earlier.get("results_version", 1) != now["results_version"]:
+        lines.append("an earlier version of the program, which measured differently, made that run")
     for name, model in now["models"].items():
         hashes = [each and each["sha256"] for each in (earlier["models"].get(name), model)]
         if hashes[0] != hashes[1]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.helper_processes import results_of
-from pipeline.output_folder import appearing
+from program.disk import appearing
+from stages.helper_processes import results_of
 from tiles.raster import Raster
 
 FEWEST_SHARED = 4  # pieces for which helper processes, which start in a second, are worth it

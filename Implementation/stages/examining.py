@@ -8,8 +8,9 @@ from typing import Any
 
 from nuclei.separation import Separation
 from nuclei.tissue import Tissue
-from pipeline.pieces import Pieces, Stage
-from pipeline.window_task import WindowTask, examine_window
+from nuclei.windows import PixelSize, WindowGeometry
+from stages.pieces import Pieces, Stage
+from stages.window_task import WindowTask, examine_window
 from tiles.geometry import (
     Reader,
     Window,
@@ -65,16 +66,14 @@ class WindowSource:
         return WindowTask(
             nuclei_file,
             judged_file,
-            window,
-            place,
+            WindowGeometry(window, place, extent),
             around,
-            extent,
             self.pixels.read(*vars(around).values()),
             self.read_maps(*vars(place).values()) if with_nuclei else None,
             self.low and self.low.read(*vars(shrunk(around, self.scale)).values()),
             judged,
-            self.microns,
-            self.unet_microns,
+            self.tissue.white,
+            PixelSize(self.microns, self.unet_microns),
             self.separation,
         )
 

@@ -1,0 +1,1 @@
+"""One image in stages: predicted in strips, examined in windows, by helpers too, put together."""

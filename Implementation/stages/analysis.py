@@ -1,0 +1,252 @@
+"""One image or slide from low resolution to measured nuclei, piece by piece.
+
+Three stages, whose pieces read rectangles and write rectangles, so that memory does not grow with
+the image: super-resolve strips of tiles (RGB), segment strips of tiles (the U-net's maps), examine
+windows (assess the super-resolution, separate and measure nuclei). The pieces of a stage may be
+done in any order and by several processes; all of a stage are done before the next one begins. At
+the end the pieces become label map, table, GeoJSON and pictures. They lie in a folder `.partial`
+beside the results; an interrupted image goes on from its last finished piece.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from images.finding import stamp
+from images.opening import ImageFile
+from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
+from nuclei.separation import Separation
+from nuclei.tissue import Tissue, find_tissue
+from outputs.files import publish
+from outputs.provenance import model_hashes
+from program.disk import appearing, check_room
+from program.settings import RESULTS_VERSION, NucleiSettings, Settings, TileSettings
+from program.terminal import Progress
+from stages.assembly import Finished, assemble
+from stages.examining import WindowSource, window_sides, window_stage
+from stages.pieces import Stage, StripRaster
+from stages.predicting import MAPS, PICTURE, Prediction, View, network_stage
+from stages.route import Route
+from tiles.geometry import Window, resized, tile_sides
+from tiles.resampling import resampled
+
+UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs too much memory
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a run; None for what is switched off."""
+
+    generator: Network | None
+    unet: Network | None
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the result per pixel of the input, along each side."""
+        return self.generator.scale if self.generator else 1
+
+
+class Analysis:
+    """The stages of one image.
+
+    `run` does everything in this process. To share the work, one process calls `prepare`; then any
+    that has called `resume` may do the pieces of `stages`, stage by stage, and one calls `finish`.
+
+    Args:
+        image: the opened input.
+        folder: where its results go.
+        networks: what predicts.
+        settings: the user's choices.
+        progress: is told of stages and pixels done.
+    """
+
+    def __init__(
+        self,
+        image: ImageFile,
+        folder: Path,
+        networks: Networks,
+        settings: Settings,
+        progress: Progress,
+    ):
+        self.image, self.networks, self.settings = image, networks, settings
+        self.progress, self.folder, self.partial = progress, folder, folder / ".partial"
+        self.route = Route.of(image, networks.scale)
+
+    def run(self) -> dict:
+        """Write all results of the image; return its row of the summary."""
+        stages = bool(self.networks.generator) + bool(self.networks.unet) + 1
+        self.progress.start(stages, self.route.extent.width * self.route.extent.height / 1e6)
+        self.prepare()
+        for stage in self.stages:
+            self.progress.stage(stage.title)
+            missing = sum(stage.sizes[number] for number in stage.missing())
+            self.progress.advance(sum(stage.sizes) - missing)
+            stage.do_missing(self.settings.machines.measuring_processes)
+        self.progress.stage("writing")
+        return self.finish()
+
+    def prepare(self):
+        """Begin afresh, or take up what a run with the same image and choices has left."""
+        made_from = self._made_from()
+        if self._stored_state().get("made_from") != made_from:
+            started = time.monotonic()
+            self._discard_partial()
+            self.partial.mkdir(parents=True)
+            pixels = self.route.extent.width * self.route.extent.height
+            check_room(self.partial, 3 * pixels if self.networks.generator else 0)
+            microns = self.route.microns_in or UNET_MICRONS * self.route.scale
+            tissue = find_tissue(self.image, microns, self.settings.nuclei.tissue_threshold)
+            tissue.save(self._tissue_file)
+            state = {"made_from": made_from, "seconds": time.monotonic() - started}
+            with appearing(self._state_file) as path:
+                path.write_text(json.dumps(state), encoding="utf-8")
+        self.resume()
+
+    def resume(self):
+        """Take up what `prepare` has begun, here or in another process.
+
+        Raises:
+            RuntimeError: nothing was begun with this image and these choices.
+        """
+        if self._stored_state().get("made_from") != self._made_from():
+            raise RuntimeError(f"{self.image.path.name} was changed during the run; run it again")
+        self.tissue = Tissue.load(self._tissue_file)
+        self.stages: list[Stage] = []
+        self.pixels = self._super_resolving() if self.networks.generator else self.image
+        self._examining(self._segmenting() if self.networks.unet else None)
+
+    def finish(self) -> dict:
+        """Put the pieces together and write all results; return the image's row of the summary."""
+        started = time.monotonic()
+        seconds = self._stored_state()["seconds"] + sum(
+            stage.pieces.record(number)["seconds"]
+            for stage in self.stages
+            for number in range(len(stage.sizes))
+        )
+        row = assemble(self._finished())
+        row["seconds"] = round(seconds + time.monotonic() - started, 1)
+        publish(self.partial, self.folder)
+        self._discard_partial()
+        return row
+
+    def _finished(self) -> Finished:
+        return Finished(
+            image=self.image,
+            route=self.route,
+            tissue=self.tissue,
+            pixels=self.pixels,
+            windows=self.stages[-1],
+            segmented=self.networks.unet is not None,
+            hashes=model_hashes(self.networks.generator, self.networks.unet),
+            folder=self.partial,
+            outputs=self.settings.outputs,
+        )
+
+    @property
+    def _state_file(self) -> Path:
+        return self.partial / "state.json"
+
+    @property
+    def _tissue_file(self) -> Path:
+        return self.partial / "tissue.npz"
+
+    def _made_from(self) -> dict:
+        """Return what the pieces depend on; those that were made from the same can be used."""
+        both = self.networks.generator, self.networks.unet
+        made_from = {
+            "version": RESULTS_VERSION,
+            "input": stamp(self.image.path),
+            "place": [*self.image.place, self.image.downsample, self.route.microns_in],
+            "settings": [asdict(self.settings.tiles), asdict(self.settings.nuclei)],
+            "models": [n and [n.sha256, n.precision] for n in both],
+            "windows": window_sides(self.route.extent, self.route.scale),
+        }
+        return json.loads(json.dumps(made_from))  # as it reads back from a file
+
+    def _stored_state(self) -> dict:
+        try:
+            return json.loads(self._state_file.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):  # none, or one that a crash of the system damaged
+            return {}
+
+    def _discard_partial(self):
+        """Delete the unfinished work; the state first, or a kill meanwhile would leave it alone."""
+        self._state_file.unlink(missing_ok=True)
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
+
+    def _super_resolving(self) -> StripRaster:
+        """Add the stage that enlarges the input; return the raster of RGB that it fills."""
+        view = View(self.image.read, self.route.extent_in, 1.0)
+        tiles = self.settings.tiles
+        prediction = Prediction(self.networks.generator, PICTURE, view, self.tissue, tiles)
+        return self._predicting("super-resolving", "pixels", prediction)
+
+    def _segmenting(self) -> StripRaster:
+        """Add the stage that fills the U-net's maps, in 1/255; return their raster.
+
+        It has the U-net's own pixel size.
+        """
+        unet, route, tiles = self.networks.unet, self.route, self.settings.tiles
+        ratio = unet_ratio(unet, route.microns)
+        extent = resized(route.extent, ratio)
+        read = self.pixels.read
+        if ratio != 1:
+            read = resampled(read, route.extent, extent)
+        tiles = TileSettings(min(tiles.tile_size * route.scale, UNET_TILE), tiles.batch_size)
+        view = View(read, extent, route.scale * ratio)
+        return self._predicting(
+            "segmenting", "maps", Prediction(unet, MAPS, view, self.tissue, tiles)
+        )
+
+    def _predicting(self, title: str, name: str, prediction: Prediction) -> StripRaster:
+        """Add a stage in which a network predicts; the bar counts pixels of the result."""
+        extent = prediction.view.extent
+        result = self.route.extent.width * self.route.extent.height
+        per_pixel = result / (extent.width * extent.height)
+        stage, raster = network_stage(
+            title,
+            self.partial / name,
+            prediction,
+            lambda pixels: self.progress.advance(pixels * per_pixel),
+        )
+        self.stages.append(replace(stage, sizes=[size * per_pixel for size in stage.sizes]))
+        return raster
+
+    def _examining(self, maps: StripRaster | None):
+        """Add the stage that assesses the super-resolution and measures nuclei, by windows."""
+        generator, unet = self.networks.generator, self.networks.unet
+        sides = None
+        if generator:
+            tile = self.settings.tiles.tile_size, generator.pooling
+            sides = tile_sides(self.route.extent_in, *tile)
+        source = WindowSource(
+            self.image if generator else None,
+            self.pixels,
+            maps and self._maps_reader(maps),
+            self.tissue,
+            sides,
+            self.route.scale,
+            self.route.microns,
+            unet_microns(unet) if unet else UNET_MICRONS,
+            separation_of(self.settings.nuclei),
+        )
+        title = "measuring" if unet else "assessing"
+        folder, advance = self.partial / "windows", self.progress.advance
+        self.stages.append(window_stage(title, folder, source, advance))
+
+    def _maps_reader(self, maps: StripRaster):
+        """Return the reader of the U-net's maps at the size of the result."""
+        extent, result = Window(0, 0, maps.width, maps.height), self.route.extent
+        return maps.read if extent == result else resampled(maps.read, extent, result)
+
+
+def separation_of(nuclei: NucleiSettings) -> Separation:
+    """Return the thresholds of the separation that a user chose."""
+    return Separation(
+        probability=nuclei.probability_threshold,
+        rise=nuclei.seed_rise,
+        smallest_nucleus=nuclei.smallest_nucleus,
+    )

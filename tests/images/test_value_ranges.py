@@ -1,0 +1,172 @@
+"""Floats, 10 to 16 bits and fourth samples: as bright as they were meant, and said if assumed."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from helpers.cases import CASES, needs_cases
+from helpers.image_samples import read_all, tissue
+from images.opening import open_image
+
+LAYOUTS = {"strips": {}, "tiles": {"tile": (32, 32)}, "zlib": {"compression": "zlib"}}
+
+
+def notes(path):
+    with open_image(path) as image:
+        return image.notes
+
+
+def write(path, pixels, **options):
+    tifffile.imwrite(path, pixels, **({"photometric": "rgb"} | options))
+    return path
+
+
+def difference(path, expected):
+    return np.abs(read_all(path).astype(int) - expected).mean()
+
+
+@needs_cases
+@pytest.mark.parametrize("name", ["f32_overshoot.tif", "u16_14bit.tif", "tiled_rgbx8.tif"])
+def test_files_of_other_programs_look_like_their_original(name):
+    assert difference(CASES / "images" / name, read_all(CASES / "images" / "base.png")) < 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("white", [1, 255, 1023, 4095])
+def test_a_pixel_above_the_range_of_floats_does_not_darken_the_rest(tmp_path, layout, white):
+    pixels = tissue(96, 128)
+    values = pixels / np.float32(255) * np.float32(white)
+    values[3, 5:7] = 1.02 * white
+    values[9, 9, 1], values[9, 10, 1], values[9, 11, 1] = np.inf, np.nan, 40 * white
+    path = write(tmp_path / "a.tif", values, **LAYOUTS[layout])
+    assert difference(path, pixels) < 1
+    assert bool(notes(path)) == (white != 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32, np.int32])
+def test_the_bits_of_a_camera_are_found_and_said(tmp_path, layout, bits, dtype):
+    pixels = tissue(96, 128)
+    values = np.rint(pixels / 255 * (2**bits - 1)).astype(dtype)
+    values[5, 5] = np.iinfo(dtype).max  # a hot pixel
+    path = write(tmp_path / "a.tif", values, **LAYOUTS[layout])
+    assert difference(path, pixels) < 1
+    said = f"{bits}-bit values in {8 * values.itemsize} bits: white assumed at {2**bits - 1}"
+    assert notes(path) == (said,)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32])
+def test_nothing_is_assumed_where_values_fill_their_type(tmp_path, dtype):
+    pixels = tissue(64, 64)
+    values = (pixels / 255 * np.iinfo(dtype).max).astype(dtype)
+    assert difference(write(tmp_path / "a.tif", values), pixels) < 1
+    assert notes(tmp_path / "a.tif") == ()
+    assert notes(write(tmp_path / "b.tif", pixels)) == ()
+
+
+def test_values_shifted_below_zero_are_shifted_back(tmp_path):
+    pixels = tissue(64, 64)
+    shifted = (pixels.astype(int) * 257 - 32768).astype(np.int16)
+    assert difference(write(tmp_path / "a.tif", shifted), pixels) < 1
+    assert "black assumed at -32768" in notes(tmp_path / "a.tif")[0]
+    symmetric = (pixels / np.float32(127.5) - 1).astype(np.float32)
+    assert difference(write(tmp_path / "b.tif", symmetric), pixels) < 1
+    undershoot = pixels / np.float32(255)
+    undershoot[::7, ::9] = -0.02
+    assert difference(write(tmp_path / "c.tif", undershoot), pixels) < 3
+    assert notes(tmp_path / "c.tif") == ()
+
+
+def test_a_range_that_no_program_uses_is_taken_from_the_values_and_said(tmp_path):
+    pixels = tissue(64, 64)
+    for scale in (0.02, 3.7, 10**6):
+        path = write(tmp_path / "a.tif", pixels / np.float32(255) * np.float32(scale))
+        assert difference(path, pixels) < 3
+        assert "no usual range" in notes(path)[0]
+
+
+DIM = tissue(64, 64) // 5  # so dark that its values alone suggest another white
+TAG = {"MaxSampleValue": ("H", 4095), "SMaxSampleValue": ("H", 4095)}
+
+
+@pytest.mark.parametrize("kind", ["MaxSampleValue", "SMaxSampleValue", "ome", "imagej"])
+def test_what_the_file_states_goes_before_what_its_values_suggest(tmp_path, kind):
+    values = np.rint(DIM / 255 * 4095).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    if kind == "ome":
+        tifffile.imwrite(
+            path, values, photometric="rgb", ome=True, metadata={"SignificantBits": 12}
+        )
+    elif kind == "imagej":
+        grey = {"imagej": True, "metadata": {"min": 0.0, "max": 4095.0}}
+        tifffile.imwrite(path, values[..., 0], **grey)
+        assert difference(path, DIM[..., :1]) < 1 and notes(path) == ()
+        return
+    else:
+        write(path, values, extratags=[(kind, TAG[kind][0], 3, (TAG[kind][1],) * 3, True)])
+    assert difference(path, DIM) < 1
+    assert notes(path) == ()
+
+
+@pytest.mark.parametrize("stated", [3211, 65535])
+def test_a_stated_maximum_that_means_nothing_is_passed_over(tmp_path, stated):
+    """The brightest value that occurs, or the largest one that fits in."""
+    pixels = tissue(64, 64)
+    values = np.rint(pixels / 255 * 4095).astype(np.uint16)
+    path = write(
+        tmp_path / "a.tif", values, extratags=[("MaxSampleValue", "H", 3, (stated,) * 3, True)]
+    )
+    assert difference(path, pixels) < 1
+    tifffile.imwrite(path, values, photometric="rgb", ome=True, metadata={"SignificantBits": 16})
+    assert difference(path, pixels) < 1
+
+
+def test_values_far_beyond_what_is_stated_are_believed(tmp_path):
+    pixels = tissue(64, 64)
+    tag = [("MaxSampleValue", "H", 3, (1023,) * 3, True)]
+    path = write(tmp_path / "a.tif", pixels.astype(np.uint16) * 257, extratags=tag)
+    assert difference(path, pixels) < 1
+
+
+# --- a fourth sample ---
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_only_a_sample_that_is_said_to_be_alpha_hides_colours(
+    tmp_path, planes, layout, dtype, extra
+):
+    pixels, white = tissue(64, 96), np.iinfo(dtype).max
+    alpha = np.tile(np.linspace(0, 1, 96), (64, 1))[..., None]
+    shown = pixels * alpha + 255 * (1 - alpha) if extra else pixels
+    colours = pixels * alpha if extra == 1 else pixels
+    values = np.concatenate([colours / 255, alpha], axis=-1) * white
+    values = np.rint(values).astype(dtype)
+    values = np.moveaxis(values, -1, 0).copy() if planes == "separate" else values
+    options = {"planarconfig": planes, "extrasamples": [extra], **LAYOUTS[layout]}
+    path = write(tmp_path / "a.tif", values, **options)
+    assert difference(path, shown) < 2
+    assert bool(notes(path)) == (extra == 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extras", [(0, 0), (2, 0), (0, 0, 0)])
+def test_further_samples_are_left_out(tmp_path, dtype, extras):
+    pixels = tissue(64, 64)
+    more = [np.full((64, 64, 1), 255 * (extra == 2)) for extra in extras]
+    values = np.concatenate([pixels, *more], axis=-1) * (np.iinfo(dtype).max // 255)
+    path = write(
+        tmp_path / "a.tif", values.astype(dtype), extrasamples=extras, planarconfig="contig"
+    )
+    assert difference(path, pixels) < 1
+    assert "left out" in notes(path)[0]
+
+
+def test_alpha_has_the_range_of_the_colours(tmp_path):
+    pixels = np.concatenate([tissue(64, 64), np.full((64, 64, 1), 255, np.uint8)], axis=-1)
+    for values in ((pixels.astype(np.uint16) << 4) + 15, pixels.astype(np.float32)):
+        path = write(tmp_path / "a.tif", values, extrasamples=["unassalpha"])
+        assert difference(path, pixels[..., :3]) < 2

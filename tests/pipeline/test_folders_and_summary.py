@@ -1,0 +1,136 @@
+"""Names of result folders, a summary that another program holds, results of an older version."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import job, summary
+from pipeline.job import Job, begin, end, finished_row, reason_to_repeat, signature
+from pipeline.run import result_names
+from pipeline.summary import SUMMARY_COLUMNS, Summary
+from program import disk
+from program.settings import NucleiSettings, Settings
+
+
+def finished(output, names, name):
+    """Leave the manifest of a finished image."""
+    settings = Settings()
+    path = output.parent / name
+    path.write_bytes(b"pixels")
+    made_from = signature(path, settings, {})
+    end_job = Job(path, output / names[path], name, settings, made_from)
+    begin(end_job)
+    end(end_job, {"nuclei": 3})
+    return end_job
+
+
+# --- names ---
+
+
+def test_a_folder_keeps_its_image_whatever_is_added_later(tmp_path):
+    output, first, second = tmp_path / "out", tmp_path / "a.png", tmp_path / "a.jpg"
+    names = result_names([first], output)
+    assert names == {first: "a"}
+    finished(output, names, "a.png")
+    assert result_names([second, first], output) == {first: "a", second: "a_jpg"}
+
+
+def test_an_unfinished_image_keeps_its_folder_too(tmp_path):
+    output, path = tmp_path / "out", tmp_path / "a.png"
+    path.write_bytes(b"pixels")
+    begin(Job(path, output / "a", "a", Settings(), {}))
+    assert result_names([tmp_path / "a.jpg", path], output)[path] == "a"
+
+
+def test_new_images_of_one_stem_have_folders_of_their_own(tmp_path):
+    paths = [tmp_path / name for name in ("a.jpg", "a.png", "a_png.tif", "A.bmp")]
+    names = result_names(paths, tmp_path / "out")
+    assert list(names.values()) == ["a", "a_png", "a_png_tif", "A_bmp"]
+
+
+def test_no_image_takes_the_name_of_a_file_of_the_run(tmp_path):
+    path = tmp_path / "summary.csv.png"
+    assert result_names([path], tmp_path / "out")[path] != "summary.csv"
+
+
+# --- what is done again, and why ---
+
+
+@pytest.fixture
+def done(tmp_path):
+    return finished(tmp_path / "out", {tmp_path / "a.png": "a"}, "a.png")
+
+
+def test_a_finished_image_of_the_same_version_is_finished(done):
+    assert finished_row(done)["nuclei"] == 3
+
+
+def test_results_of_another_version_are_done_again(done, monkeypatch):
+    monkeypatch.setattr(job, "RESULTS_VERSION", job.RESULTS_VERSION + 1)
+    later = Job(done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {}))
+    assert finished_row(later) is None
+    assert "earlier version" in reason_to_repeat(later)
+
+
+def test_what_has_changed_is_named(done):
+    settings = Settings(nuclei=NucleiSettings(probability_threshold=0.4))
+    changed = Job(done.path, done.folder, "a", settings, signature(done.path, settings, {}))
+    assert finished_row(changed) is None
+    assert reason_to_repeat(changed) == "changed: PROBABILITY_THRESHOLD"
+    other = Job(
+        done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {"u": "1"})
+    )
+    assert "model" in reason_to_repeat(other)
+    done.path.write_bytes(b"other pixels")
+    edited = Job(done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {}))
+    assert "file has changed" in reason_to_repeat(edited)
+
+
+# --- the summary ---
+
+
+def rows_of(path: Path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """A summary.csv that a spreadsheet holds open, as on Windows, until the set is emptied."""
+    monkeypatch.setattr(disk, "PAUSE", 0)
+    names, replace = {"summary.csv"}, Path.replace
+
+    def refusing(path, target):
+        if Path(target).name in names:
+            raise PermissionError(13, "in use", str(target))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refusing)
+    return names
+
+
+def row(name):
+    return {"image": name, "status": "done"}
+
+
+def test_a_summary_that_is_held_open_costs_nothing(tmp_path, held, capsys):
+    table = Summary(tmp_path / "summary.csv")
+    table.add(1, row("b.png"))
+    table.add(0, row("a.png"))
+    assert [r["image"] for r in rows_of(tmp_path / "summary_new.csv")] == ["a.png", "b.png"]
+    assert capsys.readouterr().err.count("open in another program") == 1
+    held.clear()
+    table.add(2, row("c.png"))
+    assert [r["image"] for r in rows_of(tmp_path / "summary.csv")] == ["a.png", "b.png", "c.png"]
+    assert not (tmp_path / "summary_new.csv").exists()
+
+
+def test_the_summary_has_its_columns(tmp_path):
+    summary.Summary(tmp_path / "summary.csv").add(0, row("a.png"))
+    assert list(rows_of(tmp_path / "summary.csv")[0]) == list(SUMMARY_COLUMNS)
+
+
+def test_the_manifest_names_its_image(done):
+    assert json.loads(done.manifest.read_text("utf-8"))["image"] == "a.png"

@@ -1,0 +1,81 @@
+"""What the READMEs name exists: links and their headings, files, flags; the first stays short."""
+
+import inspect
+import re
+from pathlib import Path
+
+import benchmark
+import Evaluate
+import Final_implementation
+import make_samples
+import pytest
+import SRGAN_copy_set
+import SRGAN_evaluate
+import SRGAN_train
+import Stitch_fields
+import Unet_train
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("Implementation", "training", "data", "models")
+README = ROOT / "README.md"
+DOCUMENTS = [README, *(ROOT / folder / "README.md" for folder in FOLDERS)]
+SCRIPTS = (
+    *(benchmark, Evaluate, Final_implementation, Stitch_fields, make_samples),
+    *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_train),
+)
+FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
+WRITTEN = {"report.html", "generator_adversarial.h5"}  # by a run or a training
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=("top", *FOLDERS))
+
+
+def headings(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a document."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_document
+def test_links_lead_somewhere(document):
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+        path, _, heading = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+@each_document
+def test_named_scripts_and_models_exist(document):
+    paths = (path for folder in (*FOLDERS, "tests") for path in (ROOT / folder).rglob("*.*"))
+    files = [f"/{path.relative_to(ROOT).as_posix()}" for path in paths]
+    text = document.read_text("utf-8").replace("](../", "](")
+    for name in set(re.findall(r"(?<![\w./-])[\w-][\w./-]*\.(?:py|html|h5)\b", text)) - WRITTEN:
+        assert any(path.endswith(f"/{name}") for path in files), name
+
+
+@each_document
+def test_named_flags_exist(document):
+    known = {
+        f"--{prefix}{name.replace('_', '-')}"
+        for script in SCRIPTS
+        for name in inspect.signature(script.main).parameters
+        for prefix in ("", "no-")
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", document.read_text("utf-8")))
+    assert named <= known | FLAGS_OF_OTHERS
+
+
+def test_what_to_change_is_where_the_table_says():
+    text = (ROOT / "Implementation" / "README.md").read_text("utf-8").partition("## Change some")[2]
+    places = re.findall(r"`([\w./-]+\.py)` \(((?:`\w+`(?: and |, )?)+)", text)
+    assert len(places) >= 10
+    for path, names in places:
+        folder = ROOT if path.startswith("training") else ROOT / "Implementation"
+        source = (folder / path).read_text("utf-8")
+        assert all(re.search(rf"^(def )?{name}\b", source, re.M) for name in names.split("`")[1::2])
+    for test in re.findall(r"tests/[\w/.]+", text):
+        assert (ROOT / test).exists(), test
+
+
+def test_the_first_document_is_short():
+    assert len(README.read_text("utf-8").splitlines()) <= 180
