@@ -21,6 +21,9 @@ from typing import Literal
 
 import tyro
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Evaluate.py")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # --- Data ---
