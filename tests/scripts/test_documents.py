@@ -25,7 +25,10 @@ SCRIPTS = (
     *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_train),
 )
 FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
-WRITTEN = {"report.html", "generator_adversarial.h5"}  # by a run or a training
+WRITTEN = {  # by a run, a training or a user
+    *("report.html", "my_fields/README.html"),
+    *("generator_adversarial.h5", "Unet_best.h5", "my_unet/Unet.h5"),
+}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=("top", *FOLDERS))
 
