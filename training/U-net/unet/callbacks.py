@@ -113,6 +113,7 @@ def draw_curves(log_file: Path) -> Figure:
     loss_axis.set(title="loss", xlabel="epoch")
     figure_axis.set(title="validation", xlabel="epoch", ylim=(0, 1))
     for axis in (loss_axis, figure_axis):
+        axis.set_xlim(0.5, epochs.max() + 0.5)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize="small")
     return figure

@@ -44,7 +44,7 @@ def predict_maps(unet, image: np.ndarray, pooling: int) -> np.ndarray:
 
 
 def _scores(sample, maps: np.ndarray, microns: float) -> dict[str, float]:
-    """Score one image where it is labelled: pixels at probability 0.5, nuclei as a run has them."""
+    """Score one image where it is labelled: pixels at probability 0.5, nuclei as in a run."""
     known = sample.targets[..., 2] > 127
     truth, found = sample.targets[..., 0] > 127, maps[..., 0] > 0.5
     nuclei = separate(maps[..., 0], maps[..., 1], microns)

@@ -75,10 +75,10 @@ def train(arguments: dict):
     started = time.time()
     scored = {"held out": validation, "check": check} if chosen.initial_unet else {}
     score_all = partial(score_sets, scored, 2**chosen.depth, chosen.unet_microns_per_pixel)
-    before = score_all(unet)
+    before = score_all(unet, "before")
     fit(unet, batches, validation, chosen)
     save_model(unet, chosen.run_folder / "Unet.h5")
-    after = score_all(unet)
+    after = score_all(unet, "after")
     comparison = {name: (len(scored[name]), before[name], after[name]) for name in before}
 
     figures = write_records(chosen.run_folder, run, time.time() - started, comparison)
@@ -139,12 +139,12 @@ def fit(unet, batches, validation, chosen):
     unet.fit(batches, epochs=chosen.epochs, callbacks=callbacks, shuffle=False)
 
 
-def score_sets(sets: dict, pooling: int, microns: float, unet) -> dict[str, dict]:
+def score_sets(sets: dict, pooling: int, microns: float, unet, when: str) -> dict[str, dict]:
     """Return the figures of a U-net on each set that is not empty, by its name."""
     found = {}
     for name, samples in sets.items():
         if samples:
-            print(f"Scoring {len(samples)} images: {name}")
+            print(f"Scoring {len(samples)} images ({name}) {when} the training")
             found[name] = score(unet, samples, pooling, microns)
     return found
 
