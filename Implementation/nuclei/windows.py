@@ -110,6 +110,12 @@ class WindowNuclei:
             outlines = np.split(file["points"], file["ends"][:-1])
             return cls(Window(*file["place"].tolist()), file["labels"], columns, outlines)
 
+    @staticmethod
+    def load_columns(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Read some columns alone of what `save` has written."""
+        with np.load(path) as file:
+            return {name: file[f"column {name}"] for name in names}
+
 
 def table_columns(microns: float | None, super_resolved: bool) -> list[str]:
     """Return the columns of the nuclei table.
@@ -168,7 +174,7 @@ def merge(
     add_feature: Callable[[dict], None],
     scale: float,
     shift: tuple[float, float],
-) -> dict:
+) -> int:
     """Number the nuclei of all windows through; fill label map, table and GeoJSON.
 
     Args:
@@ -179,35 +185,19 @@ def merge(
         scale, shift: from pixels of the label map to the coordinates of the GeoJSON.
 
     Returns:
-        `count`, the nuclei whose centroids lie in the image; `whole`, those of them that do not
-        touch its border, and of these alone `area`, the sum of their areas, and `squares`, the sum
-        of the squared deviations from their mean.
+        How many there are.
     """
-    sums = {"count": 0, "whole": 0, "area": 0.0, "squares": 0.0}
+    count = 0
     for found in windows:
-        numbers = np.where(found.labels > 0, found.labels + sums["count"], 0)
+        numbers = np.where(found.labels > 0, found.labels + count, 0)
         _write_labels(raster, found.place, numbers.astype(np.uint32))
         for index, ring in enumerate(found.outlines):
-            row = {"label": sums["count"] + index + 1}
+            row = {"label": count + index + 1}
             row |= {name: values[index] for name, values in found.columns.items()}
             add_row(row)
             add_feature(nucleus_feature(ring, row, scale, shift))
-        areas = found.columns["area_um2" if "area_um2" in found.columns else "area_px2"]
-        sums["count"] += len(areas)
-        _add_areas(sums, areas[found.columns["touches_border"] == 0])
-    return sums
-
-
-def _add_areas(sums: dict, areas: np.ndarray):
-    """Count areas in; without the loss of digits that sums of squares suffer (Chan et al. 1983)."""
-    if not len(areas):
-        return
-    total = sums["whole"] + len(areas)
-    apart = areas.mean() - sums["area"] / max(sums["whole"], 1)
-    between = apart**2 * sums["whole"] * len(areas) / total
-    sums["squares"] += float(((areas - areas.mean()) ** 2).sum() + between)
-    sums["area"] += float(areas.sum())
-    sums["whole"] = total
+        count += len(found.outlines)
+    return count
 
 
 def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:

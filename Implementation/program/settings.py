@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 2  # raised whenever the same input and choices give other results than before
+RESULTS_VERSION = 3  # raised whenever the same input and choices give other results than before
 SUPER_RESOLVED_FROM = 1.0  # um per pixel at which a slide is read for the generator
 SEGMENTED_AT = 0.25  # um per pixel at which a slide is read for the U-net alone
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from images.opening import ImageFile
 from nuclei.geojson import geojson_writer
+from nuclei.population import area_statistics, area_unit, gather, whole
 from nuclei.tissue import Tissue
 from nuclei.windows import WindowNuclei, merge, table_columns
 from outputs.evidence import domain_warning, write_evidence
@@ -77,7 +78,8 @@ def assemble(finished: Finished) -> dict:
             write_evidence(finished.folder, judgement, errors, route.microns_in, note)
         if finished.segmented:
             labels = _fresh_raster(finished, files, "labels.raw", route.extent, np.uint32)
-            row |= _summarise(row, _merge(finished, labels))
+            _merge(finished, labels)
+            row |= _summarise(row, _population(finished))
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
         write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
@@ -110,8 +112,14 @@ def _fresh_raster(finished: Finished, files: ExitStack, name: str, extent: Windo
     return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
 
 
-def _merge(finished: Finished, labels: Raster) -> dict:
-    """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
+def _population(finished: Finished) -> dict[str, np.ndarray]:
+    """Return what is kept of all nuclei, see `gather`."""
+    paths = (finished.windows.pieces.path(n) for n in finished.windows_with("nuclei"))
+    return gather(paths, table_columns(finished.route.microns, finished.super_resolved))
+
+
+def _merge(finished: Finished, labels: Raster):
+    """Fill label map, table and GeoJSON from the windows."""
     pieces = finished.windows.pieces
     windows = (WindowNuclei.load(pieces.path(n)) for n in finished.windows_with("nuclei"))
     scale, shift = _geojson_frame(finished)
@@ -121,7 +129,7 @@ def _merge(finished: Finished, labels: Raster) -> dict:
         table_writer(finished.folder / "nuclei.csv", columns) as add_row,
         geojson_writer(finished.folder / name, finished.hashes) as add_feature,
     ):
-        return merge(windows, labels, add_row, add_feature, scale, shift)
+        merge(windows, labels, add_row, add_feature, scale, shift)
 
 
 def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
@@ -152,21 +160,19 @@ def _describe(finished: Finished) -> dict:
     }
 
 
-def _summarise(row: dict, sums: dict) -> dict:
+def _summarise(row: dict, population: dict[str, np.ndarray]) -> dict:
     """Return count, density and area of the nuclei as columns of the summary.
 
-    All nuclei count; mean and standard deviation (of the sample, n - 1) of their area leave out
-    those that the image's border cuts.
+    All nuclei count; the statistics of their areas leave out those that the image's border cuts.
 
     Args:
         row: what `_describe` returned.
-        sums: what `merge` returned.
+        population: see `gather`.
     """
-    count, whole, tissue_mm2 = sums["count"], sums["whole"], row["tissue_mm2"]
-    unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
+    areas = population[f"area_{area_unit(population)}"]
+    tissue_mm2 = row["tissue_mm2"]
     return {
-        "nuclei": count,
-        "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
-        f"mean_area_{unit}": sums["area"] / whole if whole else None,
-        f"sd_area_{unit}": (sums["squares"] / (whole - 1)) ** 0.5 if whole > 1 else None,
+        "nuclei": len(areas),
+        "density_per_mm2": len(areas) / tissue_mm2 if tissue_mm2 else None,
+        **area_statistics(areas[whole(population)], area_unit(population)),
     }

@@ -77,7 +77,14 @@ def test_the_summary_has_a_row_for_each_image(finished):
         assert int(row["nuclei"]) == len(centres)
         areas = [float(nucleus["area_um2"]) for nucleus in nuclei(output / "first")[1]]
         assert float(row["mean_area_um2"]) == pytest.approx(np.mean(areas), rel=1e-3)
-        assert float(row["sd_area_um2"]) == pytest.approx(np.std(areas), rel=1e-2)
+        assert float(row["sd_area_um2"]) == pytest.approx(np.std(areas, ddof=1), rel=1e-3)
+        assert float(row["median_area_um2"]) == pytest.approx(np.median(areas), rel=1e-3)
+        assert float(row["iqr_area_um2"]) == pytest.approx(
+            np.subtract(*np.percentile(areas, (75, 25))), rel=1e-3
+        )
+        assert float(row["cv_area"]) == pytest.approx(
+            np.std(areas, ddof=1) / np.mean(areas), rel=1e-3
+        )
         mm2 = WIDTH * HEIGHT / 1e6
         assert float(row["tissue_mm2"]) == pytest.approx(mm2, rel=1e-3)
         assert float(row["density_per_mm2"]) == pytest.approx(len(centres) / mm2, rel=1e-3)
