@@ -4,9 +4,10 @@ Windows are worked on in any order, by any process; they become label map, table
 order of the windows, so that numbers and bytes do not depend on who did which.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -174,6 +175,7 @@ def merge(
     add_feature: Callable[[dict], None],
     scale: float,
     shift: tuple[float, float],
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> int:
     """Number the nuclei of all windows through; fill label map, table and GeoJSON.
 
@@ -183,6 +185,7 @@ def merge(
         add_row: takes a row of the table.
         add_feature: takes a feature of the GeoJSON.
         scale, shift: from pixels of the label map to the coordinates of the GeoJSON.
+        more: further columns, which need all nuclei of the image; one value each.
 
     Returns:
         How many there are.
@@ -194,6 +197,7 @@ def merge(
         for index, ring in enumerate(found.outlines):
             row = {"label": count + index + 1}
             row |= {name: values[index] for name, values in found.columns.items()}
+            row |= {name: values[count + index] for name, values in more.items()}
             add_row(row)
             add_feature(nucleus_feature(ring, row, scale, shift))
         count += len(found.outlines)

@@ -9,6 +9,7 @@ import numpy as np
 
 from images.opening import ImageFile
 from nuclei.geojson import geojson_writer
+from nuclei.neighbourhood import neighbourhood, shares_of_tissue
 from nuclei.population import area_statistics, area_unit, gather, whole
 from nuclei.tissue import Tissue
 from nuclei.windows import WindowNuclei, merge, table_columns
@@ -78,8 +79,9 @@ def assemble(finished: Finished) -> dict:
             write_evidence(finished.folder, judgement, errors, route.microns_in, note)
         if finished.segmented:
             labels = _fresh_raster(finished, files, "labels.raw", route.extent, np.uint32)
-            _merge(finished, labels)
-            row |= _summarise(row, _population(finished))
+            population = _population(finished)
+            _merge(finished, labels, _neighbourhood(finished, population))
+            row |= _summarise(row, population)
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
         write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
@@ -118,18 +120,27 @@ def _population(finished: Finished) -> dict[str, np.ndarray]:
     return gather(paths, table_columns(finished.route.microns, finished.super_resolved))
 
 
-def _merge(finished: Finished, labels: Raster):
-    """Fill label map, table and GeoJSON from the windows."""
+def _neighbourhood(finished: Finished, population: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of the nuclei table that need all centroids of the image."""
+    tissue, image = finished.tissue, finished.image
+    shares = shares_of_tissue(tissue.mask, image.width / tissue.step, image.height / tissue.step)
+    x, y = population["centroid_x_px"], population["centroid_y_px"]
+    step = tissue.step * finished.route.scale
+    return neighbourhood(x, y, finished.route.microns, shares, step)
+
+
+def _merge(finished: Finished, labels: Raster, more: dict[str, np.ndarray]):
+    """Fill label map, table and GeoJSON from the windows; `more`: see `merge`."""
     pieces = finished.windows.pieces
     windows = (WindowNuclei.load(pieces.path(n)) for n in finished.windows_with("nuclei"))
     scale, shift = _geojson_frame(finished)
-    columns = table_columns(finished.route.microns, finished.super_resolved)
+    columns = [*table_columns(finished.route.microns, finished.super_resolved), *more]
     name = "nuclei.geojson.gz" if finished.outputs.geojson_gzip else "nuclei.geojson"
     with (
         table_writer(finished.folder / "nuclei.csv", columns) as add_row,
         geojson_writer(finished.folder / name, finished.hashes) as add_feature,
     ):
-        merge(windows, labels, add_row, add_feature, scale, shift)
+        merge(windows, labels, add_row, add_feature, scale, shift, more)
 
 
 def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
