@@ -27,6 +27,9 @@ INPUT_FOLDER = ROOT / "data" / "samples"  # images and slides of any format
 OUTPUT_FOLDER = ROOT / "Implementation" / "results"
 OVERWRITE = False  # True: redo finished images
 REGION = None  # (x, y, width, height) in full-resolution pixels: this part only; None = all
+REGIONS_FOLDER = None  # of annotations as GeoJSON (slide1.geojson for slide1.svs); None = beside
+# the images
+REGIONS_ONLY = False  # True: nothing but the annotated regions is measured
 
 # --- Machines ---
 SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = a Dask cluster
@@ -75,6 +78,8 @@ def main(
     output_folder: Path = OUTPUT_FOLDER,
     overwrite: bool = OVERWRITE,
     region: tuple[int, int, int, int] | None = REGION,
+    regions_folder: Path | None = REGIONS_FOLDER,
+    regions_only: bool = REGIONS_ONLY,
     scheduler: str | None = SCHEDULER,
     measuring_processes: int = MEASURING_PROCESSES,
     generator: Path = GENERATOR,
@@ -108,6 +113,9 @@ def main(
         overwrite: redo finished images.
         region: x, y, width and height in full-resolution pixels of the part to process; None =
             all.
+        regions_folder: folder of annotated regions, a GeoJSON file for each image under its name;
+            None = beside the images.
+        regions_only: measure nothing but the annotated regions of an image that has some.
         scheduler: address of a Dask cluster that does the work; None = this process.
         measuring_processes: helper processes that assess and measure a large image, window by
             window; 1 = none, as on the workers of a cluster.

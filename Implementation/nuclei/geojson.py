@@ -40,6 +40,7 @@ MEASUREMENT_NAMES = {
     "sr_confidence": "Super-resolution confidence",
     "sr_expected_error": "Super-resolution expected error",
 }
+METADATA = ("region", "region_class")  # columns of text
 NUCLEUS_CLASS = {"name": "Nucleus", "color": [0, 200, 120]}
 NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
 # Made once: json.dumps would make one per nucleus.
@@ -56,6 +57,7 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
     """
     ring = (np.asarray(ring, float) * scale + np.array(shift)).round(2)
     points, (x, y) = ring.tolist(), ring.mean(axis=0)
+    metadata = {name: row[name] for name in METADATA if row.get(name)}
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),
@@ -65,6 +67,7 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
             "name": str(row["label"]),
             "classification": NUCLEUS_CLASS,
             "measurements": _measurements(row),
+            **({"metadata": metadata} if metadata else {}),
         },
     }
 

@@ -39,8 +39,8 @@ def neighbourhood(
     Args:
         x, y: (N,), centroids in pixels of the result.
         microns: um per pixel of the result, None where unknown.
-        tissue: (rows, columns), the share of tissue in each field of the mask, 0..1, see
-            `shares_of_tissue`.
+        tissue: float32 (rows, columns), the share of tissue in each field of the mask, 0..1; what
+            such a field has outside the image is not tissue.
         step: pixels of the result per side of a field.
 
     Returns:
@@ -70,26 +70,11 @@ def neighbourhood(
     }
 
 
-def shares_of_tissue(mask: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Return a tissue mask as shares, with what its last fields have outside the image taken off.
-
-    Args:
-        mask: bool (rows, columns).
-        width, height: of the image, in fields of the mask.
-
-    Returns:
-        float32 (rows, columns), 0..1.
-    """
-    across = np.clip(width - np.arange(mask.shape[1]), 0, 1)
-    down = np.clip(height - np.arange(mask.shape[0]), 0, 1)
-    return (mask * down[:, np.newaxis] * across).astype(np.float32)
-
-
 def tissue_within(tissue: np.ndarray, radius: float) -> np.ndarray:
     """Return the area of tissue in a circle around the middle of each field, in fields.
 
     Args:
-        tissue: float32 (rows, columns), see `shares_of_tissue`; there is none outside.
+        tissue: see `neighbourhood`; there is none outside.
         radius: of the circle, in fields.
     """
     return cv2.filter2D(tissue, -1, disc(radius), borderType=cv2.BORDER_CONSTANT)

@@ -111,6 +111,17 @@ class WindowNuclei:
             outlines = np.split(file["points"], file["ends"][:-1])
             return cls(Window(*file["place"].tolist()), file["labels"], columns, outlines)
 
+    def only(self, kept: np.ndarray) -> "WindowNuclei":
+        """Return some of the nuclei alone, numbered anew; kept: bool (N,)."""
+        if kept.all():
+            return self
+        return WindowNuclei(
+            self.place,
+            renumbered(self.labels, np.append(False, kept)),
+            {name: values[kept] for name, values in self.columns.items()},
+            [ring for ring, keep in zip(self.outlines, kept, strict=True) if keep],
+        )
+
     @staticmethod
     def load_columns(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Read some columns alone of what `save` has written."""

@@ -19,6 +19,7 @@ RESULTS = (
     "nuclei.csv",
     "nuclei.geojson",
     "nuclei.geojson.gz",
+    "regions.csv",
     "overlay.png",
     "figure.png",
     *EVIDENCE_FILES,

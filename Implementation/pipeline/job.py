@@ -14,6 +14,7 @@ from images.errors import ImageReadError, one_line, printable
 from images.finding import stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
+from regions.finding import regions_stamp
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # every further image would fail, too
 
@@ -62,11 +63,12 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
         changed = None
     choices = asdict(settings.nuclei) | asdict(settings.tiles) | asdict(settings.input)
     choices |= asdict(settings.outputs)
-    for name in ("input_folder", "output_folder", "overwrite"):
+    for name in ("input_folder", "regions_folder", "output_folder", "overwrite"):
         del choices[name]
     for name in ("precision", "faithful_share", "test_time_augmentation"):
         choices[name] = getattr(settings.models, name)
     content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
+    content["regions"] = regions_stamp(path, settings.input.regions_folder)
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 
@@ -113,6 +115,8 @@ def reason_to_repeat(job: Job) -> str | None:
         return "an earlier version of the program made its results"
     if before.get("input") != job.made_from["input"]:
         return "the file has changed"
+    if before.get("regions") != job.made_from["regions"]:
+        return "its annotated regions have changed"
     if before.get("models") != job.made_from["models"]:
         return "another model is used now"
     old, new = before.get("choices", {}), job.made_from["choices"]

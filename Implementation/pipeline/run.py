@@ -26,6 +26,7 @@ from pipeline.job import (
     reason_to_repeat,
     signature,
 )
+from pipeline.joining import JOINED, join_results
 from pipeline.output_folder import folder_name, locked
 from pipeline.repetition import differences, read_run
 from pipeline.summary import Summary, print_table, print_unknown_sizes
@@ -100,6 +101,8 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
         if networks:
             from outputs.report import write_report
 
+            done = (n for n, row in sorted(summary.rows.items()) if row["status"] == "done")
+            join_results(folder, [jobs[number].folder for number in done])
             write_report(folder)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
@@ -185,7 +188,7 @@ def result_names(paths: list[Path], output_folder: Path) -> dict[Path, str]:
     """
     names = {name: folder for folder, name in _named_before(output_folder).items()}
     names = {path: names[printable(path.name)] for path in paths if printable(path.name) in names}
-    reserved = {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
+    reserved = {*RUN_FILES, *JOINED, *(f"{name}.new" for name in RUN_FILES)}
     taken = reserved | {name.casefold() for name in names.values()}
     for path in paths:
         if path in names:

@@ -19,6 +19,8 @@ class InputSettings:
 
     input_folder: Path = Path()
     region: tuple[int, int, int, int] | None = None
+    regions_folder: Path | None = None
+    regions_only: bool = False
     microns_per_pixel: float | None = None
     microns_per_pixel_for_all: bool = False
     read_at_microns_per_pixel: float | None = None

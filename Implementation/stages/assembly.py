@@ -1,67 +1,19 @@
 """The finished pieces of an image put together: maps, pictures, tables, its row of the summary."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from images.opening import ImageFile
-from nuclei.geojson import geojson_writer
-from nuclei.neighbourhood import neighbourhood, shares_of_tissue
-from nuclei.population import area_statistics, area_unit, gather, whole
-from nuclei.tissue import Tissue
-from nuclei.windows import WindowNuclei, merge, table_columns
+from nuclei.population import area_statistics, area_unit, whole
 from outputs.evidence import domain_warning, write_evidence
 from outputs.files import Shown, write_results
 from outputs.provenance import software_note
-from outputs.tables import table_writer
-from program.settings import OutputSettings
+from stages.counting import write_nuclei, write_regions
 from stages.examining import judged_file
-from stages.pieces import Stage
-from stages.route import Route
-from tiles.geometry import Window
+from stages.finished import Finished
 from tiles.raster import Raster
 from trust.consistency import Tally
 from trust.judgement import JudgedWindow, Judgement
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An image whose stages are done: what its results are put together from.
-
-    Attributes:
-        image: the input.
-        route: sizes and scales.
-        tissue: where the tissue is.
-        pixels: the result in RGB, read by rectangle.
-        windows: the stage that examined it.
-        segmented: whether nuclei were looked for.
-        hashes: SHA-256 of the models, as columns of the summary.
-        folder: where the results go, still unfinished work.
-        outputs: what is written.
-    """
-
-    image: ImageFile
-    route: Route
-    tissue: Tissue
-    pixels: Any
-    windows: Stage
-    segmented: bool
-    hashes: dict[str, str]
-    folder: Path
-    outputs: OutputSettings
-
-    @property
-    def super_resolved(self) -> bool:
-        """Whether the image was enlarged."""
-        return self.route.scale > 1
-
-    def windows_with(self, what: str) -> list[int]:
-        """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
-        stage = self.windows
-        return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
 
 
 def assemble(finished: Finished) -> dict:
@@ -73,15 +25,15 @@ def assemble(finished: Finished) -> dict:
     with ExitStack() as files:  # closed before they are deleted
         labels = None
         if finished.super_resolved:
-            errors = _fresh_raster(finished, files, "errors.raw", route.extent_in, np.uint8)
+            errors = finished.fresh_raster(files, "errors.raw", route.extent_in, np.uint8)
             judgement = _judgement(finished, errors)
             row |= judgement.columns()
             write_evidence(finished.folder, judgement, errors, route.microns_in, note)
         if finished.segmented:
-            labels = _fresh_raster(finished, files, "labels.raw", route.extent, np.uint32)
-            population = _population(finished)
-            _merge(finished, labels, _neighbourhood(finished, population))
+            labels = finished.fresh_raster(files, "labels.raw", route.extent, np.uint32)
+            population = write_nuclei(finished, labels)
             row |= _summarise(row, population)
+            write_regions(finished, population)
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
         write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
@@ -92,7 +44,8 @@ def _warning(finished: Finished) -> str:
     unlike = domain_warning(
         finished.image, finished.tissue.mask, finished.route.microns_in, finished.route.scale
     )
-    return "; ".join(filter(None, [*finished.image.notes, unlike]))
+    notes = *finished.image.notes, *finished.annotations.notes
+    return "; ".join(filter(None, [*notes, unlike]))
 
 
 def _judgement(finished: Finished, errors: Raster) -> Judgement:
@@ -107,59 +60,9 @@ def _judgement(finished: Finished, errors: Raster) -> Judgement:
     return judgement
 
 
-def _fresh_raster(finished: Finished, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
-    """Open a raster of one channel, all zero, until `files` are closed."""
-    path = finished.folder / name
-    path.unlink(missing_ok=True)
-    return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
-
-
-def _population(finished: Finished) -> dict[str, np.ndarray]:
-    """Return what is kept of all nuclei, see `gather`."""
-    paths = (finished.windows.pieces.path(n) for n in finished.windows_with("nuclei"))
-    return gather(paths, table_columns(finished.route.microns, finished.super_resolved))
-
-
-def _neighbourhood(finished: Finished, population: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the columns of the nuclei table that need all centroids of the image."""
-    tissue, image = finished.tissue, finished.image
-    shares = shares_of_tissue(tissue.mask, image.width / tissue.step, image.height / tissue.step)
-    x, y = population["centroid_x_px"], population["centroid_y_px"]
-    step = tissue.step * finished.route.scale
-    return neighbourhood(x, y, finished.route.microns, shares, step)
-
-
-def _merge(finished: Finished, labels: Raster, more: dict[str, np.ndarray]):
-    """Fill label map, table and GeoJSON from the windows; `more`: see `merge`."""
-    pieces = finished.windows.pieces
-    windows = (WindowNuclei.load(pieces.path(n)) for n in finished.windows_with("nuclei"))
-    scale, shift = _geojson_frame(finished)
-    columns = [*table_columns(finished.route.microns, finished.super_resolved), *more]
-    name = "nuclei.geojson.gz" if finished.outputs.geojson_gzip else "nuclei.geojson"
-    with (
-        table_writer(finished.folder / "nuclei.csv", columns) as add_row,
-        geojson_writer(finished.folder / name, finished.hashes) as add_feature,
-    ):
-        merge(windows, labels, add_row, add_feature, scale, shift, more)
-
-
-def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
-    """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
-
-    These are the result's own, or those of the original's full resolution.
-    """
-    if finished.outputs.geojson_frame == "result":
-        return 1.0, (0.0, 0.0)
-    left, top, _, _ = finished.image.place
-    downsample = finished.image.downsample
-    return downsample / finished.route.scale, (left * downsample, top * downsample)
-
-
 def _describe(finished: Finished) -> dict:
     """Return the columns of the summary that do not depend on nuclei."""
-    tissue_pixels = (
-        finished.tissue.share() * finished.route.extent.width * finished.route.extent.height
-    )
+    tissue_pixels = float(finished.tissue_shares.sum(dtype=float)) * finished.field**2
     return {
         "width_in": finished.image.width,
         "height_in": finished.image.height,
@@ -178,7 +81,7 @@ def _summarise(row: dict, population: dict[str, np.ndarray]) -> dict:
 
     Args:
         row: what `_describe` returned.
-        population: see `gather`.
+        population: see `write_nuclei`.
     """
     areas = population[f"area_{area_unit(population)}"]
     tissue_mm2 = row["tissue_mm2"]

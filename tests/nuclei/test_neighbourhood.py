@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nuclei.neighbourhood import RADIUS, neighbourhood, neighbourhood_columns, shares_of_tissue
+from nuclei.neighbourhood import RADIUS, neighbourhood, neighbourhood_columns
 
 MICRONS, STEP = 0.25, 32  # um per pixel of the result; its pixels per side of a field of 8 um
 SIDE = 1000  # um
@@ -14,7 +14,7 @@ def of(places, mask=None, side=SIDE):
     fields = side / (STEP * MICRONS)
     mask = np.ones((int(np.ceil(fields)),) * 2, bool) if mask is None else mask
     x, y = np.array(places, float).reshape(-1, 2).T / MICRONS
-    return neighbourhood(x, y, MICRONS, shares_of_tissue(mask, fields, fields), STEP)
+    return neighbourhood(x, y, MICRONS, mask.astype(np.float32), STEP)
 
 
 def poisson(density, seed=0, side=SIDE):
@@ -92,8 +92,3 @@ def test_a_turned_or_mirrored_image_measures_the_same():
         again = of(turned, its_mask)
         for name, values in whole.items():
             np.testing.assert_allclose(again[name], values, rtol=1e-3, err_msg=name)
-
-
-def test_fields_that_the_image_does_not_fill_count_by_their_share():
-    shares = shares_of_tissue(np.ones((3, 4), bool), 3.25, 2.5)
-    assert shares[0].tolist() == [1, 1, 1, 0.25] and shares[:, 0].tolist() == [1, 1, 0.5]
