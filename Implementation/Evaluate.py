@@ -21,11 +21,14 @@ from typing import Literal
 
 import tyro
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Evaluate.py")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # --- Data ---
 IMAGE_FOLDERS = (ROOT / "data" / "nuclei",)
-LABEL_FOLDER = None  # None = the labels lie with the images, in a layout of data/README.md
+LABEL_FOLDER = None  # None = labels are with the images, in a layout of data/README.md
 MASKS = "auto"  # "binary" or "instances" where a mask could be either
 IMAGE_NAMES = ()  # () = all
 MICRONS_PER_PIXEL = None  # um; None = what the files say, else the U-net's
@@ -68,9 +71,9 @@ def main(
 
     Args:
         image_folders: folders of images, e.g. several versions of the same images.
-        label_folder: labels of any form, named like the images; None = they lie with the images,
-            in each of the image folders.
-        masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
+        label_folder: labels of any form, named like the images; None = they are with the images,
+            in each image folder.
+        masks: what masks are: auto = decided by the values of each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         image_names: only images whose names begin with one of these; none = all.
         microns_per_pixel: um per pixel of all images; without it what the files state, or else
@@ -86,8 +89,8 @@ def main(
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
-        tune: try other thresholds of the separation and print what they do to PQ and counts, the
-            mean over the image folders.
+        tune: try other thresholds of the separation and print their PQ and count error, as means
+            over the image folders.
         output_file: CSV with a row per image and method.
 
     Returns:

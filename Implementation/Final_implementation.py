@@ -18,6 +18,9 @@ from typing import Literal
 
 import tyro
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Final_implementation.py")
+
 from pipeline.repetition import constants_of_run, path_of_run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,6 +22,9 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Stitch_fields.py")
+
 from images import fields as fs
 from images.finding import find_images
 from images.opening import ImageReadError, open_image

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import tyro
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Workflow_figure.py")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 IMAGE = ROOT / "data" / "samples" / "histo.png"

@@ -23,6 +23,9 @@ from typing import Literal
 
 import tyro
 
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/benchmark.py")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 IMAGE = ROOT / "data" / "samples" / "histo.png"

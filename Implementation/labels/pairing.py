@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from images.masks import without_masks
 from labels import names
 from labels.coco import coco_images
 from labels.label_map import naming
@@ -60,7 +61,8 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
     Args:
         folder: of the images; of the labels, too, where `label_folder` is None or the same. Then
             every label must have its image.
-        label_folder: of the labels, which may be more than the images.
+        label_folder: of the labels, which may be more than the images. Masks among the images are
+            passed over.
 
     Returns:
         Pairs in natural order of the image's path.
@@ -88,10 +90,12 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
     for place in places:
         matched, lonely_images, lonely_labels = _matched(place)
         pairs, images, labels = pairs + matched, images + lonely_images, labels + lonely_labels
-    if not apart:
+    if apart:
+        images, labels = without_masks(images)[0], []
+    else:
         matched, images, labels = _matched(_Place(images, labels))
         pairs += matched
-    _refuse_lonely(images, [] if apart else [path for path in labels if _is_surely_label(path)])
+    _refuse_lonely(images, [path for path in labels if _is_surely_label(path)])
     return sorted(pairs + stacks, key=lambda pair: names.natural(pair.image))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from images.errors import ImageReadError
+from images.errors import ImageReadError, named_with_folder
 from images.opening import open_image
 from labels.coco import coco_images, labels_of_coco
 from labels.geojson import labels_of_geojson, read_json
@@ -31,10 +31,10 @@ def read_image(pair: Pair) -> tuple[np.ndarray, float | None]:
     """
     if pair.index is not None:
         return image_of_stack(pair.image.parent, pair.index), None
-    with open_image(pair.image) as file:
+    with named_with_folder(pair.image), open_image(pair.image) as file:
         if file.width * file.height > MOST_PIXELS:
             raise ImageReadError(
-                f"{pair.image}: {file.width} x {file.height} pixels, more than "
+                f"{pair.image.name}: {file.width} x {file.height} pixels, more than "
                 f"{MOST_PIXELS // 10**6} million; export the labelled fields as images"
             )
         return file.read(0, 0, file.width, file.height), file.microns_per_pixel

@@ -1,13 +1,15 @@
 """Evaluate.py judges what it should, in every layout, and says what is missing."""
 
 import csv
+import json
 
 import Evaluate
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation.did_it_help import degraded, fitted, wrong_shares
-from evaluation.scores import pair_with_labels, predict_maps, read_labels
+from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import bicubic_generator, darkness_unet, save
 from images.degradation import degrade_area, degrade_scanner
@@ -70,8 +72,9 @@ def test_several_versions_of_the_images_come_out_as_one_table(drawn_set, unet, c
 def test_binary_masks_give_pixel_figures_only_unless_told(drawn_set, unet):
     _, rows = judge(drawn_set, unet, labels="masks")
     assert float(rows[0]["dice"]) > 0.8 and "aji" not in rows[0]
-    _, rows = judge(drawn_set, unet, labels="masks", connected_components=True)
-    assert float(rows[0]["aji"]) > 0.6
+    assert rows[0]["labels"] == "binary mask"
+    _, rows = judge(drawn_set, unet, labels="masks", masks="instances")
+    assert float(rows[0]["aji"]) > 0.6 and "each connected part a nucleus" in rows[0]["labels"]
 
 
 def test_the_classical_separations_are_judged_beside_ours(drawn_set, unet):
@@ -91,10 +94,12 @@ def test_tcia_layout_pairs_crops_with_their_masks(tmp_path):
     for number in (1, 2):
         write_picture(tmp_path / f"{number}_crop.png", image)
         write_picture(tmp_path / f"{number}_labeled_mask_corrected.png", labels.astype(np.uint16))
-    pairs = pair_with_labels(tmp_path, tmp_path)
-    assert [(i.name, m.name) for i, m in pairs] == [
-        (f"{n}_crop.png", f"{n}_labeled_mask_corrected.png") for n in (1, 2)
+    pairs = chosen_pairs(tmp_path, tmp_path, ("2",))
+    assert [(pair.image.name, pair.labels[0].name) for pair in pairs] == [
+        ("2_crop.png", "2_labeled_mask_corrected.png")
     ]
+    with pytest.raises(ValueError, match="begin with 3"):
+        chosen_pairs(tmp_path, tmp_path, ("3",))
 
 
 def test_what_is_missing_is_named(drawn_set, unet, capsys):
@@ -110,7 +115,7 @@ def test_what_is_missing_is_named(drawn_set, unet, capsys):
 def test_sizes_that_differ_are_an_error(drawn_set, unet, capsys):
     write_picture(drawn_set / "instances" / "a.png", np.arange(64, dtype=np.uint16).reshape(8, 8))
     assert judge(drawn_set, unet)[0] == 2
-    assert "differ in size" in capsys.readouterr().err
+    assert "a.png: 8x8 pixels, its image 128x96" in capsys.readouterr().err
 
 
 def test_other_pixel_sizes_come_back_at_the_images_own_size(unet):
@@ -120,18 +125,75 @@ def test_other_pixel_sizes_come_back_at_the_images_own_size(unet):
     assert np.mean((maps[..., 0] > 0.5) == (labels > 0)) > 0.9
 
 
-def test_label_maps_and_masks_are_told_apart(tmp_path):
-    labels = np.zeros((20, 20), np.uint16)
-    labels[2:6, 2:6], labels[2:6, 6:10], labels[12:15, 12:15] = 7, 9, 300
-    write_picture(tmp_path / "labels.png", labels)
-    write_picture(tmp_path / "mask.png", ((labels > 0) * 255).astype(np.uint8))
-    read, known = read_labels(tmp_path / "labels.png", connected_components=False)
-    assert known and set(np.unique(read)) == {0, 7, 9, 300}
-    read, known = read_labels(tmp_path / "mask.png", connected_components=False)
-    assert not known and read.max() == 2
-    (tmp_path / "empty.png").touch()
-    with pytest.raises(ValueError, match=r"empty\.png"):
-        read_labels(tmp_path / "empty.png", connected_components=False)
+def write_regions(path, *boxes, nuclei=()):
+    """Write GeoJSON with regions and nuclei, each (left, top, right, bottom)."""
+    features = [
+        {
+            "geometry": {"type": "Polygon", "coordinates": [[[a, b], [c, b], [c, d], [a, d]]]},
+            "properties": {"classification": {"name": of_class}},
+        }
+        for of_class, these in (("Region*", boxes), ("Nucleus", nuclei))
+        for a, b, c, d in these
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(features))
+
+
+def test_images_and_labels_in_one_folder_scored_inside_the_regions(drawn_set, unet, capsys):
+    folder = drawn_set / "corrected"
+    image = np.full((96, 128, 3), (230, 170, 205), np.uint8)
+    nuclei = [(10, 10, 22, 22), (30, 40, 42, 52)]
+    # Those on the right are not labelled: they must not count as invented.
+    for left, top, right, bottom in [*nuclei, (80, 10, 92, 22), (80, 40, 92, 52)]:
+        image[top:bottom, left:right] = (110, 60, 140)
+    write_picture(folder / "a.png", image)
+    write_regions(folder / "a.geojson", (0, 0, 64, 96), nuclei=nuclei)
+    status, rows = judge(drawn_set, unet, labels="corrected", folders=("corrected",))
+    assert status == 0 and len(rows) == 1
+    assert rows[0]["true_count"] == "2" and rows[0]["invented"] == "0" and rows[0]["lost"] == "0"
+    assert float(rows[0]["dice"]) > 0.9
+    assert float(rows[0]["background_accuracy"]) == pytest.approx(1 - 2 * 144 / (64 * 96))
+    assert "labelled in its regions only" in rows[0]["labels"]
+    assert "1 labelled by: outlines (GeoJSON)" in capsys.readouterr().out
+    write_regions(folder / "a.geojson", (0, 0, 128, 96), nuclei=nuclei)
+    _, rows = judge(drawn_set, unet, labels="corrected", folders=("corrected",))
+    assert rows[0]["invented"] == "2"
+
+
+def test_ambiguous_areas_are_left_out(drawn_set, unet):
+    image, labels = draw_tissue(96, 128, seed=0, nuclei=6)
+    kept = np.where(np.arange(128) < 64, labels, 0)
+    organ = drawn_set / "organ"
+    write_picture(organ / "tissue images" / "a.png", image)
+    write_picture(organ / "label masks" / "a.tif", kept.astype(np.uint16))
+    area = ((np.arange(128) >= 64) * np.full((96, 1), 255)).astype(np.uint8)
+    _, rows = judge(drawn_set, unet, labels="organ/label masks", folders=("organ/tissue images",))
+    assert int(rows[0]["invented"]) > 0
+    write_picture(organ / "ambiguous area masks" / "a.png", area)
+    _, rows = judge(drawn_set, unet, labels="organ/label masks", folders=("organ/tissue images",))
+    assert int(rows[0]["invented"]) == 0 and "ambiguous areas left out" in rows[0]["labels"]
+
+
+def test_the_pixel_size_of_the_file_counts_unless_another_is_given(drawn_set, unet, capsys):
+    for path in (drawn_set / "images").iterdir():
+        Image.open(path).resize((64, 48)).save(path, dpi=(25400 / 0.5,) * 2)
+        labels = drawn_set / "instances" / path.name
+        small = np.asarray(Image.open(labels))[::2, ::2]
+        write_picture(labels, small)
+    _, rows = judge(drawn_set, unet)
+    assert {row["microns_per_pixel"] for row in rows} == {"0.5"}
+    _, rows = judge(drawn_set, unet, microns_per_pixel=0.25)
+    assert rows[0]["microns_per_pixel"] == "0.25" and "the file says 0.5" in rows[0]["labels"]
+    for path in (drawn_set / "images").iterdir():
+        Image.open(path).save(path, dpi=(2400, 2400))
+    assert judge(drawn_set, unet)[0] == 2
+    assert "10.58 um per pixel" in capsys.readouterr().err
+
+
+def test_unreadable_labels_are_named(drawn_set, unet, capsys):
+    (drawn_set / "instances" / "b.png").write_bytes(b"")
+    assert judge(drawn_set, unet)[0] == 2
+    assert "b.png: the file is empty" in capsys.readouterr().err
 
 
 # --- did it help? ---
@@ -161,6 +223,14 @@ def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, genera
     status, rows = judge(drawn_set, unet, "none", did_it_help=True, generator=generator)
     assert status == 0 and "dice" not in rows[0] and float(rows[0]["high_dice"]) > 0.5
     assert "no labels in" in capsys.readouterr().out
+
+
+def test_did_it_help_scores_the_labelled_part(drawn_set, unet, generator):
+    for name in ("a", "b"):
+        write_regions(drawn_set / "regions" / f"{name}.geojson", (0, 0, 64, 96))
+    status, rows = judge(drawn_set, unet, "regions", did_it_help=True, generator=generator)
+    assert status == 0 and all(int(row["true_count"]) == 0 for row in rows)
+    assert all(float(row["background_accuracy"]) == 1 for row in rows)
 
 
 def test_the_degradations_are_those_of_the_training_folder():

@@ -17,7 +17,8 @@ from labels.outlines import label_map
 from labels.pairing import Pair
 from labels.reading import read_labels
 from metrics.segmentation import best_ious
-from nuclei.geojson import geojson_writer, nucleus_feature, outline
+from nuclei.geojson import geojson_writer, nucleus_feature
+from nuclei.outlines import outline
 
 SHAPE = (80, 100)
 SQUARE = [[10, 20], [30, 20], [30, 40], [10, 40]]  # x 10..29, y 20..39

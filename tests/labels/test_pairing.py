@@ -153,6 +153,12 @@ def test_labels_in_a_folder_of_their_own_may_be_more(tmp_path, put):
     }
 
 
+def test_masks_among_the_images_are_known_by_their_content(tmp_path, put):
+    put("x/seg_a.png", "y/a.png")
+    write_picture(tmp_path / "x" / "a.png", draw_tissue(30, 40)[0])
+    assert found(tmp_path / "x", tmp_path / "y") == {"x/a.png": "y/a.png"}
+
+
 def test_a_label_folder_that_holds_images_too(tmp_path, put):
     put("sr/1_crop.png", "tcia/1_crop.png", "tcia/1_labeled_mask_corrected.png")
     assert found(tmp_path / "sr", tmp_path / "tcia") == {

@@ -10,7 +10,8 @@ from scipy import ndimage
 from labels.pairing import Pair, find_pairs
 from labels.reading import read_image, read_labels
 from metrics.segmentation import best_ious
-from nuclei.geojson import geojson_writer, nucleus_feature, outline
+from nuclei.geojson import geojson_writer, nucleus_feature
+from nuclei.outlines import outline
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MASKS, NUCLEI = SHARED / "cases" / "masks", SHARED / "data" / "nuclei"

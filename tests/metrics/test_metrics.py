@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metrics.segmentation import instance_metrics, mean_of, pixel_metrics
+from metrics.segmentation import instance_metrics, mean_of, pixel_metrics, within
 
 SCORES = ("aji", "pq", "dq", "sq", "f1")
 label_maps = hnp.arrays(np.int32, (6, 7), elements=st.integers(0, 5))
@@ -161,3 +161,23 @@ def test_mean_leaves_nan_out():
     means = mean_of([{"pq": 0.5, "sq": np.nan, "x": np.nan}, {"pq": 1, "sq": 0.8, "x": np.nan}])
     assert means["pq"] == 0.75 and means["sq"] == 0.8 and np.isnan(means["x"])
     assert mean_of([]) == {}
+
+
+# --- A part of an image ---
+
+
+def test_nuclei_mostly_outside_are_left_out_and_others_cut_at_the_border():
+    labels = strip(1, 1, 0, 2, 2, 2, 0, 3, 3, 3)
+    known = strip(1, 1, 1, 1, 1, 0, 0, 0, 0, 1) > 0
+    np.testing.assert_array_equal(within(labels, known), strip(1, 1, 0, 2, 2, 0, 0, 0, 0, 0))
+    assert within(labels, None) is labels
+
+
+@given(labels=label_maps, known=hnp.arrays(bool, (6, 7)))
+def test_within_a_part_nothing_else_is_left(labels, known):
+    part = within(labels, known)
+    assert part.dtype == labels.dtype and not part[~known].any()
+    assert ((part == labels) | (part == 0)).all()
+    np.testing.assert_array_equal(within(labels, known | True), labels)
+    for label in set(np.unique(part)) - {0}:
+        assert np.sum(part == label) >= np.sum(labels == label) / 2

@@ -19,7 +19,7 @@ from outputs.png import write_image
 from outputs.report import write_report
 from outputs.tables import table_writer
 from outputs.tiff import write_label_tiff, write_pyramid
-from pipeline.run import SUMMARY_COLUMNS
+from pipeline.summary import SUMMARY_COLUMNS
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 AWKWARD = "50% of #1 ünï & co?"  # a folder's name that a link has to encode

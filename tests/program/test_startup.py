@@ -34,7 +34,10 @@ def test_a_backend_that_is_not_there_is_named_in_one_line(tmp_path, backend):
     assert len(lines) == 1 and "KERAS_BACKEND" in lines[0] and backend in lines[0]
 
 
-def test_a_script_that_is_started_as_a_module_says_how_it_is_started():
-    done = run("-m", "Implementation.Final_implementation", "--help", cwd=ROOT)
+@pytest.mark.parametrize(
+    "name", ["Final_implementation", "Evaluate", "Stitch_fields", "Workflow_figure", "benchmark"]
+)
+def test_a_script_that_is_started_as_a_module_says_how_it_is_started(name):
+    done = run("-m", f"Implementation.{name}", "--help", cwd=ROOT)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "python Implementation/Final" in done.stderr
+    assert done.stderr == f"Start this script by its path: python Implementation/{name}.py\n"

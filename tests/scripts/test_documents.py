@@ -72,7 +72,8 @@ def test_what_to_change_is_where_the_table_says():
     for path, names in places:
         folder = ROOT if path.startswith("training") else ROOT / "Implementation"
         source = (folder / path).read_text("utf-8")
-        assert all(re.search(rf"^(def )?{name}\b", source, re.M) for name in names.split("`")[1::2])
+        for name in names.split("`")[1::2]:
+            assert re.search(rf"^(def |class )?{name}\b", source, re.MULTILINE), f"{path}: {name}"
     for test in re.findall(r"tests/[\w/.]+", text):
         assert (ROOT / test).exists(), test
 

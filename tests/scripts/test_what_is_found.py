@@ -72,4 +72,4 @@ def test_a_size_of_a_desktop_scanner_is_refused_before_anything_is_computed(run,
     row = summary(tmp_path / "output")["a.png"]
     assert "10.6 um per pixel (2400 dpi)" in row["error"] and "--microns-per-pixel" in row["error"]
     assert not (tmp_path / "output" / "a").exists()
-    assert run(output="second", microns_per_pixel=1.0) == 0
+    assert run(output="second", microns_per_pixel_for_all=True) == 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from labels.pairing import Pair
 from unet.crowding import COVERED, crowd
 from unet.data import load_sample
 
@@ -116,9 +117,9 @@ def test_a_training_sample_is_crowded_only_where_it_is_asked_for(tissue, tmp_pat
     image, labels = tissue
     cv2.imwrite(str(tmp_path / "image.png"), image)
     cv2.imwrite(str(tmp_path / "mask.png"), labels.astype(np.uint16))
-    files = tmp_path / "image.png", tmp_path / "mask.png"
-    plain = load_sample(*files)
+    pair = Pair(tmp_path / "image.png", (tmp_path / "mask.png",))
+    plain = load_sample(pair)
     np.testing.assert_array_equal(plain.image, image)
-    more = load_sample(*files, crowding=3.0, seed=(1, 2))
-    np.testing.assert_array_equal(more.image, load_sample(*files, 3.0, (1, 2)).image)
+    more = load_sample(pair, crowding=3.0, seed=(1, 2))
+    np.testing.assert_array_equal(more.image, load_sample(pair, crowding=3.0, seed=(1, 2)).image)
     assert np.count_nonzero(more.targets[..., 0]) > np.count_nonzero(plain.targets[..., 0])

@@ -1,4 +1,6 @@
-"""Pairs, target maps and batches of the U-net's training data."""
+"""Samples, target maps and batches of the U-net's training data."""
+
+import json
 
 import cv2
 import numpy as np
@@ -6,62 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from scipy import ndimage
 
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
-from unet.data import NucleiBatches, cut_at_necks, find_pairs, load_sample, read_labels, target_maps
-
-# --- Pairs ---
-
-
-@pytest.mark.parametrize("kind", ["masks", "instances"])
-def test_pairs_of_the_folder_layout(tmp_path, kind):
-    for name in ("b", "a", "c"):
-        write_picture(tmp_path / "images" / f"{name}.png", draw_tissue(8, 8)[0])
-        write_picture(tmp_path / kind / f"{name}.tif", np.zeros((8, 8), np.uint16))
-    assert find_pairs(tmp_path) == [
-        (tmp_path / "images" / f"{name}.png", tmp_path / kind / f"{name}.tif") for name in "abc"
-    ]
+from labels.pairing import Pair, find_pairs
+from unet.data import SURROUNDINGS, NucleiBatches, cut_at_necks, load_sample, target_maps
 
 
-def test_instances_are_preferred_to_masks(tmp_path):
-    for kind in ("images", "masks", "instances"):
-        write_picture(tmp_path / kind / "a.png", np.zeros((8, 8), np.uint8))
-    assert find_pairs(tmp_path)[0][1].parent.name == "instances"
-
-
-def test_pairs_of_the_tcia_layout(tmp_path):
-    for number in (2, 10):
-        write_picture(tmp_path / f"{number}_crop.png", draw_tissue(8, 8)[0])
-        write_picture(tmp_path / f"{number}_labeled_mask_corrected.png", np.zeros((8, 8), np.uint8))
-    (tmp_path / "notes.txt").write_text("no image")
-    pairs = {(image.name, mask.name) for image, mask in find_pairs(tmp_path)}
-    assert pairs == {(f"{n}_crop.png", f"{n}_labeled_mask_corrected.png") for n in (2, 10)}
-
-
-def test_orphans_of_both_kinds_are_named(tmp_path):
-    for name in ("images/a.png", "images/lonely.png", "masks/a.png", "masks/alone.png"):
-        write_picture(tmp_path / name, np.zeros((8, 8), np.uint8))
-    with pytest.raises(ValueError, match="image without mask") as error:
-        find_pairs(tmp_path)
-    assert "lonely.png" in str(error.value) and "alone.png" in str(error.value)
-    assert "a.png," not in str(error.value).replace("alone.png,", "")
-
-
-def test_tcia_orphan_is_named(tmp_path):
-    write_picture(tmp_path / "7_crop.png", np.zeros((8, 8), np.uint8))
-    with pytest.raises(ValueError, match=r"7_crop\.png"):
-        find_pairs(tmp_path)
-
-
-def test_folders_without_pairs_say_what_is_expected(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        find_pairs(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"expected images/ with masks/ .*_crop\.png"):
-        find_pairs(tmp_path)
-    write_picture(tmp_path / "images" / "a.png", np.zeros((8, 8), np.uint8))
-    with pytest.raises(FileNotFoundError, match="masks"):
-        find_pairs(tmp_path)
+def pair(folder, mask="m.png", **more):
+    return Pair(folder / "i.png", (folder / mask,), **more)
 
 
 # --- Samples ---
@@ -72,47 +28,93 @@ def test_sample_holds_image_targets_and_white_point(tmp_path):
     image[:6] = 251  # brighter than all tissue
     write_picture(tmp_path / "i.png", image)
     write_picture(tmp_path / "m.png", labels.astype(np.uint16))
-    sample = load_sample(tmp_path / "i.png", tmp_path / "m.png")
+    sample = load_sample(pair(tmp_path))
     assert sample.name == str(tmp_path / "i.png")
     np.testing.assert_array_equal(sample.image, image)
-    np.testing.assert_array_equal(sample.targets, target_maps(labels))
-    assert sample.white == 251
+    np.testing.assert_array_equal(sample.targets[..., :2], target_maps(labels))
+    assert (sample.targets[..., 2] == 255).all()
+    assert sample.white == 251 and sample.note == "label map"
 
 
 def test_size_mismatch_names_both_files_and_sizes(tmp_path):
     write_picture(tmp_path / "i.png", draw_tissue(30, 40)[0])
     write_picture(tmp_path / "m.png", np.zeros((30, 41), np.uint8))
-    with pytest.raises(ValueError, match=r"m\.png is 41x30 pixels, its image .*i\.png 40x30"):
-        load_sample(tmp_path / "i.png", tmp_path / "m.png")
+    with pytest.raises(ValueError, match=r"m\.png: 41x30 pixels, its image 40x30"):
+        load_sample(pair(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("broken", "found"), [("i.png", "not an image or slide"), ("m.png", "not a readable image")]
-)
-def test_unreadable_file_is_named(tmp_path, broken, found):
+@pytest.mark.parametrize("broken", ["i.png", "m.png"])
+def test_unreadable_file_is_named(tmp_path, broken):
     write_picture(tmp_path / "i.png", draw_tissue(8, 8)[0])
     write_picture(tmp_path / "m.png", np.zeros((8, 8), np.uint8))
     (tmp_path / broken).write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=rf"{tmp_path}/{broken}: {found}"):
-        load_sample(tmp_path / "i.png", tmp_path / "m.png")
+    with pytest.raises(ValueError, match=rf"{broken}: not "):
+        load_sample(pair(tmp_path))
 
 
-@pytest.mark.parametrize("white", [1, 255, 65535])
-@pytest.mark.parametrize("colour", [False, True])
-def test_binary_mask_is_split_into_components(tmp_path, white, colour):
-    truth = draw_discs((20, 20, 8), (60, 40, 12), (90, 70, 5))
-    mask = ((truth > 0) * white).astype(np.uint16 if white > 255 else np.uint8)
-    write_picture(tmp_path / "m.png", np.repeat(mask[..., None], 3, axis=-1) if colour else mask)
-    labels = read_labels(tmp_path / "m.png")
-    assert labels.dtype == np.int32
-    assert set(np.unique(labels)) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(labels > 0, truth > 0)
+def clump(folder):
+    """Write an image and a binary mask of two nuclei that touch and one that stands alone."""
+    truth = draw_discs((20, 20, 8), (34, 20, 8), (70, 50, 9))
+    write_picture(folder / "i.png", draw_tissue(80, 100)[0])
+    write_picture(folder / "m.png", ((truth > 0) * 255).astype(np.uint8))
+    return truth
 
 
-def test_instance_mask_keeps_touching_nuclei_apart(tmp_path):
+def test_the_nuclei_of_a_binary_mask_are_cut_at_their_necks(tmp_path):
+    truth = clump(tmp_path)
+    sample = load_sample(pair(tmp_path))
+    np.testing.assert_array_equal(sample.targets[..., 0] > 0, truth > 0)
+    assert ndimage.label(sample.targets[..., 1] > 127)[1] == 3
+    assert sample.note == "binary mask"
+
+
+def test_masks_says_that_connected_parts_are_nuclei(tmp_path):
+    truth = clump(tmp_path)
+    sample = load_sample(pair(tmp_path), masks="instances")
+    np.testing.assert_array_equal(sample.targets[..., :2], target_maps(ndimage.label(truth)[0]))
+
+
+def test_touching_nuclei_of_a_label_map_stay_apart(tmp_path):
     truth = draw_discs((20, 20, 8), (37, 20, 8)) * 300
+    write_picture(tmp_path / "i.png", draw_tissue(80, 100)[0])
     write_picture(tmp_path / "m.png", truth.astype(np.uint16))
-    np.testing.assert_array_equal(read_labels(tmp_path / "m.png"), truth)
+    np.testing.assert_array_equal(load_sample(pair(tmp_path)).targets[..., :2], target_maps(truth))
+
+
+def test_of_a_partly_labelled_image_the_labelled_part_counts(tmp_path):
+    image, _ = draw_tissue(200, 300, nuclei=60)
+    write_picture(tmp_path / "i.png", image)
+    ring = [[100, 50], [160, 50], [160, 90], [100, 90]]
+    region = {
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "Region*"}},
+    }
+    (tmp_path / "m.geojson").write_text(json.dumps([region]))
+    sample = load_sample(pair(tmp_path, "m.geojson"))
+    part = np.s_[50 - SURROUNDINGS : 90 + SURROUNDINGS, 100 - SURROUNDINGS : 160 + SURROUNDINGS]
+    np.testing.assert_array_equal(sample.image, image[part])
+    assert not sample.targets[..., :2].any()
+    inside = np.s_[SURROUNDINGS:-SURROUNDINGS, SURROUNDINGS:-SURROUNDINGS]
+    assert (sample.targets[inside][..., 2] == 255).all()
+    assert np.count_nonzero(sample.targets[..., 2]) == 40 * 60
+
+
+def test_another_pixel_size_is_resampled_and_stated(tmp_path):
+    image, labels = draw_tissue(60, 80)
+    write_picture(tmp_path / "i.png", image)
+    write_picture(tmp_path / "m.png", labels.astype(np.uint16))
+    sample = load_sample(pair(tmp_path, microns=0.5))
+    assert sample.image.shape == (120, 160, 3) and sample.targets.shape == (120, 160, 3)
+    np.testing.assert_array_equal(sample.targets[::2, ::2, 0] > 0, labels > 0)
+    assert "from 0.5 to 0.25 um" in sample.note
+    stated = Image.fromarray(image)
+    stated.save(tmp_path / "i.png", dpi=(25400 / 0.5,) * 2)
+    assert load_sample(pair(tmp_path)).image.shape == (120, 160, 3)
+    given = load_sample(pair(tmp_path, microns=0.25))
+    assert given.image.shape == (60, 80, 3) and "the file says 0.5" in given.note
+    stated.save(tmp_path / "i.png", dpi=(2400, 2400))
+    with pytest.raises(ValueError, match=r"i\.png: 10\.58 um per pixel"):
+        load_sample(pair(tmp_path))
 
 
 def test_touching_nuclei_of_a_binary_mask_are_parted_at_their_neck():
@@ -134,9 +136,8 @@ def test_one_nucleus_of_a_binary_mask_stays_whole():
         np.testing.assert_array_equal(cut_at_necks(mask), mask.astype(np.int32))
 
 
-def test_mask_without_nuclei_has_empty_targets(tmp_path):
-    write_picture(tmp_path / "m.png", np.zeros((9, 7), np.uint8))
-    targets = target_maps(read_labels(tmp_path / "m.png"))
+def test_mask_without_nuclei_has_empty_targets():
+    targets = target_maps(np.zeros((9, 7), np.int32))
     assert targets.shape == (9, 7, 2) and not targets.any()
 
 
@@ -189,7 +190,7 @@ def batches(tmp_path, seed=1):
         image, labels = draw_tissue(40 + 8 * index, 52, index)
         write_picture(tmp_path / "images" / f"{index}.png", image)
         write_picture(tmp_path / "instances" / f"{index}.png", labels.astype(np.uint16))
-    samples = [load_sample(*pair) for pair in find_pairs(tmp_path)]
+    samples = [load_sample(each) for each in find_pairs(tmp_path)]
     return NucleiBatches(samples, [1.0, 2.0], 32, 3, 4, seed)
 
 
@@ -200,8 +201,9 @@ def test_batch_is_grey_levels_and_targets_of_one(tmp_path):
         images, targets = data[index]
         assert images.shape == (3, 32, 32, 3) and images.dtype == np.float32
         assert images.min() >= 0 and 1 < images.max() <= 255
-        assert targets.shape == (3, 32, 32, 2) and targets.dtype == np.float32
-        assert targets.min() == 0 and 0.9 < targets.max() <= 1
+        assert targets.shape == (3, 32, 32, 3) and targets.dtype == np.float32
+        assert targets[..., :2].min() == 0 and 0.9 < targets[..., :2].max() <= 1
+        assert (targets[..., 2] == 1).all()
 
 
 def test_batch_depends_on_seed_epoch_and_index_only(tmp_path):

@@ -23,7 +23,7 @@ from helpers.training_runs import (
 )
 from unet import training as unet_training
 from unet.callbacks import pixel_figures, predict_maps
-from unet.data import find_pairs
+from unet.data import load_sample
 from unet.model import build_unet, nuclei_loss
 
 STEPS = 3
@@ -161,6 +161,30 @@ def test_finished_run_says_so_and_ships_only_when_told(finished, training, shipp
         assert (shipped / name).read_bytes() == (finished / name).read_bytes()
 
 
+def test_a_run_says_how_labels_were_read_and_learns_from_a_labelled_part(
+    training, tmp_path, capsys
+):
+    for name in ("a", "held"):
+        image, labels = draw_tissue(60, 70, seed=len(name))
+        write_picture(tmp_path / f"{name}.png", image)
+        mask = ((labels > 0) * 255).astype(np.uint8)
+        write_picture(tmp_path / f"{name}_mask.png", mask)
+    region = {
+        "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [30, 0], [30, 60], [0, 60]]]},
+        "properties": {"classification": {"name": "Region"}},
+    }
+    (tmp_path / "held_mask.png").unlink()
+    (tmp_path / "held.geojson").write_text(json.dumps([region]))
+    run = tmp_path / "run"
+    short = {"epochs": 1, "steps_per_epoch": 1, "crowding": 0}
+    training.run(run, training_folders=(tmp_path,), **short)
+    shown = capsys.readouterr().out
+    assert "1 labelled by: binary mask" in shown
+    assert "1 labelled by: outlines (GeoJSON), labelled in its regions only" in shown
+    log = rows(run / "training_log.csv")
+    assert float(log[0]["val_background_accuracy"]) == 1  # the region holds no nuclei
+
+
 # --- Resuming ---
 
 
@@ -245,10 +269,9 @@ def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
 
 def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
-    pairs = [find_pairs(folder) for folder in folders]
-    judged = [pair for folder in validation_folders for pair in find_pairs(folder)]
+    pairs, judged = unet_training.pairs_of_folders(folders, validation_folders, None)
     held_out = unet_training.split(pairs, judged, names, share, seed=1)
-    return unet_training.load_samples(pairs, weights, judged, held_out, 0, 1)
+    return unet_training.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
 
 
 def names_of(samples):
@@ -286,6 +309,34 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
     assert (len(training), weights, len(validation)) == (1, [1.0], 1)
 
 
+def test_a_stack_is_split_like_files_and_counts_once(tmp_path):
+    for folder in ("one", "two"):
+        drawn = [draw_tissue(16, 16, seed=len(folder) + ord(folder[0]) + n) for n in range(4)]
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "images.npy", np.stack([image for image, _ in drawn]))
+        np.save(tmp_path / folder / "masks.npy", np.stack([labels for _, labels in drawn]))
+    samples, _, validation = load((tmp_path / "one", tmp_path / "two"), (1.0, 1.0), share=0.25)
+    assert [len(samples), len(validation)] == [6, 2]
+    assert len({*names_of(samples), *names_of(validation)}) == 8
+    with pytest.raises(ValueError, match="same image"):
+        load((tmp_path / "one",), (1.0,), (tmp_path / "one",))
+
+
+def test_each_folder_has_its_pixel_size(tmp_path):
+    for folder in ("one", "two", "judged"):
+        write_pair(tmp_path / folder, "a", 0, (16, 20))
+    folders = tmp_path / "one", tmp_path / "two"
+    sizes = (0.25, 0.5, 1.0)
+    pairs, judged = unet_training.pairs_of_folders(folders, (tmp_path / "judged",), sizes)
+    samples, _, validation = unet_training.load_samples(
+        pairs, (1.0, 1.0), judged, set(), load_sample, 0, 1
+    )
+    sizes = [sample.image.shape[:2] for sample in samples + validation]
+    assert sizes == [(16, 20), (32, 40), (64, 80)]
+    alike, _ = unet_training.pairs_of_folders(folders, (), 0.5)
+    assert [found[0].microns for found in alike] == [0.5, 0.5]
+
+
 # --- Errors, before anything is trained ---
 
 
@@ -302,6 +353,10 @@ def test_a_training_folder_may_be_held_out_entirely(tmp_path):
         ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
         ({"validation_names": (), "validation_share": 0.9}, ["VALIDATION_SHARE 0.9 of 4 images"]),
         ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS, found 2"]),
+        ({"microns_per_pixel": (0.5, 0.25)}, ["MICRONS_PER_PIXEL: expected one number above 0 or"]),
+        ({"microns_per_pixel": -1.0}, ["MICRONS_PER_PIXEL", "found -1.0"]),
+        ({"unet_microns_per_pixel": 0.0}, ["UNET_MICRONS_PER_PIXEL: expected a number above 0"]),
+        ({"masks": "maybe"}, ["MASKS: expected auto or binary or instances, found maybe"]),
         ({"crop": 33}, ["CROP: expected a multiple of 2, found 33"]),
         ({"epochs": 0}, ["EPOCHS: expected at least 1, found 0"]),
         ({"batch_size": -1}, ["BATCH_SIZE: expected at least 1, found -1"]),
@@ -325,7 +380,7 @@ def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
     write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
     assert "lonely.png" in training.refused(tmp_path / "run", **folders)
     write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))
-    assert "lonely.png is 8x9 pixels" in training.refused(tmp_path / "run", **folders)
+    assert "lonely.png: 8x9 pixels" in training.refused(tmp_path / "run", **folders)
 
 
 # --- Network, loss and figures ---
@@ -350,14 +405,36 @@ def test_maps_of_odd_sizes_are_those_of_the_padded_image():
     np.testing.assert_allclose(predict_maps(unet, padded, 4)[:37, :30], maps, atol=1e-6)
 
 
+def weighted(truth, weight):
+    """Both maps and the weight of each pixel, as batches hold them."""
+    weight = np.broadcast_to(weight, truth.shape[:3])[..., None]
+    return np.concatenate([truth, weight], axis=-1).astype(np.float32)
+
+
 def test_loss_is_zero_for_perfect_maps_and_grows_with_error():
     truth = np.zeros((2, 8, 8, 2), np.float32)
     truth[:, 2:6, 2:6] = 1
-    losses = [float(nuclei_loss(truth, abs(truth - error))) for error in (0, 0.1, 0.5, 0.9)]
+    targets = weighted(truth, 1)
+    losses = [float(nuclei_loss(targets, abs(truth - error))) for error in (0, 0.1, 0.5, 0.9)]
     assert losses[0] == pytest.approx(0, abs=1e-5)
     assert losses == sorted(losses)
     # At one half: log 2 for each map; overlap 16 of 16 + 32 pixels per image.
     assert losses[2] == pytest.approx(2 * np.log(2) + 1 - (32 + 1) / (32 + 64 + 1), rel=1e-4)
+
+
+def test_pixels_that_are_not_labelled_do_not_count():
+    truth = np.zeros((2, 8, 8, 2), np.float32)
+    truth[:, 2:6, 2:6] = 1
+    weight = np.zeros((2, 8, 8))
+    weight[:, :, :5] = 1
+    guess = np.random.default_rng(0).uniform(0.1, 0.9, truth.shape).astype(np.float32)
+    loss = float(nuclei_loss(weighted(truth, weight), guess))
+    assert loss == pytest.approx(
+        float(nuclei_loss(weighted(truth, 1)[:, :, :5], guess[:, :, :5])), rel=1e-5
+    )
+    other = np.where(weight[..., None] > 0, guess, 1 - guess)
+    assert float(nuclei_loss(weighted(truth, weight), other)) == pytest.approx(loss, rel=1e-6)
+    assert float(nuclei_loss(weighted(truth, 0), guess)) == pytest.approx(0, abs=1e-6)
 
 
 def test_pixel_figures_by_hand():

@@ -87,7 +87,7 @@ def main(
             validation.
         validation_share: if neither is given, this share of the images, at least one, at random.
         validation_limit: images evaluated after each epoch, evenly chosen.
-        masks: what masks are: auto = decided by looking at each; binary = nuclei and background;
+        masks: what masks are: auto = decided by the values of each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         microns_per_pixel: um per pixel of the images: one number, or one for each training and
             then each validation folder; without it what the files state, otherwise

@@ -181,8 +181,10 @@ def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:
     Raises:
         ValueError: an image comes twice, or one side would be empty.
     """
-    images = [pair.image for found in pairs for pair in found]
-    refuse_repeats(images + [pair.image for pair in judged_pairs])
+    everything = [pair for found in pairs for pair in found]
+    # A stack counts once for each time it is named.
+    refuse_repeats([pair.files[0] for pair in everything + judged_pairs if not pair.index])
+    images = [pair.image for pair in everything]
     return hold_out(images, names, share, seed) if names or not judged_pairs else set()
 
 
