@@ -66,6 +66,12 @@ SEED_RISE = 0.1  # a summit that rises by more is a separate nucleus; lower sepa
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
+# --- Maps ---
+MAP_SPACING = 50.0  # um between neighbouring values of the maps of density, size and stain
+MAP_RADIUS = 100.0  # um; each value is that of the nuclei in a circle of this radius
+HOTSPOTS = 5  # the fields with the most nuclei; 0 = none
+HOTSPOT_MM2 = 0.2  # mm2 of each, a circle
+
 # --- Outlines for QuPath ---
 GEOJSON_FRAME = "result"  # "result" = pixels of the super-resolved image; "slide" = full-resolution
 # pixels of the original file
@@ -102,6 +108,10 @@ def main(
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     tissue_threshold: float = TISSUE_THRESHOLD,
+    map_spacing: float = MAP_SPACING,
+    map_radius: float = MAP_RADIUS,
+    hotspots: int = HOTSPOTS,
+    hotspot_mm2: float = HOTSPOT_MM2,
     geojson_frame: Literal["result", "slide"] = GEOJSON_FRAME,
     geojson_gzip: bool = GEOJSON_GZIP,
     jpeg_quality: int = JPEG_QUALITY,
@@ -142,6 +152,10 @@ def main(
         seed_rise: a summit of the relief that rises by more is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
+        map_spacing: um between neighbouring values of the maps of density, size and stain.
+        map_radius: um; each value of a map is that of the nuclei in a circle of this radius.
+        hotspots: how many of the fields with the most nuclei are listed.
+        hotspot_mm2: mm2 of such a field.
         geojson_frame: coordinates of nuclei.geojson: pixels of the result, or of the original
             slide at full resolution.
         geojson_gzip: compress nuclei.geojson.

@@ -38,10 +38,11 @@ def measure(
         One array per column, equally long. Lengths in um and areas in um2 (or px and px2);
         `max_feret` and `min_feret` are the Feret (caliper) diameters of the convex hull;
         `orientation` is the angle of the major axis in degrees, 0 to 180, counter-clockwise from
-        the horizontal as the image is seen. `mean_hematoxylin_od` is the decadic optical density of
+        the horizontal as the image is seen; `circularity` is 4 pi area / perimeter^2, 1 for a disc
+        and pi / 4 for a square, at most 1; `mean_hematoxylin_od` is the decadic optical density of
         hematoxylin after colour deconvolution (Ruifrok & Johnston 2001), `sd_hematoxylin_od` its
-        standard deviation over the pixels of the nucleus (n); `circularity` is 4 pi area / perimeter^2, 1 for a
-        disc and pi / 4 for a square, at most 1; `probability` is the mean over the nucleus.
+        standard deviation over the pixels of the nucleus (n); `probability` is the mean over the
+        nucleus.
     """
     outlines = outlines or find_outlines(labels)
     pixels = _Pixels(labels, outlines.labels)

@@ -58,7 +58,7 @@ def neighbourhood(
     places, field = places * microns, step * microns
     tree = cKDTree(places)
     neighbours = _neighbours(tree)
-    around = _tissue_around(tissue, RADIUS / field, places / field) * field**2
+    around = tissue_around(tissue, RADIUS / field, places / field) * field**2
     enough = around > SMALLEST_SHARE * np.pi * RADIUS**2
     density = np.full(len(places), np.nan)
     density[enough] = neighbours[enough] / (around[enough] / 1e6)
@@ -78,6 +78,23 @@ def tissue_within(tissue: np.ndarray, radius: float) -> np.ndarray:
         radius: of the circle, in fields.
     """
     return cv2.filter2D(tissue, -1, disc(radius), borderType=cv2.BORDER_CONSTANT)
+
+
+def tissue_around(tissue: np.ndarray, radius: float, places: np.ndarray) -> np.ndarray:
+    """Return the area of tissue in circles around places, all lengths in fields of the mask.
+
+    Args:
+        tissue: see `shares_of_tissue`.
+        radius: of the circles.
+        places: (N, 2), x and y in the image.
+    """
+    values = tissue_within(np.pad(tissue, 1), radius)  # the circle is also around border places
+    at = places + 0.5  # from the corner of the image to the middles of fields, one more outside
+    left, top = at.astype(int).T
+    right, down = (at % 1).T
+    above = values[top, left] * (1 - right) + values[top, left + 1] * right
+    below = values[top + 1, left] * (1 - right) + values[top + 1, left + 1] * right
+    return above * (1 - down) + below * down
 
 
 def disc(radius: float) -> np.ndarray:
@@ -102,17 +119,6 @@ def _neighbours(tree: cKDTree) -> np.ndarray:
     if not tree.n:
         return np.zeros(0, int)
     return tree.query_ball_point(tree.data, RADIUS, return_length=True) - 1
-
-
-def _tissue_around(tissue: np.ndarray, radius: float, places: np.ndarray) -> np.ndarray:
-    """Return the area of tissue in a circle around places (N, 2), all in fields of the mask."""
-    values = tissue_within(np.pad(tissue, 1), radius)  # the circle is also around border places
-    at = places + 0.5  # from the corner of the image to the middles of fields, one more outside
-    left, top = at.astype(int).T
-    right, down = (at % 1).T
-    above = values[top, left] * (1 - right) + values[top, left + 1] * right
-    below = values[top + 1, left] * (1 - right) + values[top + 1, left + 1] * right
-    return above * (1 - down) + below * down
 
 
 def _to_glass(tissue: np.ndarray, places: np.ndarray) -> np.ndarray:

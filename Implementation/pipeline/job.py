@@ -62,7 +62,7 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
     except (OSError, ValueError):  # vanished; opening it will say so
         changed = None
     choices = asdict(settings.nuclei) | asdict(settings.tiles) | asdict(settings.input)
-    choices |= asdict(settings.outputs)
+    choices |= asdict(settings.outputs) | asdict(settings.maps)
     for name in ("input_folder", "regions_folder", "output_folder", "overwrite"):
         del choices[name]
     for name in ("precision", "faithful_share", "test_time_augmentation"):

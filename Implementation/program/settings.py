@@ -79,6 +79,16 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class MapSettings:
+    """How the maps of an image are drawn, and which fields are its densest."""
+
+    map_spacing: float = 50.0
+    map_radius: float = 100.0
+    hotspots: int = 5
+    hotspot_mm2: float = 0.2
+
+
+@dataclass(frozen=True)
 class MachineSettings:
     """Who does the work."""
 
@@ -95,6 +105,7 @@ class Settings:
     tiles: TileSettings = field(default_factory=TileSettings)
     nuclei: NucleiSettings = field(default_factory=NucleiSettings)
     outputs: OutputSettings = field(default_factory=OutputSettings)
+    maps: MapSettings = field(default_factory=MapSettings)
     machines: MachineSettings = field(default_factory=MachineSettings)
     debug: bool = False
 
@@ -131,6 +142,11 @@ def _check(constants: Mapping[str, Any]):
     for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
         if constants[name] is not None and not constants[name] > 0:
             raise _expected(name, "a positive number or None", constants)
+    for name in ("map_spacing", "map_radius", "hotspot_mm2"):
+        if not constants[name] > 0:
+            raise _expected(name, "a positive number", constants)
+    if constants["hotspots"] < 0:
+        raise _expected("hotspots", "0 or more", constants)
     if constants["microns_per_pixel_for_all"] and constants["microns_per_pixel"] is None:
         raise ValueError("MICRONS_PER_PIXEL_FOR_ALL is on, but MICRONS_PER_PIXEL is None: give it")
     for name in ("probability_threshold", "seed_rise"):

@@ -15,6 +15,7 @@ from shapely import MultiPolygon, Polygon
 from images.errors import one_line
 from labels.geojson import class_of, features_of, outline_of, read_json
 
+NOTHING = Polygon()
 IGNORED = "ignore"  # begins the class of what is neither tissue nor counted: QuPath's `Ignore*`
 # What else QuPath writes, by the beginning of its objectType.
 OTHER_OBJECTS = ("detection", "cell", "tile", "tmacore", "root")
@@ -73,7 +74,7 @@ class Annotations:
 
     extent: Polygon
     regions: tuple[Region, ...] = ()
-    ignored: Polygon | MultiPolygon = Polygon()
+    ignored: Polygon | MultiPolygon = NOTHING
     notes: tuple[str, ...] = ()
     limit: bool = False
 

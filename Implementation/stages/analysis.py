@@ -152,6 +152,7 @@ class Analysis:
             hashes=model_hashes(self.networks.generator, self.networks.unet),
             folder=self.partial,
             outputs=self.settings.outputs,
+            maps=self.settings.maps,
         )
 
     @property

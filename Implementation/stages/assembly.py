@@ -6,12 +6,14 @@ import numpy as np
 
 from nuclei.population import area_statistics, area_unit, whole
 from outputs.evidence import domain_warning, write_evidence
-from outputs.files import Shown, write_results
+from outputs.files import FIGURE_SIDE, Shown, is_large, shrinking, write_results
+from outputs.maps import write_density_tiff, write_hotspots, write_maps
 from outputs.provenance import software_note
+from regions.maps import Nuclei, draw_maps, find_hotspots
 from stages.counting import write_nuclei, write_regions
 from stages.examining import judged_file
 from stages.finished import Finished
-from tiles.raster import Raster
+from tiles.raster import Raster, preview
 from trust.consistency import Tally
 from trust.judgement import JudgedWindow, Judgement
 
@@ -34,6 +36,7 @@ def assemble(finished: Finished) -> dict:
             population = write_nuclei(finished, labels)
             row |= _summarise(row, population)
             write_regions(finished, population)
+            _draw_maps(finished, population, note)
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
         write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
@@ -58,6 +61,25 @@ def _judgement(finished: Finished, errors: Raster) -> Judgement:
         judgement.add(judged)
         errors.write(judged.window.x, judged.window.y, judged.error[..., None])
     return judgement
+
+
+def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str):
+    """Write the maps and the densest fields, which need a pixel size; population: the nuclei."""
+    route, chosen, folder = finished.route, finished.maps, finished.folder
+    microns, pixels = route.microns, finished.pixels
+    if microns is None:
+        return
+    sides = route.extent.width * microns, route.extent.height * microns
+    field = finished.field * microns
+    nuclei = Nuclei(population, finished.tissue_shares, field, microns, *sides)
+    maps = draw_maps(nuclei, chosen.map_spacing, chosen.map_radius)
+    step = shrinking(pixels.width, pixels.height, FIGURE_SIDE)
+    shrunk = preview(pixels, step)
+    write_maps(folder, maps, shrunk, microns * step, chosen.map_radius, note)
+    if is_large(finished.image, pixels):
+        write_density_tiff(folder / "density.ome.tif", maps, note)
+    spots = find_hotspots(nuclei, chosen.map_spacing, chosen.hotspots, chosen.hotspot_mm2)
+    write_hotspots(folder, spots, microns, *finished.geojson_frame)
 
 
 def _describe(finished: Finished) -> dict:

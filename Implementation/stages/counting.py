@@ -30,7 +30,7 @@ def write_nuclei(finished: Finished, labels: Raster) -> dict[str, np.ndarray]:
     microns, shares = finished.route.microns, finished.tissue_shares
     around = neighbourhood(*centroids, microns, shares, finished.field)
     more = regions_of(finished.annotations, *centroids) | around
-    scale, shift = _geojson_frame(finished)
+    scale, shift = finished.geojson_frame
     name = "nuclei.geojson.gz" if finished.outputs.geojson_gzip else "nuclei.geojson"
     with (
         table_writer(finished.folder / "nuclei.csv", [*columns, *more]) as add_row,
@@ -60,15 +60,3 @@ def _windows(finished: Finished, counts: np.ndarray):
         end = begin + len(window.outlines)
         yield window.only(counts[begin:end])
         begin = end
-
-
-def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
-    """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
-
-    These are the result's own, or those of the original's full resolution.
-    """
-    if finished.outputs.geojson_frame == "result":
-        return 1.0, (0.0, 0.0)
-    left, top, _, _ = finished.image.place
-    downsample = finished.image.downsample
-    return downsample / finished.route.scale, (left * downsample, top * downsample)

@@ -10,7 +10,7 @@ import numpy as np
 
 from images.opening import ImageFile
 from nuclei.tissue import Tissue
-from program.settings import OutputSettings
+from program.settings import MapSettings, OutputSettings
 from regions.areas import shares_within
 from regions.reading import Annotations
 from stages.pieces import Stage
@@ -34,6 +34,7 @@ class Finished:
         hashes: SHA-256 of the models, as columns of the summary.
         folder: where the results go, still unfinished work.
         outputs: what is written.
+        maps: how maps are drawn.
     """
 
     image: ImageFile
@@ -46,6 +47,7 @@ class Finished:
     hashes: dict[str, str]
     folder: Path
     outputs: OutputSettings
+    maps: MapSettings
 
     @property
     def super_resolved(self) -> bool:
@@ -63,6 +65,18 @@ class Finished:
         mask = self.tissue.mask
         shares = shares_within(self.annotations.counting, mask.shape, self.field)
         return (mask * shares).astype(np.float32)
+
+    @property
+    def geojson_frame(self) -> tuple[float, tuple[float, float]]:
+        """Scale and shift from result pixels to the pixels that GeoJSON is written in.
+
+        These are the result's own, or those of the original's full resolution.
+        """
+        if self.outputs.geojson_frame == "result":
+            return 1.0, (0.0, 0.0)
+        left, top, _, _ = self.image.place
+        downsample = self.image.downsample
+        return downsample / self.route.scale, (left * downsample, top * downsample)
 
     def windows_with(self, what: str) -> list[int]:
         """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""

@@ -9,7 +9,17 @@ import pytest
 import tifffile
 from PIL import Image
 
-from helpers.whole_runs import HEIGHT, RESULTS, WIDTH, check_agreement, drawn, nuclei, put, summary
+from helpers.whole_runs import (
+    HEIGHT,
+    RESULTS,
+    WIDTH,
+    check_agreement,
+    drawn,
+    nuclei,
+    put,
+    rows_of,
+    summary,
+)
 
 
 def test_a_run_writes_all_results_and_leaves_nothing_else(finished):
@@ -20,6 +30,17 @@ def test_a_run_writes_all_results_and_leaves_nothing_else(finished):
         found = {path.name for path in (output / name).iterdir()}
         assert found >= RESULTS
         assert not [name for name in found if name.startswith(".") or name.endswith(".raw")]
+
+
+def test_maps_and_hotspots_are_those_of_the_nuclei(finished):
+    output, _, centres = finished
+    folder = output / "first"
+    for name in ("density", "nuclear_area", "hematoxylin"):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    (spot,) = rows_of(folder / "hotspots.csv")  # the image is smaller than a field
+    assert int(spot["nuclei"]) == len(centres)
+    assert float(spot["tissue_mm2"]) == pytest.approx(WIDTH * HEIGHT / 1e6, rel=0.02)
 
 
 def test_pictures_have_their_sizes(finished):
