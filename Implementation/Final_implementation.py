@@ -72,6 +72,10 @@ MAP_RADIUS = 100.0  # um; each value is that of the nuclei in a circle of this r
 HOTSPOTS = 5  # the fields with the most nuclei; 0 = none
 HOTSPOT_MM2 = 0.2  # mm2 of each, a circle
 
+# --- Groups ---
+GROUPS = None  # what to compare: a CSV table with the columns image and group, or "folders": the
+# images lie in sub-folders of INPUT_FOLDER, one for each group; None = nothing
+
 # --- Outlines for QuPath ---
 GEOJSON_FRAME = "result"  # "result" = pixels of the super-resolved image; "slide" = full-resolution
 # pixels of the original file
@@ -112,6 +116,7 @@ def main(
     map_radius: float = MAP_RADIUS,
     hotspots: int = HOTSPOTS,
     hotspot_mm2: float = HOTSPOT_MM2,
+    groups: str | None = GROUPS,
     geojson_frame: Literal["result", "slide"] = GEOJSON_FRAME,
     geojson_gzip: bool = GEOJSON_GZIP,
     jpeg_quality: int = JPEG_QUALITY,
@@ -156,6 +161,8 @@ def main(
         map_radius: um; each value of a map is that of the nuclei in a circle of this radius.
         hotspots: how many of the fields with the most nuclei are listed.
         hotspot_mm2: mm2 of such a field.
+        groups: CSV table with the columns image and group, or "folders" for the sub-folders of the
+            input folder: groups of images to compare.
         geojson_frame: coordinates of nuclei.geojson: pixels of the result, or of the original
             slide at full resolution.
         geojson_gzip: compress nuclei.geojson.
@@ -169,6 +176,8 @@ def main(
     """
     constants = {n: v.absolute() if isinstance(v, Path) else v for n, v in locals().items()}
     del constants["from_run"]
+    if groups not in (None, "folders"):
+        constants["groups"] = str(Path(groups).absolute())
     # Imported here, not above: --help needs none of it.
     from pipeline.run import run_folder
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from images.errors import ImageReadError, one_line, printable
-from images.finding import stamp
+from images.finding import name_in, stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
 from regions.finding import regions_stamp
@@ -41,6 +41,11 @@ class Job:
     def manifest(self) -> Path:
         """The file that names the image of a folder and, once it is finished, its results."""
         return self.folder / "manifest.json"
+
+    @property
+    def image(self) -> str:
+        """Name of the image in the results."""
+        return printable(name_in(self.path, self.settings.input.input_folder))
 
 
 def model_files(settings: Settings) -> dict[str, str]:
@@ -75,14 +80,13 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
 def begin(job: Job):
     """Make the folder of the results; from here on they do not count as finished."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    _write_manifest(job, {"image": printable(job.path.name)})
+    _write_manifest(job, {"image": job.image})
 
 
 def end(job: Job, row: dict) -> dict:
     """Write the manifest, by which a later run knows that the image is finished; return its row."""
     row = _empty_row(job) | row
-    name = printable(job.path.name)
-    _write_manifest(job, {"image": name, "made_from": job.made_from, "summary": row})
+    _write_manifest(job, {"image": job.image, "made_from": job.made_from, "summary": row})
     return row
 
 
@@ -139,7 +143,7 @@ def _write_manifest(job: Job, content: dict):
 
 
 def _empty_row(job: Job) -> dict:
-    return {"image": printable(job.path.name), "status": "done", "error": None}
+    return {"image": job.image, "status": "done", "error": None}
 
 
 def _one_line(error: Exception) -> str:

@@ -89,6 +89,13 @@ class MapSettings:
 
 
 @dataclass(frozen=True)
+class ComparisonSettings:
+    """Which images are compared with which; this changes the results of none."""
+
+    groups: str | None = None
+
+
+@dataclass(frozen=True)
 class MachineSettings:
     """Who does the work."""
 
@@ -106,6 +113,7 @@ class Settings:
     nuclei: NucleiSettings = field(default_factory=NucleiSettings)
     outputs: OutputSettings = field(default_factory=OutputSettings)
     maps: MapSettings = field(default_factory=MapSettings)
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     machines: MachineSettings = field(default_factory=MachineSettings)
     debug: bool = False
 

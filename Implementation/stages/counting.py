@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from images.errors import printable
 from nuclei.geojson import geojson_writer
 from nuclei.neighbourhood import neighbourhood
 from nuclei.population import gather
@@ -49,7 +48,7 @@ def write_regions(finished: Finished, population: dict[str, np.ndarray]):
     rows = region_rows(annotations, population, finished.tissue.mask, finished.field, microns)
     with table_writer(finished.folder / "regions.csv", region_columns(microns)) as add_row:
         for row in rows:
-            add_row({"image": printable(finished.image.path.name)} | row)
+            add_row({"image": finished.name} | row)
 
 
 def _windows(finished: Finished, counts: np.ndarray):

@@ -24,6 +24,7 @@ class Finished:
     """An image whose stages are done: what its results are put together from.
 
     Attributes:
+        name: of the image in the results.
         image: the input.
         route: sizes and scales.
         tissue: where the tissue is.
@@ -37,6 +38,7 @@ class Finished:
         maps: how maps are drawn.
     """
 
+    name: str
     image: ImageFile
     route: Route
     tissue: Tissue
