@@ -37,7 +37,7 @@ MEASUREMENT_NAMES = {
     "local_density_per_mm2": "Local density per mm^2",
     "in_tissue_edge": "In tissue edge",
     "probability": "Detection probability",
-    "sr_confidence": "Super-resolution confidence",
+    "nucleus_confidence": "Nucleus confidence",
     "sr_expected_error": "Super-resolution expected error",
 }
 METADATA = ("region", "region_class")  # columns of text
