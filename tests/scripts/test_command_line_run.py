@@ -16,7 +16,7 @@ def test_the_script_runs_from_any_directory(models, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert check_agreement(tmp_path / "results" / "a") == len(drawn()[1])
@@ -29,7 +29,7 @@ def test_the_script_runs_from_any_directory(models, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert repeated.returncode == 0 and "finished before" in repeated.stdout
     imported = {line.split("|")[-1].strip() for line in repeated.stderr.splitlines()}
