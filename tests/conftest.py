@@ -1,4 +1,4 @@
-"""What holds for all tests: no deadlines, since a busy machine is slow, and which files are slow."""
+"""What holds for all tests: no deadlines on a busy machine, and which tests are slow."""
 
 import pytest
 from hypothesis import settings
