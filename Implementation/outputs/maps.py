@@ -73,6 +73,7 @@ def write_hotspots(
     microns: float,
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
+    members: dict[str, str] | None = None,
 ):
     """Write hotspots.csv and, as annotations for QuPath, hotspots.geojson.
 
@@ -81,10 +82,11 @@ def write_hotspots(
         hotspots: the densest first.
         microns: um per pixel of the result.
         scale, shift: from pixels of the result to the coordinates of the GeoJSON.
+        members: of the GeoJSON, such as the models' hashes.
     """
     with (
         table_writer(folder / "hotspots.csv", HOTSPOT_COLUMNS) as add_row,
-        geojson_writer(folder / "hotspots.geojson") as add_feature,
+        geojson_writer(folder / "hotspots.geojson", members) as add_feature,
     ):
         for number, spot in enumerate(hotspots, start=1):
             add_row(
