@@ -80,6 +80,7 @@ GROUPS = None  # what to compare: a CSV table with the columns image and group, 
 GEOJSON_FRAME = "result"  # "result" = pixels of the super-resolved image; "slide" = full-resolution
 # pixels of the original file
 GEOJSON_GZIP = False  # True: nuclei.geojson.gz instead of nuclei.geojson
+GEOJSON_OBJECTS = "detection"  # what QuPath makes of them; "annotation" = can be edited there
 
 # --- Pictures ---
 JPEG_QUALITY = 90  # of super_resolved.ome.tif; 0 = lossless
@@ -119,6 +120,7 @@ def main(
     groups: str | None = GROUPS,
     geojson_frame: Literal["result", "slide"] = GEOJSON_FRAME,
     geojson_gzip: bool = GEOJSON_GZIP,
+    geojson_objects: Literal["detection", "annotation"] = GEOJSON_OBJECTS,
     jpeg_quality: int = JPEG_QUALITY,
     debug: bool = DEBUG,
     from_run: Path | None = None,
@@ -166,6 +168,8 @@ def main(
         geojson_frame: coordinates of nuclei.geojson: pixels of the result, or of the original
             slide at full resolution.
         geojson_gzip: compress nuclei.geojson.
+        geojson_objects: what nuclei are in QuPath: detections, which it handles by the million, or
+            annotations, which can be edited.
         jpeg_quality: of super_resolved.ome.tif, 1 to 100; 0 = lossless.
         debug: show the full traceback of an error.
         from_run: run.json of an earlier run; on the command line its constants replace the defaults

@@ -9,6 +9,9 @@ import numpy as np
 from labels.label_map import Labels
 from labels.outlines import Polygon, covered, label_map
 
+# Member of a collection whose outlines nobody has corrected; QuPath leaves it out on export.
+AS_PREDICTED = "as_predicted"
+
 
 def read_json(path: Path):
     """Parse a JSON file, compressed or not."""
@@ -33,8 +36,13 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
         shape: (height, width) of the image, to whose full resolution the coordinates belong.
 
     Raises:
-        ValueError: it is no GeoJSON, or holds no polygon.
+        ValueError: it is no GeoJSON, holds no polygon, or nobody has corrected what it holds.
     """
+    if isinstance(content, dict) and content.get(AS_PREDICTED):
+        raise ValueError(
+            "its outlines are still as predicted; correct them in QuPath and export them, or "
+            "delete the field"
+        )
     nuclei, regions, others = [], [], 0
     for feature in features_of(content):
         geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}

@@ -1,4 +1,4 @@
-"""Nuclei as GeoJSON that QuPath imports as detections: features and the file."""
+"""Nuclei as GeoJSON that QuPath imports as detections or annotations: features and the file."""
 
 import gzip
 import json
@@ -47,13 +47,14 @@ NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
-    """One nucleus as GeoJSON feature with the structure of a QuPath detection.
+def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0), kind="detection"):
+    """One nucleus as GeoJSON feature with the structure of an object in QuPath.
 
     ring: its outline, see `outlines.outline`. row: its row of the nuclei table (`label` and
     measurements). A point p of the label map is written as p * scale + shift, so that outlines can
-    be stated in the pixels of another level of the image. `id` depends on label and place alone:
-    identical runs give identical files.
+    be stated in the pixels of another level of the image. kind: "detection", or "annotation", which
+    QuPath lets people edit. `id` depends on label and place alone: identical runs give identical
+    files.
     """
     ring = (np.asarray(ring, float) * scale + np.array(shift)).round(2)
     points, (x, y) = ring.tolist(), ring.mean(axis=0)
@@ -63,7 +64,7 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0)):
         "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),
         "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
         "properties": {
-            "objectType": "detection",
+            "objectType": kind,
             "name": str(row["label"]),
             "classification": NUCLEUS_CLASS,
             "measurements": _measurements(row),

@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nuclei.geojson import nucleus_feature
 from nuclei.measurement import WHITE, measure
 from nuclei.outlines import Outlines, find_outlines, thinned
 from nuclei.separation import Separation, renumbered, separate
@@ -183,19 +182,16 @@ def merge(
     windows: Iterable[WindowNuclei],
     raster: Raster,
     add_row: Callable[[dict], None],
-    add_feature: Callable[[dict], None],
-    scale: float,
-    shift: tuple[float, float],
+    add_outline: Callable[[np.ndarray, dict], None],
     more: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> int:
-    """Number the nuclei of all windows through; fill label map, table and GeoJSON.
+    """Number the nuclei of all windows through; fill label map, table and outlines.
 
     Args:
         windows: in their order.
         raster: label map of the image, all zero.
         add_row: takes a row of the table.
-        add_feature: takes a feature of the GeoJSON.
-        scale, shift: from pixels of the label map to the coordinates of the GeoJSON.
+        add_outline: takes the outline of a nucleus, in pixels of the label map, and its row.
         more: further columns, which need all nuclei of the image; one value each.
 
     Returns:
@@ -210,7 +206,7 @@ def merge(
             row |= {name: values[index] for name, values in found.columns.items()}
             row |= {name: values[count + index] for name, values in more.items()}
             add_row(row)
-            add_feature(nucleus_feature(ring, row, scale, shift))
+            add_outline(ring, row)
         count += len(found.outlines)
     return count
 

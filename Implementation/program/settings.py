@@ -75,6 +75,7 @@ class OutputSettings:
     overwrite: bool = False
     geojson_frame: str = "result"
     geojson_gzip: bool = False
+    geojson_objects: str = "detection"
     jpeg_quality: int = 90
 
 
@@ -171,6 +172,8 @@ def _check(constants: Mapping[str, Any]):
         raise _expected("precision", "auto, float32 or bfloat16", constants)
     if constants["geojson_frame"] not in ("result", "slide"):
         raise _expected("geojson_frame", "result or slide", constants)
+    if constants["geojson_objects"] not in ("detection", "annotation"):
+        raise _expected("geojson_objects", "detection or annotation", constants)
     if not (constants["super_resolve"] or constants["segment"]):
         raise ValueError("SUPER_RESOLVE and SEGMENT are both off: nothing to do")
 

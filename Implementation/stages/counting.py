@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nuclei.geojson import geojson_writer
+from nuclei.geojson import geojson_writer, nucleus_feature
 from nuclei.neighbourhood import neighbourhood
 from nuclei.population import gather
 from nuclei.windows import WindowNuclei, merge, table_columns
@@ -35,8 +35,12 @@ def write_nuclei(finished: Finished, labels: Raster) -> dict[str, np.ndarray]:
         table_writer(finished.folder / "nuclei.csv", [*columns, *more]) as add_row,
         geojson_writer(finished.folder / name, finished.hashes) as add_feature,
     ):
-        windows = _windows(finished, counts)
-        merge(windows, labels, add_row, add_feature, scale, shift, more)
+        kind = finished.outputs.geojson_objects
+
+        def add_outline(ring, row):
+            add_feature(nucleus_feature(ring, row, scale, shift, kind))
+
+        merge(_windows(finished, counts), labels, add_row, add_outline, more)
     return population | around
 
 

@@ -55,11 +55,12 @@ def squares_of(sides, window):
 def test_nuclei_cut_by_the_border_count_but_have_no_part_in_the_statistics_of_areas(tmp_path):
     sides = [20, 14, 16, 21, 18]  # the first touches the border
     windows = [squares_of(sides, w) for w in (Window(0, 0, 110, 80), Window(110, 0, 90, 80))]
-    rows, features, paths = [], [], [tmp_path / "0.npz", tmp_path / "1.npz"]
+    rows, named, paths = [], [], [tmp_path / "0.npz", tmp_path / "1.npz"]
     for window, path in zip(windows, paths, strict=True):
         window.save(path)
     with Raster(tmp_path / "labels", 200, 80, 1, np.uint32) as raster:
-        assert merge(windows, raster, rows.append, features.append, 1.0, (0.0, 0.0)) == 5
+        assert merge(windows, raster, rows.append, lambda _, row: named.append(row["label"])) == 5
+    assert named == [row["label"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["centroid_x_px"]: row["touches_border"] for row in rows}[10.0] == 1
     assert sum(row["touches_border"] for row in rows) == 1
     population = gather(paths, rows[0])

@@ -46,6 +46,7 @@ def test_only_models_that_a_run_needs_are_asked_for():
         ("hotspots", -1),
         ("region", (0, 0, 0, 1)),
         ("microns_per_pixel_for_all", True),
+        ("geojson_objects", "cell"),
     ],
 )
 def test_what_cannot_work_is_named(name, value):

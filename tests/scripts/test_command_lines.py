@@ -7,6 +7,7 @@ from pathlib import Path
 import benchmark
 import Evaluate
 import Final_implementation
+import Pick_fields
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
@@ -21,6 +22,7 @@ SCRIPTS = (
     benchmark,
     Evaluate,
     Final_implementation,
+    Pick_fields,
     SRGAN_copy_set,
     SRGAN_evaluate,
     Stitch_fields,

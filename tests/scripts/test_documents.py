@@ -8,6 +8,7 @@ import benchmark
 import Evaluate
 import Final_implementation
 import make_samples
+import Pick_fields
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
@@ -20,11 +21,14 @@ FOLDERS = ("Implementation", "training", "data", "models")
 README = ROOT / "README.md"
 DOCUMENTS = [README, *(ROOT / folder / "README.md" for folder in FOLDERS)]
 SCRIPTS = (
-    *(benchmark, Evaluate, Final_implementation, Stitch_fields, make_samples),
+    *(benchmark, Evaluate, Final_implementation, Pick_fields, Stitch_fields, make_samples),
     *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_train),
 )
 FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
-WRITTEN = {"report.html", "generator_adversarial.h5"}  # by a run or a training
+WRITTEN = {  # by a run, a training or a user
+    *("report.html", "my_fields/README.html"),
+    *("generator_adversarial.h5", "Unet_best.h5", "my_unet/Unet.h5"),
+}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=("top", *FOLDERS))
 

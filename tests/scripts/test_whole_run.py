@@ -14,12 +14,16 @@ from helpers.whole_runs import (
     RESULTS,
     WIDTH,
     check_agreement,
+    crowded,
     drawn,
     nuclei,
     put,
     rows_of,
     summary,
 )
+from labels.pairing import Pair
+from labels.reading import read_labels
+from metrics.segmentation import best_ious
 
 
 def test_a_run_writes_all_results_and_leaves_nothing_else(finished):
@@ -68,6 +72,20 @@ def test_all_results_tell_of_the_nuclei_that_were_drawn(finished):
             assert 100 * np.pi * 1.3 / 16 < float(row["area_um2"]) < 100 * np.pi * 3.4 / 16
             assert float(row["probability"]) > 0.8
             assert float(row["mean_hematoxylin_od"]) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["detection", "annotation"])
+def test_outlines_are_read_back_as_the_same_nuclei(run, tmp_path, kind):
+    put(tmp_path / "input", "a.png", crowded(HEIGHT, WIDTH, nuclei=40))
+    assert run(geojson_objects=kind) == 0
+    folder = tmp_path / "output" / "a"
+    labels, _, features = nuclei(folder)
+    assert {feature["properties"]["objectType"] for feature in features} == {kind}
+    pair = Pair(folder / "super_resolved.png", (folder / "nuclei.geojson",))
+    read = read_labels(pair, labels.shape)
+    assert read.instances and read.known is None
+    assert len(np.unique(read.map)) == len(np.unique(labels)) > 10
+    assert best_ious(labels.astype(np.int32), read.map).min() > 0.95
 
 
 def test_the_super_resolved_image_is_the_enlarged_input(finished):

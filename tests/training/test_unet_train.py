@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import Unet_train
+from matplotlib.figure import Figure
 
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.training_runs import (
@@ -21,13 +22,15 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from shared.epochs import EpochLog
+from unet import callbacks, sets
 from unet import training as unet_training
-from unet.callbacks import pixel_figures, predict_maps
-from unet.data import load_sample
+from unet.data import Sample, load_sample, target_maps
 from unet.model import build_unet, nuclei_loss
+from unet.scoring import FIGURES, mean_scores, predict_maps
 
 STEPS = 3
-FIGURES = ("pixel_accuracy", "dice", "iou", "background_accuracy")
+SHARES = ("pixel_accuracy", "dice", "iou", "background_accuracy", "aji", "pq")  # 0 to 1
 
 
 def write_pair(folder, name, seed, size=(42, 50)):
@@ -106,7 +109,7 @@ def test_log_has_a_row_for_each_epoch(finished):
     log = rows(finished / "training_log.csv")
     assert_sound_log(log)
     assert {"loss", *(f"val_{name}" for name in FIGURES)} <= log[0].keys()
-    assert all(0 <= float(row[f"val_{name}"]) <= 1 for row in log for name in FIGURES)
+    assert all(0 <= float(row[f"val_{name}"]) <= 1 for row in log for name in SHARES)
     assert log[0]["val_background_accuracy"] == log[1]["val_background_accuracy"]
 
 
@@ -133,7 +136,14 @@ def test_record_lies_beside_the_model(finished, inputs):
     assert record["training_images"] == images[:3]
     assert record["validation_images"] == images[3:]
     last = rows(finished / "training_log.csv")[-1]
-    assert record["validation"]["val_dice"] == float(last["val_dice"])
+    assert record["epoch"] == 2
+    assert {f"val_{name}" for name in FIGURES} == record["validation"].keys()
+    for name, value in record["validation"].items():
+        assert value == float(last[name])
+    best = json.loads((finished / "Unet_best.json").read_text(encoding="utf-8"))
+    log = rows(finished / "training_log.csv")
+    assert best["model"] == "Unet_best.h5"
+    assert best["validation"]["val_aji"] == max(float(row["val_aji"]) for row in log)
     assert record["versions"]["keras"] == keras.__version__
     assert record["versions"]["backend"] == keras.backend.backend()
 
@@ -198,7 +208,13 @@ def test_interrupted_run_ends_as_an_unbroken_one(finished, training, tmp_path, a
     )
     assert_same_backup(tmp_path / "training_backup", finished / "training_backup")
     assert_sound_log(rows(tmp_path / "training_log.csv"))
+    np.testing.assert_allclose(
+        saved_weights(tmp_path / "Unet_best.h5"),
+        saved_weights(finished / "Unet_best.h5"),
+        atol=1e-5,
+    )
     end = capsys.readouterr().out
+    assert ("Resumed after epoch 1 of 2" in end) == (after is not None)
     assert f'--unet "{tmp_path / "Unet.h5"}"' in end and "val dice" in end
 
 
@@ -269,9 +285,9 @@ def test_training_in_bfloat16_needs_tensorflow(training, tmp_path, monkeypatch):
 
 def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
-    pairs, judged = unet_training.pairs_of_folders(folders, validation_folders, None)
-    held_out = unet_training.split(pairs, judged, names, share, seed=1)
-    return unet_training.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
+    pairs, judged = sets.pairs_of_folders(folders, validation_folders, None)
+    held_out = sets.split(pairs, judged, names, share, seed=1)
+    return sets.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
 
 
 def names_of(samples):
@@ -327,13 +343,11 @@ def test_each_folder_has_its_pixel_size(tmp_path):
         write_pair(tmp_path / folder, "a", 0, (16, 20))
     folders = tmp_path / "one", tmp_path / "two"
     sizes = (0.25, 0.5, 1.0)
-    pairs, judged = unet_training.pairs_of_folders(folders, (tmp_path / "judged",), sizes)
-    samples, _, validation = unet_training.load_samples(
-        pairs, (1.0, 1.0), judged, set(), load_sample, 0, 1
-    )
+    pairs, judged = sets.pairs_of_folders(folders, (tmp_path / "judged",), sizes)
+    samples, _, validation = sets.load_samples(pairs, (1.0, 1.0), judged, set(), load_sample, 0, 1)
     sizes = [sample.image.shape[:2] for sample in samples + validation]
     assert sizes == [(16, 20), (32, 40), (64, 80)]
-    alike, _ = unet_training.pairs_of_folders(folders, (), 0.5)
+    alike, _ = sets.pairs_of_folders(folders, (), 0.5)
     assert [found[0].microns for found in alike] == [0.5, 0.5]
 
 
@@ -437,12 +451,77 @@ def test_pixels_that_are_not_labelled_do_not_count():
     assert float(nuclei_loss(weighted(truth, 0), guess)) == pytest.approx(0, abs=1e-6)
 
 
-def test_pixel_figures_by_hand():
-    truth = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], bool)
-    predicted = np.array([0, 1, 1, 1, 1, 0, 0, 0, 0, 0], bool)
-    expected = {"pixel_accuracy": 0.7, "background_accuracy": 0.7, "dice": 4 / 7, "iou": 2 / 5}
-    assert pixel_figures(truth, predicted) == pytest.approx(expected)
-    assert pixel_figures(truth & False, truth & False)["dice"] == 1
+def labelled(seed=0, known=255):
+    """A sample of drawn tissue with its labels."""
+    image, labels = draw_tissue(60, 70, seed)
+    targets = np.dstack([target_maps(labels), np.full(labels.shape, known, np.uint8)])
+    return Sample("drawn", image, targets, 240.0, "", labels)
+
+
+def perfect(sample):
+    return sample.targets[..., :2].astype(np.float32) / 255
+
+
+def test_perfect_maps_have_perfect_scores():
+    samples = [labelled(seed) for seed in (0, 1)]
+    figures = mean_scores(samples, [perfect(sample) for sample in samples], 0.5)
+    assert list(figures) == list(FIGURES)
+    assert figures["dice"] == figures["iou"] == figures["pixel_accuracy"] == 1
+    assert figures["aji"] > 0.8 and figures["pq"] > 0.8 and figures["count_error"] < 0.2
+
+
+def test_nuclei_count_only_where_they_are_labelled():
+    sample, other = labelled(), labelled()
+    for each in (sample, other):
+        each.targets[:, 35:, 2] = 0
+    other.labels[:, 50:] = 0
+    maps = perfect(sample)
+    wrong = maps.copy()
+    wrong[:, 50:] = 1 - wrong[:, 50:]  # its nuclei lie in the unlabelled part
+    expected = mean_scores([sample], [maps], 0.5)
+    for each, guess in ((other, maps), (sample, wrong)):
+        assert mean_scores([each], [guess], 0.5) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_best_unet_is_kept_also_over_an_interruption(tmp_path, monkeypatch):
+    sample, saved = labelled(), []
+    monkeypatch.setattr(callbacks, "save_model", lambda _, file: saved.append(file.name))
+    monkeypatch.setattr(callbacks.ValidationReport, "_picture", lambda *_: Figure())
+    log = EpochLog(tmp_path / "training_log.csv")
+    quality = {0: 0.6, 1: 0.3, 2: 1.0, 3: 0.9}  # of each epoch: how much of its nuclei is found
+    for epochs in ((0, 1), (1, 2, 3)):  # epoch 1 is trained again
+        report = callbacks.ValidationReport([sample], 2, 0.5, tmp_path)
+        for epoch in epochs:
+            maps = perfect(sample)
+            maps[:, int(quality[epoch] * 70) :] = 0
+            monkeypatch.setattr(callbacks, "predict_maps", lambda *_, maps=maps: maps)
+            logs, before = {"loss": 1.0}, len(saved)
+            report.on_epoch_end(epoch, logs)
+            log.on_epoch_end(epoch, logs)
+            assert len(saved) - before == (epoch in (0, 2)), epoch
+    assert set(saved) == {"Unet_best.h5"}
+
+
+def test_curves_show_a_single_epoch(tmp_path):
+    names = ("epoch", "loss", *(f"val_{name}" for name in FIGURES))
+    (tmp_path / "log.csv").write_text(f"{','.join(names)}\n{','.join(['0.5'] * len(names))}\n")
+    lines = [
+        line for axis in callbacks.draw_curves(tmp_path / "log.csv").axes for line in axis.lines
+    ]
+    assert len(lines) == 7 and all(line.get_marker() not in ("None", "") for line in lines)
+    shown = {line.get_label() for line in lines}
+    assert {"training", "validation, not augmented", "AJI", "PQ", "Dice"} <= shown
+
+
+def test_the_picture_has_one_scale_for_every_epoch(tmp_path):
+    sample = labelled()
+    report = callbacks.ValidationReport([sample], 2, 0.5, tmp_path)
+    figure = report._picture([perfect(sample) * 0.2])
+    *panels, scale = figure.axes
+    assert len(panels) == 4
+    for panel in panels[1:]:
+        assert panel.images[0].get_clim() == (0, 1)
+    assert scale.get_ylim() == (0, 1)
 
 
 # --- The command line ---

@@ -4,6 +4,11 @@ Fill TRAINING_FOLDERS with images and labels (see data/README.md for the layouts
 
     python "training/U-net/Unet_train.py"
 
+    python "training/U-net/Unet_train.py" --initial-unet models/Unet.h5 --training-folders corrected
+
+improves a trained one on a handful of corrected fields: a short training that also repeats crops of
+older images, and ends with a table of the figures before and after.
+
 To resume an interrupted run, start it again with the same command: it continues from its last
 finished epoch. A RUN_FOLDER belongs to one set of images and constants. Every constant below is
 also a flag: see --help.
@@ -23,11 +28,15 @@ TRAINING_FOLDERS = (ROOT / "data" / "nuclei",)
 FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
 VALIDATION_FOLDERS = ()  # () = use VALIDATION_NAMES or VALIDATION_SHARE
 VALIDATION_NAMES = ()
-VALIDATION_SHARE = 0.1
+VALIDATION_SHARE = None  # None = 0.1; 0.25 for fine-tuning
 VALIDATION_LIMIT = 40  # images
 MASKS = "auto"  # "binary" or "instances" where a mask could be either
 MICRONS_PER_PIXEL = None  # um: one number, or one per folder; None = what the files say
 UNET_MICRONS_PER_PIXEL = 0.25  # um; images of another size are resampled to it
+REPLAY_FOLDERS = None  # older images mixed in; None = data/nuclei for fine-tuning, if it is filled
+REPLAY_SHARE = 0.5  # of all crops
+REPLAY_LIMIT = 100  # images of each of these folders
+CHECK_FOLDERS = ()  # other tissue, scored before and after fine-tuning: does the U-net forget?
 CROP = 256  # pixels, a multiple of 2**DEPTH
 CROWDING = 1.5  # at most this many nuclei pasted against others, per nucleus; 0 = none
 
@@ -40,8 +49,8 @@ INITIAL_UNET = None  # a Unet.h5 to fine-tune
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 150
-EPOCHS = 15
-LEARNING_RATE = 2e-3  # peak
+EPOCHS = None  # None = 15; 3 for fine-tuning
+LEARNING_RATE = None  # peak; None = 2e-3; 2e-4 for fine-tuning
 SEED = 1
 BFLOAT16 = False  # True: 1.5 times faster with TensorFlow on processors that have bfloat16
 DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
@@ -56,11 +65,15 @@ def main(
     folder_weights: tuple[float, ...] = FOLDER_WEIGHTS,
     validation_folders: tuple[Path, ...] = VALIDATION_FOLDERS,
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
-    validation_share: float = VALIDATION_SHARE,
+    validation_share: float | None = VALIDATION_SHARE,
     validation_limit: int = VALIDATION_LIMIT,
     masks: Literal["auto", "binary", "instances"] = MASKS,
     microns_per_pixel: float | tuple[float, ...] | None = MICRONS_PER_PIXEL,
     unet_microns_per_pixel: float = UNET_MICRONS_PER_PIXEL,
+    replay_folders: tuple[Path, ...] | None = REPLAY_FOLDERS,
+    replay_share: float = REPLAY_SHARE,
+    replay_limit: int = REPLAY_LIMIT,
+    check_folders: tuple[Path, ...] = CHECK_FOLDERS,
     crop: int = CROP,
     crowding: float = CROWDING,
     first_filters: int = FIRST_FILTERS,
@@ -69,8 +82,8 @@ def main(
     initial_unet: Path | None = INITIAL_UNET,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
-    epochs: int = EPOCHS,
-    learning_rate: float = LEARNING_RATE,
+    epochs: int | None = EPOCHS,
+    learning_rate: float | None = LEARNING_RATE,
     seed: int = SEED,
     bfloat16: bool = BFLOAT16,
     devices: int | Literal["all"] = DEVICES,
@@ -85,15 +98,22 @@ def main(
         validation_folders: folders of images that are never trained on, e.g. other organs.
         validation_names: training images whose names begin with one of these are kept for
             validation.
-        validation_share: if neither is given, this share of the images, at least one, at random.
+        validation_share: if neither is given, this share of the images, at least one, at random;
+            without it 0.1, or 0.25 for fine-tuning.
         validation_limit: images evaluated after each epoch, evenly chosen.
         masks: what masks are: auto = decided by the values of each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         microns_per_pixel: um per pixel of the images: one number, or one for each training and
             then each validation folder; without it what the files state, otherwise
-            unet_microns_per_pixel.
+            unet_microns_per_pixel. It does not hold for replayed and checked images.
         unet_microns_per_pixel: um per pixel that the U-net sees; images that differ by more
             than 10 % are resampled. Goes into the record.
+        replay_folders: folders of images that the U-net learned before, mixed in so that it does
+            not forget; without it data/nuclei, for fine-tuning, where that holds images.
+        replay_share: share of all crops that is taken from these folders.
+        replay_limit: images read from each of them, evenly chosen.
+        check_folders: folders of other tissue that are scored before and after fine-tuning, so
+            that forgetting shows; never trained on.
         crop: side of a training crop in pixels, a multiple of 2**depth.
         crowding: in each training image, at most this many copies of its nuclei, per nucleus, are
             pasted against others, which shows where touching nuclei separate; 0 = none.
@@ -105,8 +125,9 @@ def main(
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
-        epochs: epochs of the whole run.
-        learning_rate: highest learning rate; a cosine lowers it to 1 %.
+        epochs: epochs of the whole run; without it 15, or 3 for fine-tuning.
+        learning_rate: highest learning rate, which a cosine lowers to 1 %; without it 0.002, or
+            0.0002 for fine-tuning.
         seed: random seed of the weights, the split and all crops.
         bfloat16: multiply in bfloat16; only with the TensorFlow backend.
         devices: number of devices that share each batch, or all; more than one needs the JAX

@@ -73,6 +73,7 @@ def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix
     """
     averages = keras.callbacks.SwapEMAWeights()
     callbacks = [
+        Resumption(),
         EpochTimes(batches),
         StopAtNaN(),
         averages,
@@ -92,6 +93,19 @@ def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix
         folder / f"{prefix}backup", double_checkpoint=True, delete_checkpoint=False
     )
     return [*callbacks, backup]
+
+
+class Resumption(keras.callbacks.Callback):
+    """State in one line that a run goes on where an interrupted one stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch and not self.begun:
+            print(f"Resumed after epoch {epoch} of {self.params['epochs']}")
+        self.begun = True
 
 
 class EpochTimes(keras.callbacks.Callback):

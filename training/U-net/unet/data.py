@@ -34,6 +34,7 @@ class Sample:
             in the loss, 0 where the labels are not complete.
         white: grey level of the brightest tissue-free pixels, by which light is normalised.
         note: how the labels were understood, and what was done to fit the pixel size.
+        labels: int32 label map, where it was asked for.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Sample:
     targets: np.ndarray
     white: float
     note: str
+    labels: np.ndarray | None = None
 
 
 class NucleiBatches(RandomBatches):
@@ -76,7 +78,12 @@ class NucleiBatches(RandomBatches):
 
 
 def load_sample(
-    pair: Pair, masks="auto", unet_microns: float = UNET_MICRONS, crowding: float = 0, seed=0
+    pair: Pair,
+    masks="auto",
+    unet_microns: float = UNET_MICRONS,
+    crowding: float = 0,
+    seed=0,
+    keep_labels: bool = False,
 ) -> Sample:
     """Read an image and its labels and make the target maps.
 
@@ -90,6 +97,7 @@ def load_sample(
         crowding: nuclei are pasted against others, once for the whole training, at most so many
             per nucleus; see `crowd`.
         seed: of their number and places.
+        keep_labels: the sample is for validation, which compares nuclei.
 
     Raises:
         ValueError: a file cannot be read, the sizes differ, or nothing is labelled.
@@ -107,7 +115,8 @@ def load_sample(
     image, labels = crowd(image, labels, rng.uniform(0, crowding), rng)
     targets = np.dstack([target_maps(labels), known.astype(np.uint8) * 255])
     note = ", ".join(filter(None, [understood.note, remark]))
-    return Sample(str(pair.image), image, targets, max(white, 1.0), note)
+    kept = labels.astype(np.int32) if keep_labels else None
+    return Sample(str(pair.image), image, targets, max(white, 1.0), note, kept)
 
 
 def _labelled_part(image: np.ndarray, labels: Labels):

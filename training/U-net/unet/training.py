@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ import keras
 import numpy as np
 
 from labels.masks import MASKS
-from labels.pairing import find_pairs
 from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
@@ -20,40 +18,35 @@ from shared.setup import (
     check_numbers,
     check_run_folder,
     describe,
-    hold_out,
     plain,
-    refuse_repeats,
     shares_of,
     use_devices,
 )
-from unet.callbacks import standard_callbacks
+from unet.callbacks import BEST_BY, standard_callbacks
 from unet.data import NucleiBatches, load_sample
+from unet.fine_tuning import print_comparison, with_defaults
 from unet.model import first_unet, nuclei_loss
+from unet.scoring import score
+from unet.sets import Sets, evenly, find_sets, load_samples, with_replay
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(arguments: dict):
     """Do what the script promises; `arguments` are those of its `main`."""
-    constants = {name: plain(value) for name, value in arguments.items()}
-    chosen = SimpleNamespace(**arguments)
-    constants["vgg19_weights"] = chosen.vgg19_weights and Path(chosen.vgg19_weights).name
     try:
+        arguments = with_defaults(arguments, ROOT / "data" / "nuclei")
+        constants = {name: plain(value) for name, value in arguments.items()}
+        chosen = SimpleNamespace(**arguments)
+        constants["vgg19_weights"] = chosen.vgg19_weights and Path(chosen.vgg19_weights).name
         check_constants(constants)
         shares = shares_of(chosen.training_folders, chosen.folder_weights)
         # All pairs are matched before the first is read: a misnamed mask shows at once.
-        pairs, judged_pairs = pairs_of_folders(
-            chosen.training_folders, chosen.validation_folders, chosen.microns_per_pixel
-        )
-        held_out = split(
-            pairs, judged_pairs, chosen.validation_names, chosen.validation_share, chosen.seed
-        )
-        files = [pair for found in pairs for pair in found]
+        sets = find_sets(chosen)
         run = describe(
             constants,
-            [pair.files for pair in files if pair.image not in held_out],
-            [pair.files for pair in judged_pairs]
-            + [pair.files for pair in files if pair.image in held_out],
+            [pair.files for pair in sets.learned],
+            [pair.files for pair in sets.judged],
         )
         check_run_folder(chosen.run_folder, run)
         if (chosen.run_folder / "Unet.json").is_file():
@@ -64,47 +57,109 @@ def train(arguments: dict):
         use_devices(chosen.devices, chosen.batch_size)
         if chosen.bfloat16:
             use_bfloat16()
-        training, weights, validation = load_samples(
-            pairs,
-            shares,
-            judged_pairs,
-            held_out,
-            partial(load_sample, masks=chosen.masks, unet_microns=chosen.unet_microns_per_pixel),
-            chosen.crowding,
-            chosen.seed,
-        )
+        print_plan(chosen, sets)
+        training, weights, validation, check = read_sets(chosen, sets, shares)
         keras.utils.set_random_seed(chosen.seed)
         unet = first_unet(
             chosen.first_filters, chosen.depth, chosen.vgg19_weights, chosen.initial_unet
         )
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error)}") from None
-    print(f"{len(training)} images for training, {len(validation)} for validation")
-    for note, count in Counter(sample.note for sample in training + validation).most_common():
+    samples = training + validation + check
+    for note, count in Counter(sample.note for sample in samples).most_common():
         print(f"{count} labelled by: {note}")
     write_json(chosen.run_folder / "run.json", run)
     batches = NucleiBatches(
         training, weights, chosen.crop, chosen.batch_size, chosen.steps_per_epoch, chosen.seed
     )
-    judged = np.linspace(0, len(validation) - 1, min(chosen.validation_limit, len(validation)))
-    judged = [validation[index] for index in judged.astype(int)]
     started = time.time()
+    scored = {"held out": validation, "check": check} if chosen.initial_unet else {}
+    score_all = partial(score_sets, scored, 2**chosen.depth, chosen.unet_microns_per_pixel)
+    before = score_all(unet, "before")
+    fit(unet, batches, validation, chosen)
+    save_model(unet, chosen.run_folder / "Unet.h5")
+    after = score_all(unet, "after")
+    comparison = {name: (len(scored[name]), before[name], after[name]) for name in before}
+
+    figures = write_records(chosen.run_folder, run, time.time() - started, comparison)
+    if chosen.replace_shipped_model:
+        publish(chosen.run_folder, ROOT / "models")
+    if comparison:
+        print_comparison(comparison)
+    print_best(chosen.run_folder)
+    print_end(chosen.run_folder / "Unet.h5", "--unet", figures)
+
+
+def print_plan(chosen, sets: Sets):
+    """Print what is trained, and on what, in a line each."""
+    what = f"Fine-tuning {chosen.initial_unet}" if chosen.initial_unet else "A new U-net"
+    print(
+        f"{what}: {chosen.epochs} epochs of {chosen.steps_per_epoch} steps, learning rate "
+        f"{chosen.learning_rate:g}"
+    )
+    replayed = sum(map(len, sets.replay))
+    own = len(sets.learned) - replayed
+    print(f"{own} images for training, {len(sets.judged)} for validation")
+    if replayed:
+        names = ", ".join(map(str, chosen.replay_folders))
+        print(
+            f"{chosen.replay_share:.0%} of the crops are replayed from {replayed} images of {names}"
+        )
+    elif chosen.initial_unet:
+        print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
+    held_out = [pair.image.name for pair in sets.judged]
+    more = f" and {len(held_out) - 5} more" if len(held_out) > 5 else ""
+    print(f"Held out: {', '.join(held_out[:5])}{more}")
+
+
+def read_sets(chosen, sets: Sets, shares):
+    """Read all images: (training samples, their weights, validation samples, check samples)."""
+    read = partial(load_sample, masks=chosen.masks, unet_microns=chosen.unet_microns_per_pixel)
+    training, weights, validation = load_samples(
+        [*sets.training, *sets.replay],
+        with_replay(shares, len(sets.replay), chosen.replay_share),
+        sets.validation,
+        sets.held_out,
+        read,
+        chosen.crowding,
+        chosen.seed,
+    )
+    check = [read(pair, keep_labels=True) for pair in sets.check]
+    return training, weights, evenly(validation, chosen.validation_limit), check
+
+
+def fit(unet, batches, validation, chosen):
+    """Train in place; an interrupted training goes on from its last finished epoch."""
     unet.compile(adam(chosen.learning_rate, chosen.epochs * chosen.steps_per_epoch), nuclei_loss)
-    callbacks = standard_callbacks(chosen.run_folder, batches, judged, 2**chosen.depth)
+    callbacks = standard_callbacks(
+        chosen.run_folder, batches, validation, 2**chosen.depth, chosen.unet_microns_per_pixel
+    )
     unet.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     unet.fit(batches, epochs=chosen.epochs, callbacks=callbacks, shuffle=False)
-    save_model(unet, chosen.run_folder / "Unet.h5")
 
-    figures = write_record(chosen.run_folder, run, time.time() - started)
-    if chosen.replace_shipped_model:
-        publish(chosen.run_folder, ROOT / "models")
-    print_end(chosen.run_folder / "Unet.h5", "--unet", figures)
+
+def score_sets(sets: dict, pooling: int, microns: float, unet, when: str) -> dict[str, dict]:
+    """Return the figures of a U-net on each set that is not empty, by its name."""
+    found = {}
+    for name, samples in sets.items():
+        if samples:
+            print(f"Scoring {len(samples)} images ({name}) {when} the training")
+            found[name] = score(unet, samples, pooling, microns)
+    return found
 
 
 def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
-    names = ("validation_limit", "first_filters", "batch_size", "steps_per_epoch", "epochs", "crop")
+    names = (
+        "validation_limit",
+        "replay_limit",
+        "first_filters",
+        "batch_size",
+        "steps_per_epoch",
+        "epochs",
+        "crop",
+    )
     if constants["masks"] not in MASKS:
         raise ValueError(f"MASKS: expected {' or '.join(MASKS)}, found {constants['masks']}")
     # The second encoder joins the levels below the first.
@@ -116,8 +171,10 @@ def check_constants(constants: dict):
         least={},
         multiples={"crop": 2 ** constants["depth"]},
         positive=("learning_rate", "unet_microns_per_pixel"),
-        shares=("validation_share",),
+        shares=("validation_share", "replay_share"),
     )
+    if constants["replay_share"] == 1:
+        raise ValueError("REPLAY_SHARE: expected less than 1, or nothing new is learned")
 
 
 def use_bfloat16():
@@ -141,93 +198,48 @@ def use_bfloat16():
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
-def pairs_of_folders(training_folders, validation_folders, microns):
-    """Find the pairs of all folders and note the pixel sizes that are given for them.
+def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
+    """Write the .json records beside the models; return the validation figures of the last epoch.
 
-    Args:
-        training_folders, validation_folders: the folders.
-        microns: um per pixel: None, one number, or a number for each of the folders in order.
-
-    Returns:
-        (a list of pairs for each training folder, the pairs of the validation folders).
-
-    Raises:
-        OSError, ValueError: see `find_pairs`; or not as many numbers as folders.
+    comparison: {name of a set: (images, figures before, figures after)} of a fine-tuned U-net.
     """
-    folders = [*training_folders, *validation_folders]
-    sizes = list(microns) if isinstance(microns, (list, tuple)) else [microns]
-    sizes = sizes * len(folders) if len(sizes) == 1 else sizes
-    if len(sizes) != len(folders) or not all(s is None or 0 < s < float("inf") for s in sizes):
-        raise ValueError(
-            f"MICRONS_PER_PIXEL: expected one number above 0 or {len(folders)}, for the training "
-            f"and then the validation folders, found {microns}"
-        )
-    pairs = [
-        [replace(pair, microns=size) for pair in find_pairs(folder)]
-        for folder, size in zip(folders, sizes, strict=True)
-    ]
-    count = len(training_folders)
-    return pairs[:count], [pair for found in pairs[count:] for pair in found]
-
-
-def split(pairs, judged_pairs, names, share: float, seed: int) -> set[Path]:
-    """Choose the images of the training folders that are kept out for validation.
-
-    Args:
-        pairs: the pairs of each training folder.
-        judged_pairs: the pairs of the validation folders.
-        names, share, seed: see `hold_out`; not needed where there are validation folders.
-
-    Raises:
-        ValueError: an image comes twice, or one side would be empty.
-    """
-    everything = [pair for found in pairs for pair in found]
-    # A stack counts once for each time it is named.
-    refuse_repeats([pair.files[0] for pair in everything + judged_pairs if not pair.index])
-    images = [pair.image for pair in everything]
-    return hold_out(images, names, share, seed) if names or not judged_pairs else set()
-
-
-def load_samples(pairs, folder_weights, judged_pairs, held_out, read, crowding, seed):
-    """Read all pairs.
-
-    Args:
-        pairs: the pairs of each training folder.
-        folder_weights: relative chance of each folder.
-        judged_pairs: the pairs of the validation folders.
-        held_out: those images of the training folders that are for validation, too.
-        read: `load_sample` with what holds for all images.
-        crowding, seed: of the training images, see `load_sample`.
-
-    Returns:
-        (training samples, relative chance of each to be drawn, validation samples). Within a
-        folder all images are drawn equally often.
-
-    Raises:
-        OSError, ValueError: an image or mask is unreadable, or they do not fit.
-    """
-    training, weights = [], []
-    validation = [read(pair) for pair in judged_pairs]
-    for found, folder_weight in zip(pairs, folder_weights, strict=True):
-        validation += [read(pair) for pair in found if pair.image in held_out]
-        kept = [pair for pair in found if pair.image not in held_out]
-        for pair in kept:
-            training.append(read(pair, crowding=crowding, seed=(seed, len(training))))
-            weights.append(folder_weight / len(kept))
-    return training, weights, validation
-
-
-def write_record(run_folder: Path, run, seconds) -> dict:
-    """Write the .json record beside the model; return the validation figures of the last epoch."""
-    last = read_log(run_folder / "training_log.csv")[-1]
-    figures = {name: float(value) for name, value in last.items() if name.startswith("val_")}
+    log = read_log(run_folder / "training_log.csv")
     entries = {
         "task": "nuclei in H&E: RGB 0..255 in; probability and relative distance, 0..1, out",
         "microns_per_pixel": run["constants"]["unet_microns_per_pixel"],
-        "validation": figures,
     }
-    write_json(run_folder / "Unet.json", record(run_folder / "Unet.h5", run, seconds, **entries))
+    # The last one last: its record tells that the run is finished.
+    for name, row in (("Unet_best", _best(log)), ("Unet", log[-1])):
+        figures = _finite({key: row[key] for key in row if key.startswith("val_")})
+        more = {"epoch": int(row["epoch"]) + 1, "validation": figures}
+        if comparison and name == "Unet":
+            more["fine_tuning"] = {
+                part: {"images": count, "before": _finite(before), "after": _finite(after)}
+                for part, (count, before, after) in comparison.items()
+            }
+        content = record(run_folder / f"{name}.h5", run, seconds, **entries, **more)
+        write_json(run_folder / f"{name}.json", content)
     return figures
+
+
+def print_best(run_folder: Path):
+    """Print which epoch was the best, where that is not the last."""
+    log = read_log(run_folder / "training_log.csv")
+    best = _best(log)
+    if best is not log[-1]:
+        print(
+            f"Epoch {int(best['epoch']) + 1} had the best AJI, {float(best[BEST_BY]):.3f}: "
+            f"{run_folder / 'Unet_best.h5'}"
+        )
+
+
+def _finite(figures: dict) -> dict[str, float]:
+    """Leave out nan, such as a count error where there are no nuclei: JSON has none."""
+    return {name: float(value) for name, value in figures.items() if np.isfinite(float(value))}
+
+
+def _best(log: list[dict]) -> dict:
+    return max(log, key=lambda row: float(row[BEST_BY]))
 
 
 def publish(run_folder: Path, models: Path):

@@ -1,0 +1,147 @@
+"""Fine-tuning on a handful of fields: defaults, replayed crops, figures before and after."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import Unet_train
+
+from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.training_runs import TinyTraining, stand_in_for_models
+from unet import sets
+from unet import training as unet_training
+from unet.fine_tuning import with_defaults
+from unet.model import build_unet
+
+GIVEN = {
+    "epochs": None,
+    "learning_rate": None,
+    "validation_share": None,
+    "replay_folders": None,
+    "replay_share": 0.5,
+    "initial_unet": None,
+}
+
+
+def write_fields(folder, names, first_seed):
+    for seed, name in enumerate(names, start=first_seed):
+        image, labels = draw_tissue(42, 50, seed)
+        write_picture(folder / "images" / f"{name}.png", image)
+        write_picture(folder / "instances" / f"{name}.png", labels.astype(np.uint16))
+    return folder
+
+
+# --- Defaults ---
+
+
+def test_a_handful_of_fields_is_trained_on_shortly_and_gently(tmp_path):
+    given = GIVEN | {"training_folders": (tmp_path,)}
+    new = with_defaults(given, tmp_path / "none")
+    tuned = with_defaults(given | {"initial_unet": tmp_path / "Unet.h5"}, tmp_path / "none")
+    assert (new["epochs"], new["learning_rate"], new["validation_share"]) == (15, 2e-3, 0.1)
+    assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 2e-4, 0.25)
+    assert 200 <= tuned["epochs"] * Unet_train.STEPS_PER_EPOCH <= 900
+
+
+@pytest.mark.parametrize("initial", [None, "Unet.h5"])
+def test_what_the_user_sets_stays(tmp_path, initial):
+    chosen = {"epochs": 7, "learning_rate": 1e-3, "validation_share": 0.0, "replay_folders": ()}
+    given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": initial} | chosen
+    assert with_defaults(given, tmp_path) == given
+
+
+def test_older_images_are_replayed_where_they_are_at_hand(tmp_path):
+    older = write_fields(tmp_path / "nuclei", ("a",), 0)
+    given = GIVEN | {"training_folders": (tmp_path / "corrected",), "initial_unet": "Unet.h5"}
+    assert with_defaults(given, older)["replay_folders"] == (older,)
+    (tmp_path / "empty").mkdir()
+    for changes, folder in (
+        ({}, tmp_path / "missing"),
+        ({}, tmp_path / "empty"),
+        ({"initial_unet": None}, older),
+        ({"replay_share": 0.0}, older),
+        ({"training_folders": (older,)}, older),
+    ):
+        assert with_defaults(given | changes, folder)["replay_folders"] == ()
+
+
+def test_replayed_folders_share_what_is_set_aside_for_them():
+    assert sets.with_replay((1.0, 3.0), 0, 0.5) == [1.0, 3.0]
+    assert sets.with_replay((1.0, 3.0), 2, 0.4) == pytest.approx([0.15, 0.45, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(9, [0, 1, 2, 3, 4]), (3, [0, 2, 4]), (1, [0])])
+def test_a_limit_keeps_items_from_all_over(limit, kept):
+    assert sets.evenly(list(range(5)), limit) == kept
+
+
+# --- A whole run ---
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Corrected fields, older ones, and other tissue; a tiny U-net to start from."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_fields(folder / "corrected", ("a", "b", "c", "d"), 0)
+    write_fields(folder / "older", ("e", "f", "g"), 10)
+    write_fields(folder / "other", ("h", "i"), 20)
+    keras.utils.set_random_seed(0)
+    build_unet(4, 1).save(folder / "Unet.h5")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(inputs):
+    return TinyTraining(
+        Unet_train,
+        unet_training,
+        initial_unet=inputs / "Unet.h5",
+        training_folders=(inputs / "corrected",),
+        replay_folders=(inputs / "older",),
+        check_folders=(inputs / "other",),
+        crop=32,
+        first_filters=4,
+        depth=1,
+        batch_size=2,
+        steps_per_epoch=1,
+        epochs=1,
+    )
+
+
+def test_a_run_ends_with_figures_before_and_after(inputs, training, tmp_path, capsys):
+    with stand_in_for_models(unet_training, tmp_path, "Unet.h5"):
+        training.run(tmp_path / "run", replay_limit=2, validation_share=None)
+    shown = capsys.readouterr().out
+    plan = ("Fine-tuning", "1 epochs of 1 steps", "learning rate 0.0002", "3 images for training")
+    for words in (*plan, "1 for validation", "50% of the crops are replayed from 2 images"):
+        assert words in shown
+    held_out = shown.split("Held out: ")[1].splitlines()[0]
+    assert held_out in {"a.png", "b.png", "c.png", "d.png"}
+    table = [line for line in shown.splitlines() if ", before" in line or ", after" in line]
+    assert [line.split()[:-4] for line in table] == [
+        ["held", "out,", "before", "1"],
+        ["held", "out,", "after", "1"],
+        ["check,", "before", "2"],
+        ["check,", "after", "2"],
+    ]
+    assert f'--unet "{tmp_path / "run" / "Unet.h5"}"' in shown
+    record = json.loads((tmp_path / "run" / "Unet.json").read_text("utf-8"))
+    assert record["constants"]["epochs"] == 1 and record["constants"]["learning_rate"] == 2e-4
+    assert len(record["training_images"]) == 3 + 2
+    compared = record["fine_tuning"]
+    assert compared["held out"]["images"] == 1 and compared["check"]["images"] == 2
+    after = compared["held out"]["after"]
+    assert after["dice"] == pytest.approx(record["validation"]["val_dice"], abs=1e-6)
+    for line, part, when in zip(
+        table, ("held out",) * 2 + ("check",) * 2, ("before", "after") * 2, strict=True
+    ):
+        assert float(line.split()[-4]) == pytest.approx(compared[part][when]["dice"], abs=6e-4)
+
+
+def test_an_image_may_be_in_one_set_only(inputs, training, tmp_path):
+    for name in ("check_folders", "replay_folders"):
+        message = training.refused(tmp_path / "run", **{name: (inputs / "corrected",)})
+        assert "are the same image" in message
+    assert "nowhere" in training.refused(tmp_path / "run", replay_folders=(inputs / "nowhere",))
+    assert "REPLAY_SHARE" in training.refused(tmp_path / "run", replay_share=1.0)
