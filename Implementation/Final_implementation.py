@@ -30,6 +30,9 @@ INPUT_FOLDER = ROOT / "data" / "samples"  # images and slides of any format
 OUTPUT_FOLDER = ROOT / "Implementation" / "results"
 OVERWRITE = False  # True: redo finished images
 REGION = None  # (x, y, width, height) in full-resolution pixels: this part only; None = all
+REGIONS_FOLDER = None  # of annotations as GeoJSON (slide1.geojson for slide1.svs); None = beside
+# the images
+REGIONS_ONLY = False  # True: nothing but the annotated regions is measured
 
 # --- Machines ---
 SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = a Dask cluster
@@ -63,6 +66,16 @@ SEED_RISE = 0.1  # a summit that rises by more is a separate nucleus; lower sepa
 SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
+# --- Maps ---
+MAP_SPACING = 50.0  # um between neighbouring values of the maps of density, size and stain
+MAP_RADIUS = 100.0  # um; each value is that of the nuclei in a circle of this radius
+HOTSPOTS = 5  # the fields with the most nuclei; 0 = none
+HOTSPOT_MM2 = 0.2  # mm2 of each, a circle
+
+# --- Groups ---
+GROUPS = None  # what to compare: a CSV table with the columns image and group, or "folders": the
+# images lie in sub-folders of INPUT_FOLDER, one for each group; None = nothing
+
 # --- Outlines for QuPath ---
 GEOJSON_FRAME = "result"  # "result" = pixels of the super-resolved image; "slide" = full-resolution
 # pixels of the original file
@@ -79,6 +92,8 @@ def main(
     output_folder: Path = OUTPUT_FOLDER,
     overwrite: bool = OVERWRITE,
     region: tuple[int, int, int, int] | None = REGION,
+    regions_folder: Path | None = REGIONS_FOLDER,
+    regions_only: bool = REGIONS_ONLY,
     scheduler: str | None = SCHEDULER,
     measuring_processes: int = MEASURING_PROCESSES,
     generator: Path = GENERATOR,
@@ -98,6 +113,11 @@ def main(
     seed_rise: float = SEED_RISE,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     tissue_threshold: float = TISSUE_THRESHOLD,
+    map_spacing: float = MAP_SPACING,
+    map_radius: float = MAP_RADIUS,
+    hotspots: int = HOTSPOTS,
+    hotspot_mm2: float = HOTSPOT_MM2,
+    groups: str | None = GROUPS,
     geojson_frame: Literal["result", "slide"] = GEOJSON_FRAME,
     geojson_gzip: bool = GEOJSON_GZIP,
     geojson_objects: Literal["detection", "annotation"] = GEOJSON_OBJECTS,
@@ -113,6 +133,9 @@ def main(
         overwrite: redo finished images.
         region: x, y, width and height in full-resolution pixels of the part to process; None =
             all.
+        regions_folder: folder of annotated regions, a GeoJSON file for each image under its name;
+            None = beside the images.
+        regions_only: measure nothing but the annotated regions of an image that has some.
         scheduler: address of a Dask cluster that does the work; None = this process.
         measuring_processes: helper processes that assess and measure a large image, window by
             window; 1 = none, as on the workers of a cluster.
@@ -136,6 +159,12 @@ def main(
         seed_rise: a summit of the relief that rises by more is a separate nucleus.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
+        map_spacing: um between neighbouring values of the maps of density, size and stain.
+        map_radius: um; each value of a map is that of the nuclei in a circle of this radius.
+        hotspots: how many of the fields with the most nuclei are listed.
+        hotspot_mm2: mm2 of such a field.
+        groups: CSV table with the columns image and group, or "folders" for the sub-folders of the
+            input folder: groups of images to compare.
         geojson_frame: coordinates of nuclei.geojson: pixels of the result, or of the original
             slide at full resolution.
         geojson_gzip: compress nuclei.geojson.
@@ -151,6 +180,8 @@ def main(
     """
     constants = {n: v.absolute() if isinstance(v, Path) else v for n, v in locals().items()}
     del constants["from_run"]
+    if groups not in (None, "folders"):
+        constants["groups"] = str(Path(groups).absolute())
     # Imported here, not above: --help needs none of it.
     from pipeline.run import run_folder
 

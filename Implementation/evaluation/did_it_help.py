@@ -211,7 +211,7 @@ def _errors(high, low, sharp) -> dict:
 def _trusted(low, sharp, labels, found) -> dict:
     error = restored(stored(expected_error(low, sharp)))
     error = error.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
-    trusted = nucleus_confidence(labels, sharp, error)["sr_confidence"]
+    trusted = nucleus_confidence(labels, sharp, error)["nucleus_confidence"]
     return {"confidence": trusted, "wrong": best_ious(labels, found) <= MATCH_IOU}
 
 

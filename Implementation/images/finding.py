@@ -53,6 +53,13 @@ def name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def name_in(path: Path, folder: Path) -> str:
+    """Name of an image of a folder, with the sub-folders that it lies in: `control/a.png`."""
+    if path != folder and path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    return path.name
+
+
 def stamp(path: Path) -> list[int]:
     """Bytes and time of the last change (ns) of an image, or of all files of a slide's folder.
 

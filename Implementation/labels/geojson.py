@@ -44,9 +44,9 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "delete the field"
         )
     nuclei, regions, others = [], [], 0
-    for feature in _features(content):
+    for feature in features_of(content):
         geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
-        outline = _outline(geometry)
+        outline = outline_of(geometry)
         if outline is None:
             others += 1
         else:
@@ -65,7 +65,12 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     return Labels(labels, True, ", ".join(filter(None, notes)), known)
 
 
-def _features(content) -> list[dict]:
+def features_of(content) -> list[dict]:
+    """Return the features of a parsed file: a collection, a list or one feature.
+
+    Raises:
+        ValueError: it is no GeoJSON.
+    """
     if isinstance(content, dict):
         content = content.get("features", [content])
     if not isinstance(content, list) or any(
@@ -75,11 +80,15 @@ def _features(content) -> list[dict]:
     return content
 
 
-def _outline(geometry: dict) -> list[Polygon] | None:
-    """Return the polygons of a geometry; None for points and lines."""
+def outline_of(geometry: dict) -> list[Polygon] | None:
+    """Return the polygons of a geometry; None for points and lines.
+
+    Raises:
+        ValueError: its coordinates are not pairs of numbers.
+    """
     kind = geometry.get("type")
     if kind == "GeometryCollection":
-        parts = [_outline(part) for part in geometry.get("geometries", [])]
+        parts = [outline_of(part) for part in geometry.get("geometries", [])]
         return [polygon for part in parts for polygon in part or []] or None
     coordinates = geometry.get("coordinates")
     if kind not in ("Polygon", "MultiPolygon") or not coordinates:
@@ -91,12 +100,17 @@ def _outline(geometry: dict) -> list[Polygon] | None:
         raise ValueError("a polygon whose coordinates are not pairs of numbers") from None
 
 
+def class_of(feature: dict) -> str:
+    """Return the class of an object, "" where it has none; of several names, `one: another`."""
+    properties = feature.get("properties")
+    of_class = properties.get("classification") if isinstance(properties, dict) else None
+    if isinstance(of_class, dict):
+        of_class = ": ".join(map(str, of_class.get("names") or [of_class.get("name") or ""]))
+    return str(of_class or "")
+
+
 def _is_region(feature: dict) -> bool:
-    properties = feature.get("properties") or {}
-    of_class = properties.get("classification") or {}
-    if isinstance(of_class, dict):  # the class of an object may have several names
-        of_class = (of_class.get("names") or [of_class.get("name")])[0]
-    first = str(of_class or "").casefold()
+    first = class_of(feature).partition(":")[0].casefold()
     return first.startswith("region") or first == "labelled"
 
 

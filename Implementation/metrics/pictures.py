@@ -26,7 +26,7 @@ def fidelity(high: np.ndarray, image: np.ndarray) -> dict[str, float]:
     return {"psnr": float(psnr), "ssim": float(ssim)}
 
 
-def colour_difference(low: np.ndarray, image: np.ndarray) -> float:
+def grey_level_difference(low: np.ndarray, image: np.ndarray) -> float:
     """Mean absolute difference, in grey levels, between the input and the output's block means."""
     return float(np.mean(np.abs(degrade_area(image).astype(float) - low)))
 

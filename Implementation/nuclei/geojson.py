@@ -24,11 +24,23 @@ MEASUREMENT_NAMES = {
     "major_axis_px": "Major axis px",
     "minor_axis_um": "Minor axis µm",
     "minor_axis_px": "Minor axis px",
+    "max_feret_um": "Max feret µm",
+    "max_feret_px": "Max feret px",
+    "min_feret_um": "Min feret µm",
+    "min_feret_px": "Min feret px",
+    "orientation": "Orientation °",
     "mean_hematoxylin_od": "Hematoxylin OD mean",
+    "sd_hematoxylin_od": "Hematoxylin OD std dev",
+    "nearest_neighbour_um": "Nearest neighbour µm",
+    "nearest_neighbour_px": "Nearest neighbour px",
+    "neighbours_50um": "Neighbours within 50 µm",
+    "local_density_per_mm2": "Local density per mm^2",
+    "in_tissue_edge": "In tissue edge",
     "probability": "Detection probability",
-    "sr_confidence": "Super-resolution confidence",
+    "nucleus_confidence": "Nucleus confidence",
     "sr_expected_error": "Super-resolution expected error",
 }
+METADATA = ("region", "region_class")  # columns of text
 NUCLEUS_CLASS = {"name": "Nucleus", "color": [0, 200, 120]}
 NUCLEUS_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "nucleus")
 # Made once: json.dumps would make one per nucleus.
@@ -46,6 +58,7 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0), kind="detection"):
     """
     ring = (np.asarray(ring, float) * scale + np.array(shift)).round(2)
     points, (x, y) = ring.tolist(), ring.mean(axis=0)
+    metadata = {name: row[name] for name in METADATA if row.get(name)}
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(NUCLEUS_NAMESPACE, f"{row['label']} {x:.2f} {y:.2f}")),
@@ -55,6 +68,7 @@ def nucleus_feature(ring, row, scale=1.0, shift=(0.0, 0.0), kind="detection"):
             "name": str(row["label"]),
             "classification": NUCLEUS_CLASS,
             "measurements": _measurements(row),
+            **({"metadata": metadata} if metadata else {}),
         },
     }
 

@@ -36,14 +36,19 @@ def measure(
 
     Returns:
         One array per column, equally long. Lengths in um and areas in um2 (or px and px2);
-        `mean_hematoxylin_od` is the decadic optical density of hematoxylin after colour
-        deconvolution (Ruifrok & Johnston 2001); `circularity` is 4 pi area / perimeter^2, 1 for a
-        disc and pi / 4 for a square, at most 1; `probability` is the mean over the nucleus.
+        `max_feret` and `min_feret` are the Feret (caliper) diameters of the convex hull;
+        `orientation` is the angle of the major axis in degrees, 0 to 180, counter-clockwise from
+        the horizontal as the image is seen; `circularity` is 4 pi area / perimeter^2, 1 for a disc
+        and pi / 4 for a square, at most 1; `mean_hematoxylin_od` is the decadic optical density of
+        hematoxylin after colour deconvolution (Ruifrok & Johnston 2001), `sd_hematoxylin_od` its
+        standard deviation over the pixels of the nucleus (n); `probability` is the mean over the
+        nucleus.
     """
     outlines = outlines or find_outlines(labels)
     pixels = _Pixels(labels, outlines.labels)
     area, x, y = pixels.count, *pixels.centroid
-    major, minor, eccentricity = pixels.axes()
+    major, minor, eccentricity, orientation = pixels.axes()
+    hematoxylin = _hematoxylin(pixels.of(image), white)
     perimeter = perimeters(outlines.rings)
     unit, size = ("px", 1.0) if microns_per_pixel is None else ("um", microns_per_pixel)
     # A centroid is in pixel centres; coordinates count from the image's corner.
@@ -55,10 +60,14 @@ def measure(
         f"perimeter_{unit}": perimeter * size,
         f"major_axis_{unit}": major * size,
         f"minor_axis_{unit}": minor * size,
+        f"max_feret_{unit}": outlines.feret[0] * size,
+        f"min_feret_{unit}": outlines.feret[1] * size,
+        "orientation": orientation,
         "eccentricity": eccentricity,
         "solidity": area / outlines.convex_area,
         "circularity": np.minimum(4 * np.pi * area / perimeter**2, 1.0),
-        "mean_hematoxylin_od": pixels.means(_hematoxylin(pixels.of(image), white)),
+        "mean_hematoxylin_od": pixels.means(hematoxylin),
+        "sd_hematoxylin_od": pixels.deviations(hematoxylin),
         "probability": pixels.means(pixels.of(probability)),
     }
 
@@ -93,15 +102,21 @@ class _Pixels:
         """Return the mean of values over each nucleus."""
         return self.sums(values) / self.count
 
-    def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return full axes and eccentricity of the ellipses of equal second moments."""
+    def deviations(self, values: np.ndarray) -> np.ndarray:
+        """Return the standard deviation of values over each nucleus."""
+        apart = values - self.means(values)[self._nucleus]
+        return np.sqrt(self.means(apart * apart))
+
+    def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return full axes, eccentricity and angle of the ellipses of equal second moments."""
         x = self._x - self.centroid[0][self._nucleus]
         y = self._y - self.centroid[1][self._nucleus]
         xx, yy, xy = self.means(x * x), self.means(y * y), self.means(x * y)
         middle, apart = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
         large, small = middle + apart, np.maximum(middle - apart, 0)
         roundness = np.divide(small, large, out=np.ones_like(small), where=large > 0)
-        return 4 * np.sqrt(large), 4 * np.sqrt(small), np.sqrt(1 - roundness)
+        angle = np.degrees(np.arctan2(-2 * xy, xx - yy)) / 2 % 180  # y points down
+        return 4 * np.sqrt(large), 4 * np.sqrt(small), np.sqrt(1 - roundness), angle
 
 
 def _hematoxylin(pixels: np.ndarray, white: tuple[float, float, float]) -> np.ndarray:

@@ -61,12 +61,15 @@ class Outlines:
             and its neighbour outside.
         convex_area: (N,), pixels whose centres lie in the convex hull of the nucleus with all its
             parts, as regionprops counts them.
+        feret: (2, N), largest and smallest distance of two parallel lines that hold this hull
+            between them, in pixels.
     """
 
     labels: np.ndarray
     boxes: np.ndarray
     rings: Rings
     convex_area: np.ndarray
+    feret: np.ndarray
 
 
 def find_outlines(labels: np.ndarray) -> Outlines:
@@ -81,11 +84,13 @@ def find_outlines(labels: np.ndarray) -> Outlines:
         boxes.append((box[0].start, box[1].start, box[0].stop, box[1].stop))
         hulls.append(_hull(np.concatenate(contours)))
         walks.append(contours[0][:, 0] if len(contours) == 1 else _walk(_largest_part(mask)))
+    hulls = _rings(hulls)
     return Outlines(
         np.array(numbers, int),
         np.array(boxes, int).reshape(-1, 4),
         _border(_rings(walks)),
-        _pixels_within(_rings(hulls)),
+        _pixels_within(hulls),
+        feret_diameters(hulls) / 2,  # hulls are in half pixels
     )
 
 
@@ -145,6 +150,28 @@ def perimeters(rings: Rings) -> np.ndarray:
     fewer = np.maximum(edges - 1, 1)
     short = _distances(points, rings.ahead(fewer)) / fewer
     return rings.sums(long + short) / 2
+
+
+def feret_diameters(hulls: Rings) -> np.ndarray:
+    """Return the largest and the smallest Feret diameter of convex rings: (2, N).
+
+    The largest is the longest distance of two corners. The smallest is the least, over all sides,
+    of the distance of the farthest corner from the line of the side (Houle and Toussaint 1988).
+    """
+    if not len(hulls.lengths):
+        return np.zeros((2, 0))
+    points, partners = hulls.points, hulls.each(hulls.lengths)
+    here = np.repeat(np.arange(len(points)), partners)  # each corner with all of its ring
+    group = np.cumsum(partners) - partners
+    first = hulls.each(np.cumsum(hulls.lengths) - hulls.lengths)
+    there = first[here] + np.arange(len(here)) - group[here]
+    ring = np.cumsum(hulls.lengths) - hulls.lengths
+    apart = points[there] - points[here]
+    largest = np.maximum.reduceat(np.hypot(*apart.T), group[ring])
+    side = points[hulls.ahead(1)] - points
+    side = side / np.hypot(*side.T)[:, np.newaxis]
+    from_line = np.abs(side[here, 0] * apart[:, 1] - side[here, 1] * apart[:, 0])
+    return np.stack([largest, np.minimum.reduceat(np.maximum.reduceat(from_line, group), ring)])
 
 
 def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:

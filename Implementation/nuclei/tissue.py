@@ -1,6 +1,6 @@
 """Where an image shows tissue and where bare glass, and how bright and tinted the glass is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +46,9 @@ class Tissue:
         with np.load(path) as file:
             return cls(file["mask"], int(file["step"]), tuple(file["white"].tolist()))
 
-    def share(self) -> float:
-        """Return the tissue's share of the image, 0..1."""
-        return float(self.mask.mean())
+    def limited(self, shares: np.ndarray) -> "Tissue":
+        """Return the tissue without the fields of which no share counts."""
+        return replace(self, mask=self.mask & (shares > 0))
 
     def is_in(self, window: Window, scale: float) -> bool:
         """Tell whether a window holds tissue or touches it, given its pixels per input pixel."""

@@ -4,9 +4,10 @@ Windows are worked on in any order, by any process; they become label map, table
 order of the windows, so that numbers and bytes do not depend on who did which.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -109,6 +110,23 @@ class WindowNuclei:
             outlines = np.split(file["points"], file["ends"][:-1])
             return cls(Window(*file["place"].tolist()), file["labels"], columns, outlines)
 
+    def only(self, kept: np.ndarray) -> "WindowNuclei":
+        """Return some of the nuclei alone, numbered anew; kept: bool (N,)."""
+        if kept.all():
+            return self
+        return WindowNuclei(
+            self.place,
+            renumbered(self.labels, np.append(False, kept)),
+            {name: values[kept] for name, values in self.columns.items()},
+            [ring for ring, keep in zip(self.outlines, kept, strict=True) if keep],
+        )
+
+    @staticmethod
+    def load_columns(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Read some columns alone of what `save` has written."""
+        with np.load(path) as file:
+            return {name: file[f"column {name}"] for name in names}
+
 
 def table_columns(microns: float | None, super_resolved: bool) -> list[str]:
     """Return the columns of the nuclei table.
@@ -165,7 +183,8 @@ def merge(
     raster: Raster,
     add_row: Callable[[dict], None],
     add_outline: Callable[[np.ndarray, dict], None],
-) -> dict:
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> int:
     """Number the nuclei of all windows through; fill label map, table and outlines.
 
     Args:
@@ -173,37 +192,23 @@ def merge(
         raster: label map of the image, all zero.
         add_row: takes a row of the table.
         add_outline: takes the outline of a nucleus, in pixels of the label map, and its row.
+        more: further columns, which need all nuclei of the image; one value each.
 
     Returns:
-        `count`, the nuclei whose centroids lie in the image; `whole`, those of them that do not
-        touch its border, and of these alone `area`, the sum of their areas, and `squares`, the sum
-        of the squared deviations from their mean.
+        How many there are.
     """
-    sums = {"count": 0, "whole": 0, "area": 0.0, "squares": 0.0}
+    count = 0
     for found in windows:
-        numbers = np.where(found.labels > 0, found.labels + sums["count"], 0)
+        numbers = np.where(found.labels > 0, found.labels + count, 0)
         _write_labels(raster, found.place, numbers.astype(np.uint32))
         for index, ring in enumerate(found.outlines):
-            row = {"label": sums["count"] + index + 1}
+            row = {"label": count + index + 1}
             row |= {name: values[index] for name, values in found.columns.items()}
+            row |= {name: values[count + index] for name, values in more.items()}
             add_row(row)
             add_outline(ring, row)
-        areas = found.columns["area_um2" if "area_um2" in found.columns else "area_px2"]
-        sums["count"] += len(areas)
-        _add_areas(sums, areas[found.columns["touches_border"] == 0])
-    return sums
-
-
-def _add_areas(sums: dict, areas: np.ndarray):
-    """Count areas in; without the loss of digits that sums of squares suffer (Chan et al. 1983)."""
-    if not len(areas):
-        return
-    total = sums["whole"] + len(areas)
-    apart = areas.mean() - sums["area"] / max(sums["whole"], 1)
-    between = apart**2 * sums["whole"] * len(areas) / total
-    sums["squares"] += float(((areas - areas.mean()) ** 2).sum() + between)
-    sums["area"] += float(areas.sum())
-    sums["whole"] = total
+        count += len(found.outlines)
+    return count
 
 
 def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:

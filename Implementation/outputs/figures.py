@@ -79,7 +79,7 @@ def write_figure(
         _show(inset, enlarged, shown, field, insets[-1][1])
         _frame(whole, field)
     for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
-        _scale_bar(axis, shown_width, microns_per_pixel)
+        scale_bar(axis, shown_width, microns_per_pixel)
     if warning:
         figure.suptitle(f"Warning: {warning}", fontsize=7, color="#a3261b", wrap=True)
     save_figure(figure, path, software_note)
@@ -157,7 +157,7 @@ def _frame(axis, field):
         )
 
 
-def _scale_bar(axis, shown_width, microns_per_pixel):
+def scale_bar(axis, shown_width, microns_per_pixel):
     """Draw a bar of round length with its label at the lower left; shown_width is in pixels."""
     unit, unit_per_pixel = ("px", 1) if microns_per_pixel is None else ("µm", microns_per_pixel)
     length = _round_below(LONGEST_BAR * shown_width * unit_per_pixel)

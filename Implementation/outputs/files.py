@@ -7,6 +7,7 @@ from typing import Any
 
 from outputs.evidence import EVIDENCE_FILES
 from outputs.figures import draw_outlines, write_figure
+from outputs.maps import MAP_FILES
 from outputs.png import write_image
 from outputs.tiff import write_label_tiff, write_pyramid
 from tiles.raster import preview
@@ -19,9 +20,11 @@ RESULTS = (
     "nuclei.csv",
     "nuclei.geojson",
     "nuclei.geojson.gz",
+    "regions.csv",
     "overlay.png",
     "figure.png",
     *EVIDENCE_FILES,
+    *MAP_FILES,
 )
 LARGE_IMAGE = 64_000_000  # output pixels; larger results become a pyramid instead of a PNG
 PREVIEW_SIDE = 2048  # longest side of overlay.png in pixels
@@ -62,7 +65,7 @@ def write_results(
     image, scale, microns = shown.image, shown.scale, shown.microns
     pixels, labels = shown.pixels, shown.labels
     width, height = pixels.width, pixels.height
-    low, outlined, step = None, None, _step(width, height, FIGURE_SIDE)
+    low, outlined, step = None, None, shrinking(width, height, FIGURE_SIDE)
     # A second thread compresses the pictures meanwhile; only this one reads the rasters.
     with ThreadPoolExecutor(1) as thread:
         compressed = []
@@ -71,9 +74,9 @@ def write_results(
             compressed.append(thread.submit(write_image, folder / name, picture, note))
 
         if scale > 1:
-            low = preview(image, _step(image.width, image.height, PREVIEW_SIDE))
+            low = preview(image, shrinking(image.width, image.height, PREVIEW_SIDE))
             write("low_resolution.png", low)
-            if image.is_slide or width * height > LARGE_IMAGE:
+            if is_large(image, pixels):
                 path = folder / "super_resolved.ome.tif"
                 write_pyramid(path, pixels, microns, jpeg_quality or None, note)
             else:
@@ -122,11 +125,16 @@ def publish(partial: Path, folder: Path):
             (folder / name).unlink(missing_ok=True)
 
 
-def _overlay(pixels, labels):
-    step = _step(pixels.width, pixels.height, PREVIEW_SIDE)
-    return draw_outlines(preview(pixels, step), preview(labels, step, "first"))
+def is_large(image: Any, pixels: Any) -> bool:
+    """Tell whether a result is too large for one PNG; image: the input, pixels: the result."""
+    return image.is_slide or pixels.width * pixels.height > LARGE_IMAGE
 
 
-def _step(width: int, height: int, longest: int) -> int:
+def shrinking(width: int, height: int, longest: int) -> int:
     """Return the whole-number factor that shrinks an image to at most `longest` pixels."""
     return -(-max(width, height) // longest)
+
+
+def _overlay(pixels, labels):
+    step = shrinking(pixels.width, pixels.height, PREVIEW_SIDE)
+    return draw_outlines(preview(pixels, step), preview(labels, step, "first"))

@@ -9,27 +9,17 @@ from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote
 
-import cv2
 import numpy as np
-import tifffile
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from outputs.figures import draw_outlines
+from outputs.groups import UNITS
+from outputs.previews import LONGEST_ERROR, add_pictures
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 LARGEST_REPORT = 24_000_000  # bytes; mail and web viewers often refuse 25 MB
-LARGEST_PREVIEWS = 4_000_000  # bytes of HTML that the pictures of one image may take
-VIEWER_MARKUP = 3_000  # bytes of HTML around them
-PREVIEW_SIDE = 3072  # longest side of a preview in pixels; phones decode this
-BYTES_PER_PIXEL = 0.15  # a low estimate for all layers together; previews that are too large shrink
-WEBP_QUALITY = 90
-LOSSLESS = 101  # OpenCV's quality above which WebP is lossless
-TILE_BUFFER = 2**24  # bytes of label tiles that are read at a time
 MOST_SECTIONS = 1000  # images with a section of their own; the others are only in the table
 MOST_ROWS = 20_000  # images in the table
-LONGEST_ERROR = 500  # characters
 BINS = 30
-PICTURES = ("super_resolved.png", "super_resolved.ome.tif", "low_resolution.png", "overlay.png")
 FILES = {
     "nuclei.csv": "Nuclei (CSV)",
     "nuclei.geojson": "Nuclei for QuPath (GeoJSON)",
@@ -37,24 +27,45 @@ FILES = {
     "super_resolved.png": "Super-resolved (PNG)",
     "super_resolved.ome.tif": "Super-resolved (OME-TIFF)",
     "nuclei_labels.tif": "Label map (TIFF)",
+    "regions.csv": "Regions (CSV)",
+    "hotspots.csv": "Densest fields (CSV)",
+    "hotspots.geojson": "Densest fields for QuPath (GeoJSON)",
+    "density.png": "Density (PNG)",
+    "density.ome.tif": "Density (OME-TIFF)",
+    "nuclear_area.png": "Nuclear area (PNG)",
+    "hematoxylin.png": "Hematoxylin (PNG)",
     "overlay.png": "Outlines (PNG)",
     "figure.png": "Figure (PNG)",
     "consistency.png": "Colour difference to the input (PNG)",
     "confidence.png": "Confidence of the super-resolution (PNG)",
     "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
+GOOD_CONFIDENCE = 0.6  # of the super-resolution: an expected error of 5 of 255 grey levels
+# Titles of the measures by which groups are compared.
+MEASURES = {
+    "density_per_mm2": "Density",
+    "median_area_um2": "Median area",
+    "median_area_px2": "Median area",
+    "median_circularity": "Median circularity",
+    "median_eccentricity": "Median eccentricity",
+    "median_mean_hematoxylin_od": "Median hematoxylin",
+    "median_nearest_neighbour_um": "Median distance of the nearest neighbour",
+    "median_nearest_neighbour_px": "Median distance of the nearest neighbour",
+}
 # Column of summary.csv, title, unit, decimals. Columns that are empty in all rows are left out.
 COLUMNS = (
     ("nuclei", "Nuclei", "", 0),
     ("density_per_mm2", "Density", "per mm²", 0),
+    ("median_area_um2", "Median area", "µm²", 1),
     ("mean_area_um2", "Mean area", "µm²", 1),
     ("sd_area_um2", "SD of area", "µm²", 1),
+    ("median_area_px2", "Median area", "px²", 1),
     ("mean_area_px2", "Mean area", "px²", 1),
     ("sd_area_px2", "SD of area", "px²", 1),
     ("colour_difference", "Colour difference", "CIEDE2000", 2),
     ("colour_difference_p99", "99th percentile", "CIEDE2000", 2),
     ("sr_expected_error", "Expected error", "grey levels", 1),
-    ("sr_confidence", "Confidence", "0 to 1", 2),
+    ("sr_confidence", "Confidence", f"good: from {GOOD_CONFIDENCE}", 2),
     ("seconds", "Time", "s", 1),
 )
 # Column of nuclei.csv, title, unit, upper end of the axis (None = from the data).
@@ -63,7 +74,9 @@ HISTOGRAMS = (
     ("area_px2", "Area", "px²", None),
     ("eccentricity", "Eccentricity", "0 = circle, 1 = line", 1.0),
     ("mean_hematoxylin_od", "Hematoxylin", "mean optical density", None),
-    ("sr_confidence", "Super-resolution confidence", "0 to 1", 1.0),
+    ("nearest_neighbour_um", "Nearest neighbour", "µm", None),
+    ("nearest_neighbour_px", "Nearest neighbour", "px", None),
+    ("nucleus_confidence", "Confidence of the nucleus", "0.5 = contrast equals error", 1.0),
 )
 
 
@@ -85,8 +98,10 @@ def write_report(output_folder: Path) -> Path:
         "images": images,
         "columns": [c for c in COLUMNS if any(row.get(c[0]) is not None for row in rows)],
         "run": _read_run(output_folder / "run.json"),
+        "groups": _groups(output_folder / "groups.csv"),
+        "good_confidence": GOOD_CONFIDENCE,
     }
-    _add_pictures(sections, LARGEST_REPORT - len(_render(content)))
+    add_pictures(sections, LARGEST_REPORT - len(_render(content)))
     path = output_folder / "report.html"
     path.write_bytes(_render(content))
     return path
@@ -152,6 +167,7 @@ def _image(number: int, row: dict, folders: dict[str, Path]) -> dict:
         "section": False,
         "histograms": [],
         "pictures": None,
+        "maps": [],
         "picture_error": None,
     }
 
@@ -184,6 +200,51 @@ def _shown(value) -> str:
 
 def _figure(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def _groups(path: Path) -> list[dict]:
+    """Return the measures of groups.csv: title, unit, test, p value, and each group with points."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [_measure(name, rows) for name in UNITS if any(r["measure"] == name for r in rows)]
+
+
+def _measure(name: str, rows: list[dict]) -> dict:
+    """Return one measure; points are places in per cent of the axis."""
+    rows = [row for row in rows if row["measure"] == name]
+    images = [row for row in rows if row["level"] == "image"]
+    values = [float(row["value"]) for row in images]
+    room = 0.08 * ((max(values) - min(values)) or abs(values[0]) or 1.0)
+    lower, upper = min(values) - room, max(values) + room
+
+    def place(value):
+        return f"{100 * (float(value) - lower) / (upper - lower):.2f}"
+
+    groups = []
+    for row in (row for row in rows if row["level"] == "group"):
+        own = [i for i in images if i["group"] == row["group"]]
+        spread = row["sd_between_images"]
+        groups.append(
+            {
+                "name": _text(row["group"]),
+                "images": int(row["images"]),
+                "nuclei": int(row["nuclei"]),
+                "mean": float(row["value"]),
+                "sd": float(spread) if spread else None,
+                "place": place(row["value"]),
+                "points": [(place(i["value"]), _text(i["image"])) for i in own],
+            }
+        )
+    return {
+        "title": MEASURES[name],
+        "unit": rows[0]["unit"],
+        "test": rows[0]["test"],
+        "p_value": float(rows[0]["p_value"]) if rows[0]["p_value"] else None,
+        "groups": groups,
+        "ticks": [(place(tick), f"{tick:g}") for tick in _ticks(upper, lower)],
+    }
 
 
 def _histograms(table: Path) -> list[dict]:
@@ -226,90 +287,10 @@ def _histogram(values: np.ndarray, title: str, unit: str, upper: float | None) -
     }
 
 
-def _ticks(upper: float) -> list[float]:
-    """Return 4 to 8 round numbers from 0 to at most upper."""
-    power = 10.0 ** math.floor(math.log10(upper / 3))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= upper / 3)
-    return [float(f"{number * step:.6g}") for number in range(int(upper / step + 1e-6) + 1)]
-
-
-def _add_pictures(images: list[dict], budget: int):
-    """Add pictures to each image; together they take at most `budget` bytes of the page."""
-    for done, image in enumerate(images):
-        share = min(LARGEST_PREVIEWS, budget / (len(images) - done) - VIEWER_MARKUP)
-        try:
-            image["pictures"] = _pictures(image["folder"], image["row"], share)
-        except (OSError, ValueError, cv2.error, tifffile.TiffFileError) as error:
-            image["picture_error"] = shorten(str(error), LONGEST_ERROR)
-        layers = image["pictures"]["layers"] if image["pictures"] else {}
-        budget -= VIEWER_MARKUP + sum(map(len, layers.values()))
-
-
-def _pictures(folder: Path, row: dict, budget: float) -> dict | None:
-    """Return the layers of an image as data URIs of at most `budget` bytes, None without picture.
-
-    `after` is the picture itself; `before` the low resolution, at its own size if that is smaller
-    (the browser enlarges it); `outlines` is transparent except for the nuclei's outlines.
-    """
-    name = next((name for name in PICTURES if (folder / name).is_file()), None)
-    if name is None:
-        return None
-    full = int(row["width_out"]), int(row["height_out"])
-    step = -(-max(full) // PREVIEW_SIDE)
-    images = {"after": _read_picture(folder / name, max(full) // step)}
-    if name.startswith("super_resolved") and (folder / "low_resolution.png").is_file():
-        images["before"] = _read_picture(folder / "low_resolution.png", max(full) // step)
-    if name != "overlay.png" and (folder / "nuclei_labels.tif").is_file():
-        images["outlines"] = _read_labels(folder / "nuclei_labels.tif", step)
-    pixels = math.prod(full) / step**2
-    further = math.ceil((pixels * BYTES_PER_PIXEL / max(1, budget)) ** 0.5)
-    while step * further <= max(full):
-        size = [-(-side // (step * further)) for side in full]
-        layers = {layer: _encoded(image, size, further) for layer, image in images.items()}
-        if sum(map(len, layers.values())) <= budget:
-            return {"layers": layers, "name": name, "full": full, "reduced": step * further}
-        further += math.ceil(further / 4)
-    return None
-
-
-def _encoded(image: np.ndarray, size: list[int], further: int) -> str:
-    """Return a picture shrunk to `size`, or the outlines of a label map, as WebP data URI."""
-    if image.ndim == 2:
-        labels = image[::further, ::further]
-        drawn = draw_outlines(np.zeros((*labels.shape, 3), np.uint8), labels)
-        image, quality = np.dstack([drawn, 255 * drawn.any(axis=2).astype(np.uint8)]), LOSSLESS
-        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA)
-    else:
-        smaller = size[0] < image.shape[1]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if smaller else image
-        image, quality = cv2.cvtColor(image, cv2.COLOR_RGB2BGR), WEBP_QUALITY
-    webp = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()
-
-
-def _read_picture(path: Path, side: int) -> np.ndarray:
-    """Return a picture as RGB; of a pyramid the smallest level whose longest side is >= `side`."""
-    if path.suffix == ".tif":
-        with tifffile.TiffFile(path) as tiff:
-            levels = tiff.series[0].levels
-            large = [level for level in levels if max(level.shape[:2]) >= side]
-            return (large or levels[:1])[-1].asarray()
-    # cv2.imread does not open paths with non-ASCII letters on every system.
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path.name} is not a readable picture")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _read_labels(path: Path, step: int) -> np.ndarray:
-    """Return every `step`-th pixel of a label map; only some of its tiles are in memory at once."""
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
-        labels = np.zeros([-(-side // step) for side in page.shape], np.int32)
-        for tile, place, _ in page.segments(buffersize=TILE_BUFFER):
-            if tile is not None:  # None: a tile that was never written
-                y, x = place[2:4]
-                part = tile[0, -y % step :: step, -x % step :: step, 0]
-                target = labels[-(-y // step) :, -(-x // step) :][: part.shape[0], : part.shape[1]]
-                target[:] = part[: target.shape[0], : target.shape[1]]  # edge tiles are padded
-    return labels
+def _ticks(upper: float, lower: float = 0.0) -> list[float]:
+    """Return 3 to 8 round numbers from lower to upper."""
+    span = upper - lower
+    power = 10.0 ** math.floor(math.log10(span / 3))
+    step = max(factor * power for factor in (1, 2, 5) if factor * power <= span / 3)
+    first, last = math.ceil(lower / step - 1e-6), math.floor(upper / step + 1e-6)
+    return [float(f"{number * step:.6g}") for number in range(first, last + 1)]

@@ -31,6 +31,23 @@ def table_writer(path, columns=None):
         yield add
 
 
+def join_tables(paths, target):
+    """Write the rows of several tables that `table_writer` has written into one.
+
+    Its columns are all that any of them has, in the order of their first appearance.
+    """
+    tables, columns = [], {}
+    for path in paths:
+        with Path(path).open(encoding=ENCODING, newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+            columns |= dict.fromkeys(name for row in tables[-1][:1] for name in row)
+    with Path(target).open("w", encoding=ENCODING, newline="") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        for rows in tables:
+            writer.writerows(rows)
+
+
 def _started_table(file, columns):
     csv.writer(file).writerow(map(_cell, columns))
     return csv.DictWriter(file, list(columns))

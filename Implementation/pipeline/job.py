@@ -11,9 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from images.errors import ImageReadError, one_line, printable
-from images.finding import stamp
+from images.finding import name_in, stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
+from regions.finding import regions_stamp
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # every further image would fail, too
 
@@ -41,6 +42,11 @@ class Job:
         """The file that names the image of a folder and, once it is finished, its results."""
         return self.folder / "manifest.json"
 
+    @property
+    def image(self) -> str:
+        """Name of the image in the results."""
+        return printable(name_in(self.path, self.settings.input.input_folder))
+
 
 def model_files(settings: Settings) -> dict[str, str]:
     """Return the SHA-256 of each model file that the run needs; "" where there is none."""
@@ -61,26 +67,26 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
     except (OSError, ValueError):  # vanished; opening it will say so
         changed = None
     choices = asdict(settings.nuclei) | asdict(settings.tiles) | asdict(settings.input)
-    choices |= asdict(settings.outputs)
-    for name in ("input_folder", "output_folder", "overwrite"):
+    choices |= asdict(settings.outputs) | asdict(settings.maps)
+    for name in ("input_folder", "regions_folder", "output_folder", "overwrite"):
         del choices[name]
     for name in ("precision", "faithful_share", "test_time_augmentation"):
         choices[name] = getattr(settings.models, name)
     content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
+    content["regions"] = regions_stamp(path, settings.input.regions_folder)
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 
 def begin(job: Job):
     """Make the folder of the results; from here on they do not count as finished."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    _write_manifest(job, {"image": printable(job.path.name)})
+    _write_manifest(job, {"image": job.image})
 
 
 def end(job: Job, row: dict) -> dict:
     """Write the manifest, by which a later run knows that the image is finished; return its row."""
     row = _empty_row(job) | row
-    name = printable(job.path.name)
-    _write_manifest(job, {"image": name, "made_from": job.made_from, "summary": row})
+    _write_manifest(job, {"image": job.image, "made_from": job.made_from, "summary": row})
     return row
 
 
@@ -113,6 +119,8 @@ def reason_to_repeat(job: Job) -> str | None:
         return "an earlier version of the program made its results"
     if before.get("input") != job.made_from["input"]:
         return "the file has changed"
+    if before.get("regions") != job.made_from["regions"]:
+        return "its annotated regions have changed"
     if before.get("models") != job.made_from["models"]:
         return "another model is used now"
     old, new = before.get("choices", {}), job.made_from["choices"]
@@ -135,7 +143,7 @@ def _write_manifest(job: Job, content: dict):
 
 
 def _empty_row(job: Job) -> dict:
-    return {"image": printable(job.path.name), "status": "done", "error": None}
+    return {"image": job.image, "status": "done", "error": None}
 
 
 def _one_line(error: Exception) -> str:

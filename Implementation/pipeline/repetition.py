@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import get_args
 
 MODELS = (
     Path(__file__).resolve().parents[2] / "models"
@@ -41,10 +42,14 @@ def constants_of_run(path: Path, function: Callable) -> dict:
         # It acted at half its value then.
         constants = constants | {"seed_rise": constants["seed_rise"] / 2}
     constants = {
-        name: Path(value) if isinstance(parameters[name].default, Path) else value
+        name: Path(value) if value is not None and _is_path(parameters[name]) else value
         for name, value in constants.items()
     }
     return constants | _moved_models(constants, run.get("model_files", {}))
+
+
+def _is_path(parameter: inspect.Parameter) -> bool:
+    return Path in (parameter.annotation, *get_args(parameter.annotation))
 
 
 def read_run(path: Path) -> dict:

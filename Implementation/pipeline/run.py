@@ -6,6 +6,7 @@ What needs TensorFlow is imported only once there is something to do.
 import json
 import logging
 import platform
+import re
 import sys
 import traceback
 import warnings
@@ -17,7 +18,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from images.errors import one_line, printable
-from images.finding import find_images, name_of
+from images.finding import find_images, name_in, name_of
+from pipeline.groups import FOLDERS, groups_of
 from pipeline.job import (
     Job,
     finished_row,
@@ -36,6 +38,7 @@ from program.startup import start_keras
 from program.terminal import BAR, Progress
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
+JOINED = ("regions.csv", "nuclei.parquet", "groups.csv")  # also there, of some runs
 RUN_FILES = ("summary.csv", "run.json", "report.html")  # beside the folders of the images
 
 
@@ -55,7 +58,8 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         folder = settings.outputs.output_folder
         if not debug:
             _quiet_readers()
-        jobs = make_jobs(images_of(settings.input.input_folder, folder), settings)
+        jobs = make_jobs(images_of(settings), settings)
+        groups = groups_of([job.image for job in jobs], settings.comparison.groups)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         if not _all_done(jobs, folder):
             networks = _loaded(settings)
@@ -64,7 +68,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
         return _give_up(error, debug)
     with lock:
-        return _run_locked(jobs, settings, networks, constants, earlier)
+        return _run_locked(jobs, settings, networks, constants, earlier, groups)
 
 
 def _all_done(jobs: list[Job], folder: Path) -> bool:
@@ -86,8 +90,8 @@ def _loaded(settings: Settings):
     return load_networks(settings.models)
 
 
-def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlier) -> int:
-    """Do all jobs; `networks` is None where there is nothing to do."""
+def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlier, groups) -> int:
+    """Do all jobs; `networks` is None where there is nothing to do; groups: see `groups_of`."""
     folder = settings.outputs.output_folder
     summary = Summary(folder / "summary.csv")
     try:
@@ -97,9 +101,12 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
                 print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
         for number, row in _work_off(jobs, networks, settings):
             summary.add(number, row)
-        if networks:
+        if networks or groups or (folder / "groups.csv").exists():
             from outputs.report import write_report
+            from pipeline.joining import join_results
 
+            rows = {job.folder: summary.rows[number] for number, job in enumerate(jobs)}
+            join_results(folder, rows, groups)
             write_report(folder)
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
@@ -115,16 +122,20 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     return int(any(row["status"] != "done" for row in summary.ordered()))
 
 
-def images_of(folder: Path, output_folder: Path) -> list[Path]:
-    """List the images of a folder; say which files are left out because they are masks.
+def images_of(settings: Settings) -> list[Path]:
+    """List the images of a run; say which files are left out because they are masks.
 
-    What has results from an earlier run is an image and needs no second look.
+    Sub-folders are searched where they are the groups. What has results from an earlier run is an
+    image and needs no second look.
 
     Raises:
         OSError, ValueError: there is no folder, or no image in it.
     """
-    paths, before = find_images(folder), set(_named_before(output_folder).values())
-    unknown = [path for path in paths if printable(path.name) not in before]
+    folder, output_folder = settings.input.input_folder, settings.outputs.output_folder
+    found = find_images(folder, recursive=settings.comparison.groups == FOLDERS)
+    paths = [path for path in found if not path.is_relative_to(output_folder)]
+    before = set(_named_before(output_folder).values())
+    unknown = [path for path in paths if printable(name_in(path, folder)) not in before]
     if not unknown:
         return paths
     from images.masks import without_masks  # not above: it loads every decoder
@@ -142,9 +153,10 @@ def images_of(folder: Path, output_folder: Path) -> list[Path]:
 def make_jobs(paths: list[Path], settings: Settings) -> list[Job]:
     """Make the images of a run into jobs, for this process or any other."""
     jobs, folder = [], settings.outputs.output_folder
-    names, models = result_names(paths, folder), model_files(settings)
+    input_folder = settings.input.input_folder
+    names, models = result_names(paths, folder, input_folder), model_files(settings)
     for number, path in enumerate(paths, start=1):
-        title = f"{number}/{len(paths)} {printable(path.name)}"
+        title = f"{number}/{len(paths)} {printable(name_in(path, input_folder))}"
         made_from = signature(path, settings, models)
         place = (folder / names[path]).absolute()
         jobs.append(Job(path.absolute(), place, title, settings, made_from))
@@ -176,22 +188,25 @@ def _work_off(jobs: list[Job], networks, settings: Settings) -> Iterator[tuple[i
         yield number, row
 
 
-def result_names(paths: list[Path], output_folder: Path) -> dict[Path, str]:
+def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:
     """Give each image its folder, the one that it had before where there is one.
 
-    A new image gets its stem; where that is taken, its name with the extension (a.png, then a.jpg:
-    `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image does not
-    depend on what is added beside it later.
+    A new image gets its stem; where that is taken, its name with sub-folders and extension (a.png,
+    then a.jpg: `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image
+    does not depend on what is added beside it later.
     """
-    names = {name: folder for folder, name in _named_before(output_folder).items()}
-    names = {path: names[printable(path.name)] for path in paths if printable(path.name) in names}
-    reserved = {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
+    before = {image: folder for folder, image in _named_before(output_folder).items()}
+    full = {path: name_in(path, input_folder) for path in paths}
+    names = {
+        path: before[printable(full[path])] for path in paths if printable(full[path]) in before
+    }
+    reserved = {*RUN_FILES, *JOINED, *(f"{name}.new" for name in (*RUN_FILES, *JOINED))}
     taken = reserved | {name.casefold() for name in names.values()}
     for path in paths:
         if path in names:
             continue
-        stem, whole = (folder_name(name) for name in (name_of(path), path.name.replace(".", "_")))
-        candidates = chain([stem, whole], (f"{whole}_{number}" for number in count(2)))
+        whole = folder_name(re.sub(r"[./]", "_", full[path]))
+        candidates = chain([folder_name(name_of(path)), whole], (f"{whole}_{n}" for n in count(2)))
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
     return names

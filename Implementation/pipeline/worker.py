@@ -43,7 +43,7 @@ def do_job(job: Job, networks: Networks, progress: Progress) -> dict:
     """
     try:
         with opened(job, networks, progress) as analysis:
-            for note in analysis.image.notes:
+            for note in (*analysis.image.notes, *analysis.annotations.notes):
                 tqdm.write(f"{job.title}: {note}")
             if analysis.image.is_slide and analysis.route.scale > 1 and not analysis.route.microns:
                 tqdm.write(_unknown_scale(job, analysis))

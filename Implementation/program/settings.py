@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 2  # raised whenever the same input and choices give other results than before
+RESULTS_VERSION = 3  # raised whenever the same input and choices give other results than before
 SUPER_RESOLVED_FROM = 1.0  # um per pixel at which a slide is read for the generator
 SEGMENTED_AT = 0.25  # um per pixel at which a slide is read for the U-net alone
 
@@ -19,6 +19,8 @@ class InputSettings:
 
     input_folder: Path = Path()
     region: tuple[int, int, int, int] | None = None
+    regions_folder: Path | None = None
+    regions_only: bool = False
     microns_per_pixel: float | None = None
     microns_per_pixel_for_all: bool = False
     read_at_microns_per_pixel: float | None = None
@@ -78,6 +80,23 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class MapSettings:
+    """How the maps of an image are drawn, and which fields are its densest."""
+
+    map_spacing: float = 50.0
+    map_radius: float = 100.0
+    hotspots: int = 5
+    hotspot_mm2: float = 0.2
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """Which images are compared with which; this changes the results of none."""
+
+    groups: str | None = None
+
+
+@dataclass(frozen=True)
 class MachineSettings:
     """Who does the work."""
 
@@ -94,6 +113,8 @@ class Settings:
     tiles: TileSettings = field(default_factory=TileSettings)
     nuclei: NucleiSettings = field(default_factory=NucleiSettings)
     outputs: OutputSettings = field(default_factory=OutputSettings)
+    maps: MapSettings = field(default_factory=MapSettings)
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     machines: MachineSettings = field(default_factory=MachineSettings)
     debug: bool = False
 
@@ -130,6 +151,11 @@ def _check(constants: Mapping[str, Any]):
     for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
         if constants[name] is not None and not constants[name] > 0:
             raise _expected(name, "a positive number or None", constants)
+    for name in ("map_spacing", "map_radius", "hotspot_mm2"):
+        if not constants[name] > 0:
+            raise _expected(name, "a positive number", constants)
+    if constants["hotspots"] < 0:
+        raise _expected("hotspots", "0 or more", constants)
     if constants["microns_per_pixel_for_all"] and constants["microns_per_pixel"] is None:
         raise ValueError("MICRONS_PER_PIXEL_FOR_ALL is on, but MICRONS_PER_PIXEL is None: give it")
     for name in ("probability_threshold", "seed_rise"):

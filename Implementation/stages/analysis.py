@@ -14,7 +14,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from images.finding import stamp
+from images.errors import printable
+from images.finding import name_in, stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei.separation import Separation
@@ -24,8 +25,12 @@ from outputs.provenance import model_hashes
 from program.disk import appearing, check_room
 from program.settings import RESULTS_VERSION, NucleiSettings, Settings, TileSettings
 from program.terminal import Progress
-from stages.assembly import Finished, assemble
+from regions.areas import shares_within
+from regions.finding import regions_file, regions_stamp
+from regions.reading import Frame, read_annotations
+from stages.assembly import assemble
 from stages.examining import WindowSource, window_sides, window_stage
+from stages.finished import Finished
 from stages.pieces import Stage, StripRaster
 from stages.predicting import MAPS, PICTURE, Prediction, View, network_stage
 from stages.route import Route
@@ -73,6 +78,9 @@ class Analysis:
         self.image, self.networks, self.settings = image, networks, settings
         self.progress, self.folder, self.partial = progress, folder, folder / ".partial"
         self.route = Route.of(image, networks.scale)
+        given = settings.input
+        path = regions_file(image.path, given.regions_folder)
+        self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
 
     def run(self) -> dict:
         """Write all results of the image; return its row of the summary."""
@@ -98,7 +106,9 @@ class Analysis:
             check_room(self.partial, 3 * pixels if self.networks.generator else 0)
             microns = self.route.microns_in or UNET_MICRONS * self.route.scale
             tissue = find_tissue(self.image, microns, self.settings.nuclei.tissue_threshold)
-            tissue.save(self._tissue_file)
+            field = tissue.step * self.route.scale
+            shares = shares_within(self.annotations.counting, tissue.mask.shape, field)
+            tissue.limited(shares).save(self._tissue_file)
             state = {"made_from": made_from, "seconds": time.monotonic() - started}
             with appearing(self._state_file) as path:
                 path.write_text(json.dumps(state), encoding="utf-8")
@@ -133,15 +143,18 @@ class Analysis:
 
     def _finished(self) -> Finished:
         return Finished(
+            name=printable(name_in(self.image.path, self.settings.input.input_folder)),
             image=self.image,
             route=self.route,
             tissue=self.tissue,
+            annotations=self.annotations,
             pixels=self.pixels,
             windows=self.stages[-1],
             segmented=self.networks.unet is not None,
             hashes=model_hashes(self.networks.generator, self.networks.unet),
             folder=self.partial,
             outputs=self.settings.outputs,
+            maps=self.settings.maps,
         )
 
     @property
@@ -158,6 +171,8 @@ class Analysis:
         made_from = {
             "version": RESULTS_VERSION,
             "input": stamp(self.image.path),
+            "regions": regions_stamp(self.image.path, self.settings.input.regions_folder),
+            "limited": self.settings.input.regions_only,
             "place": [*self.image.place, self.image.downsample, self.route.microns_in],
             "settings": [asdict(self.settings.tiles), asdict(self.settings.nuclei)],
             "models": [n and [n.sha256, n.precision] for n in both],
@@ -241,6 +256,13 @@ class Analysis:
         """Return the reader of the U-net's maps at the size of the result."""
         extent, result = Window(0, 0, maps.width, maps.height), self.route.extent
         return maps.read if extent == result else resampled(maps.read, extent, result)
+
+
+def _frame(image: ImageFile, route: Route) -> Frame:
+    """Return how the result lies in the original file."""
+    left, top = (side * image.downsample for side in image.place[:2])
+    size = image.downsample / route.scale
+    return Frame(route.extent.width, route.extent.height, left, top, size)
 
 
 def separation_of(nuclei: NucleiSettings) -> Separation:

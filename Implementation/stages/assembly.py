@@ -1,65 +1,21 @@
 """The finished pieces of an image put together: maps, pictures, tables, its row of the summary."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from images.opening import ImageFile
-from nuclei.geojson import geojson_writer, nucleus_feature
-from nuclei.tissue import Tissue
-from nuclei.windows import WindowNuclei, merge, table_columns
+from nuclei.population import area_statistics, area_unit, whole
 from outputs.evidence import domain_warning, write_evidence
-from outputs.files import Shown, write_results
+from outputs.files import FIGURE_SIDE, Shown, is_large, shrinking, write_results
+from outputs.maps import write_density_tiff, write_hotspots, write_maps
 from outputs.provenance import software_note
-from outputs.tables import table_writer
-from program.settings import OutputSettings
+from regions.maps import Nuclei, draw_maps, find_hotspots
+from stages.counting import write_nuclei, write_regions
 from stages.examining import judged_file
-from stages.pieces import Stage
-from stages.route import Route
-from tiles.geometry import Window
-from tiles.raster import Raster
+from stages.finished import Finished
+from tiles.raster import Raster, preview
 from trust.consistency import Tally
 from trust.judgement import JudgedWindow, Judgement
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An image whose stages are done: what its results are put together from.
-
-    Attributes:
-        image: the input.
-        route: sizes and scales.
-        tissue: where the tissue is.
-        pixels: the result in RGB, read by rectangle.
-        windows: the stage that examined it.
-        segmented: whether nuclei were looked for.
-        hashes: SHA-256 of the models, as columns of the summary.
-        folder: where the results go, still unfinished work.
-        outputs: what is written.
-    """
-
-    image: ImageFile
-    route: Route
-    tissue: Tissue
-    pixels: Any
-    windows: Stage
-    segmented: bool
-    hashes: dict[str, str]
-    folder: Path
-    outputs: OutputSettings
-
-    @property
-    def super_resolved(self) -> bool:
-        """Whether the image was enlarged."""
-        return self.route.scale > 1
-
-    def windows_with(self, what: str) -> list[int]:
-        """Return the numbers of the windows in which there is some of it, "nuclei" or "judged"."""
-        stage = self.windows
-        return [n for n in range(len(stage.sizes)) if stage.pieces.record(n)[what]]
 
 
 def assemble(finished: Finished) -> dict:
@@ -71,13 +27,16 @@ def assemble(finished: Finished) -> dict:
     with ExitStack() as files:  # closed before they are deleted
         labels = None
         if finished.super_resolved:
-            errors = _fresh_raster(finished, files, "errors.raw", route.extent_in, np.uint8)
+            errors = finished.fresh_raster(files, "errors.raw", route.extent_in, np.uint8)
             judgement = _judgement(finished, errors)
             row |= judgement.columns()
             write_evidence(finished.folder, judgement, errors, route.microns_in, note)
         if finished.segmented:
-            labels = _fresh_raster(finished, files, "labels.raw", route.extent, np.uint32)
-            row |= _summarise(row, _merge(finished, labels))
+            labels = finished.fresh_raster(files, "labels.raw", route.extent, np.uint32)
+            population = write_nuclei(finished, labels)
+            row |= _summarise(row, population)
+            write_regions(finished, population)
+            _draw_maps(finished, population, note)
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
         write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
     return row
@@ -88,7 +47,8 @@ def _warning(finished: Finished) -> str:
     unlike = domain_warning(
         finished.image, finished.tissue.mask, finished.route.microns_in, finished.route.scale
     )
-    return "; ".join(filter(None, [*finished.image.notes, unlike]))
+    notes = *finished.image.notes, *finished.annotations.notes
+    return "; ".join(filter(None, [*notes, unlike]))
 
 
 def _judgement(finished: Finished, errors: Raster) -> Judgement:
@@ -103,49 +63,28 @@ def _judgement(finished: Finished, errors: Raster) -> Judgement:
     return judgement
 
 
-def _fresh_raster(finished: Finished, files: ExitStack, name: str, extent: Window, dtype) -> Raster:
-    """Open a raster of one channel, all zero, until `files` are closed."""
-    path = finished.folder / name
-    path.unlink(missing_ok=True)
-    return files.enter_context(Raster(path, extent.width, extent.height, 1, dtype))
-
-
-def _merge(finished: Finished, labels: Raster) -> dict:
-    """Fill label map, table and GeoJSON from the windows; return sums for the summary."""
-    pieces = finished.windows.pieces
-    windows = (WindowNuclei.load(pieces.path(n)) for n in finished.windows_with("nuclei"))
-    scale, shift = _geojson_frame(finished)
-    columns = table_columns(finished.route.microns, finished.super_resolved)
-    name = "nuclei.geojson.gz" if finished.outputs.geojson_gzip else "nuclei.geojson"
-    with (
-        table_writer(finished.folder / "nuclei.csv", columns) as add_row,
-        geojson_writer(finished.folder / name, finished.hashes) as add_feature,
-    ):
-        kind = finished.outputs.geojson_objects
-
-        def add_outline(ring, row):
-            add_feature(nucleus_feature(ring, row, scale, shift, kind))
-
-        return merge(windows, labels, add_row, add_outline)
-
-
-def _geojson_frame(finished: Finished) -> tuple[float, tuple[float, float]]:
-    """Return scale and shift from result pixels to the pixels that the GeoJSON is written in.
-
-    These are the result's own, or those of the original's full resolution.
-    """
-    if finished.outputs.geojson_frame == "result":
-        return 1.0, (0.0, 0.0)
-    left, top, _, _ = finished.image.place
-    downsample = finished.image.downsample
-    return downsample / finished.route.scale, (left * downsample, top * downsample)
+def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str):
+    """Write the maps and the densest fields, which need a pixel size; population: the nuclei."""
+    route, chosen, folder = finished.route, finished.maps, finished.folder
+    microns, pixels = route.microns, finished.pixels
+    if microns is None:
+        return
+    sides = route.extent.width * microns, route.extent.height * microns
+    field = finished.field * microns
+    nuclei = Nuclei(population, finished.tissue_shares, field, microns, *sides)
+    maps = draw_maps(nuclei, chosen.map_spacing, chosen.map_radius)
+    step = shrinking(pixels.width, pixels.height, FIGURE_SIDE)
+    shrunk = preview(pixels, step)
+    write_maps(folder, maps, shrunk, microns * step, chosen.map_radius, note)
+    if is_large(finished.image, pixels):
+        write_density_tiff(folder / "density.ome.tif", maps, note)
+    spots = find_hotspots(nuclei, chosen.map_spacing, chosen.hotspots, chosen.hotspot_mm2)
+    write_hotspots(folder, spots, microns, *finished.geojson_frame)
 
 
 def _describe(finished: Finished) -> dict:
     """Return the columns of the summary that do not depend on nuclei."""
-    tissue_pixels = (
-        finished.tissue.share() * finished.route.extent.width * finished.route.extent.height
-    )
+    tissue_pixels = float(finished.tissue_shares.sum(dtype=float)) * finished.field**2
     return {
         "width_in": finished.image.width,
         "height_in": finished.image.height,
@@ -157,21 +96,19 @@ def _describe(finished: Finished) -> dict:
     }
 
 
-def _summarise(row: dict, sums: dict) -> dict:
+def _summarise(row: dict, population: dict[str, np.ndarray]) -> dict:
     """Return count, density and area of the nuclei as columns of the summary.
 
-    All nuclei count; mean and standard deviation (of the sample, n - 1) of their area leave out
-    those that the image's border cuts.
+    All nuclei count; the statistics of their areas leave out those that the image's border cuts.
 
     Args:
         row: what `_describe` returned.
-        sums: what `merge` returned.
+        population: see `write_nuclei`.
     """
-    count, whole, tissue_mm2 = sums["count"], sums["whole"], row["tissue_mm2"]
-    unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
+    areas = population[f"area_{area_unit(population)}"]
+    tissue_mm2 = row["tissue_mm2"]
     return {
-        "nuclei": count,
-        "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
-        f"mean_area_{unit}": sums["area"] / whole if whole else None,
-        f"sd_area_{unit}": (sums["squares"] / (whole - 1)) ** 0.5 if whole > 1 else None,
+        "nuclei": len(areas),
+        "density_per_mm2": len(areas) / tissue_mm2 if tissue_mm2 else None,
+        **area_statistics(areas[whole(population)], area_unit(population)),
     }

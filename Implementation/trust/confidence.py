@@ -79,7 +79,7 @@ def nucleus_confidence(
     """Estimate for each nucleus how surely a true high-resolution image would show it, too.
 
     A nucleus is trusted as far as its contrast to its surroundings exceeds the expected error:
-    `sr_confidence` is contrast / (contrast + expected error), 0 if it is no darker than its
+    `nucleus_confidence` is contrast / (contrast + expected error), 0 if it is no darker than its
     surroundings, 0.5 if its contrast equals the error. Each nucleus is assessed by itself, whatever
     its neighbours' numbers.
 
@@ -91,8 +91,9 @@ def nucleus_confidence(
             without a label.
 
     Returns:
-        `sr_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and its
-        surroundings) in order of the labels; the former is nan if only other nuclei surround it.
+        `nucleus_confidence` (0..1) and `sr_expected_error` (grey levels, mean over the nucleus and
+        its surroundings) in order of the labels; the former is nan if only other nuclei surround
+        it.
     """
     background = (labels == 0 if background is None else background).astype(np.uint8)
     grey = cv2.transform(image.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
@@ -108,7 +109,7 @@ def nucleus_confidence(
         expected[number] = cv2.mean(error[around], cv2.bitwise_or(ring, inside))[0]
     contrast = np.maximum(contrast, 0)  # keeps nan
     return {
-        "sr_confidence": contrast / np.maximum(contrast + expected, 1e-6),
+        "nucleus_confidence": contrast / np.maximum(contrast + expected, 1e-6),
         "sr_expected_error": expected,
     }
 

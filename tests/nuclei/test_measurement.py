@@ -287,3 +287,43 @@ def test_the_worst_angle_of_a_square_is_not_far_off(side, angle):
 def test_the_perimeter_of_rectangles(axes):
     perimeter, _ = perimeters_of(axes, rectangle)
     assert perimeter == pytest.approx(2 * sum(axes), rel=0.04)
+
+
+# --- Feret diameters, orientation, texture ---
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 90, 110, 160])
+def test_an_ellipse_has_the_feret_diameters_and_the_orientation_it_was_drawn_with(angle):
+    # y points down: an angle that runs counter-clockwise is negative for `ellipse`
+    labels = ellipse((100, 100), (50.3, 49.6), (70, 36), -np.radians(angle)).astype(np.int32)
+    columns = measured(labels)
+    assert columns["max_feret_um"] == pytest.approx(70 * MICRONS, rel=0.03)
+    assert columns["min_feret_um"] == pytest.approx(36 * MICRONS, rel=0.03)
+    assert (columns["orientation"][0] - angle + 90) % 180 == pytest.approx(90, abs=1)
+
+
+def test_feret_diameters_are_those_of_regionprops_to_a_pixel():
+    labels = drawn_label_map()
+    found = measured(labels, None)
+    reference = regionprops_table(labels, properties=["feret_diameter_max"])["feret_diameter_max"]
+    # Its hull is made of whole pixels, whose corners reach further.
+    assert (found["max_feret_px"] <= reference + 1e-6).all()
+    np.testing.assert_allclose(found["max_feret_px"], reference, atol=1)
+    assert (found["min_feret_px"] <= found["max_feret_px"]).all()
+    columns = np.array([np.ptp(np.nonzero(labels == n)[1]) + 1 for n in found["label"]])
+    rows = np.array([np.ptp(np.nonzero(labels == n)[0]) + 1 for n in found["label"]])
+    assert (found["min_feret_px"] <= np.minimum(columns, rows) + 1e-9).all()
+    bar = np.zeros((40, 80), np.int32)
+    bar[10:22, 5:65] = 1
+    assert measured(bar, None)["min_feret_px"] == pytest.approx(12)
+
+
+def test_the_texture_of_chromatin_is_the_spread_of_its_density():
+    shape = (60, 60)
+    mask = disc(shape, (30, 30), 40)
+    halves = [(mask, 0.3), (mask & (np.indices(shape)[1] >= 30), 0.7)]
+    labels = mask.astype(np.int32)
+    assert measured(labels, image=stained(shape, halves))["sd_hematoxylin_od"] == pytest.approx(
+        0.2, rel=0.05
+    )
+    assert measured(labels, image=stained(shape, halves[:1]))["sd_hematoxylin_od"] < 1e-3

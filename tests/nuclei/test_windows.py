@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nuclei.population import area_statistics, area_unit, gather, whole
 from nuclei.separation import Separation
 from nuclei.windows import PixelSize, WindowContent, WindowGeometry, find_nuclei, merge
 from tiles.geometry import Window, expanded
@@ -51,15 +52,31 @@ def squares_of(sides, window):
     )
 
 
-def test_nuclei_cut_by_the_border_count_but_have_no_part_in_mean_and_deviation(tmp_path):
+def test_nuclei_cut_by_the_border_count_but_have_no_part_in_the_statistics_of_areas(tmp_path):
     sides = [20, 14, 16, 21, 18]  # the first touches the border
     windows = [squares_of(sides, w) for w in (Window(0, 0, 110, 80), Window(110, 0, 90, 80))]
-    rows, labels = [], []
+    rows, named, paths = [], [], [tmp_path / "0.npz", tmp_path / "1.npz"]
+    for window, path in zip(windows, paths, strict=True):
+        window.save(path)
     with Raster(tmp_path / "labels", 200, 80, 1, np.uint32) as raster:
-        sums = merge(windows, raster, rows.append, lambda ring, row: labels.append(row["label"]))
-    assert labels == [row["label"] for row in rows] == [1, 2, 3, 4, 5]
+        assert merge(windows, raster, rows.append, lambda _, row: named.append(row["label"])) == 5
+    assert named == [row["label"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["centroid_x_px"]: row["touches_border"] for row in rows}[10.0] == 1
     assert sum(row["touches_border"] for row in rows) == 1
-    whole = np.array(sides[1:]) ** 2
-    assert (sums["count"], sums["whole"], sums["area"]) == (5, 4, whole.sum())
-    assert sums["squares"] / 3 == pytest.approx(np.var(whole, ddof=1))
+    population = gather(paths, rows[0])
+    assert population["area_px2"].tolist() == [row["area_px2"] for row in rows]
+    found = area_statistics(population["area_px2"][whole(population)], area_unit(population))
+    areas = np.sort(sides[1:]) ** 2
+    assert found["mean_area_px2"] == areas.mean()
+    assert found["sd_area_px2"] == pytest.approx(np.std(areas, ddof=1))
+    assert found["median_area_px2"] == (areas[1] + areas[2]) / 2
+    quartiles = areas[0] + 0.75 * (areas[1] - areas[0]), areas[2] + 0.25 * (areas[3] - areas[2])
+    assert found["iqr_area_px2"] == pytest.approx(quartiles[1] - quartiles[0])
+    assert found["cv_area"] == pytest.approx(np.std(areas, ddof=1) / areas.mean())
+
+
+def test_too_few_nuclei_have_no_spread():
+    assert set(area_statistics(np.zeros(0), "um2").values()) == {None}
+    one = area_statistics(np.array([30.0]), "um2")
+    assert one["mean_area_um2"] == one["median_area_um2"] == 30 and one["iqr_area_um2"] == 0
+    assert one["sd_area_um2"] is None and one["cv_area"] is None

@@ -14,7 +14,8 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from outputs import report
+from outputs import previews, report
+from outputs.groups import Measured, compare, write_groups
 from outputs.png import write_image
 from outputs.report import write_report
 from outputs.tables import table_writer
@@ -144,7 +145,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        self.in_cell = tag == "td" or (self.in_cell and tag == "a")
+        self.in_cell = tag == "td" or (self.in_cell and tag in ("a", "span"))
         if tag == "td":
             self.cells.append("")
 
@@ -163,7 +164,7 @@ def picture(uri):
     """Decode a data URI."""
     kind, data = uri.split(",")
     assert kind == "data:image/webp;base64"
-    data = np.frombuffer(report.base64.b64decode(data), np.uint8)
+    data = np.frombuffer(previews.base64.b64decode(data), np.uint8)
     return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
 
 
@@ -180,8 +181,8 @@ def test_table_shows_every_image_with_its_figures(run):
     run.fail("b.png", "not an image")
     html = run.report()
     cells = Page(html).cells
-    assert cells[:7] == ["a.png", "12", "24", "40.0", "5.0", "1.2", "done"]
-    assert cells[7:14] == ["b.png", "-", "-", "-", "-", "-", "failed"]
+    assert cells[:7] == ["a.png", "done", "12", "24", "40.0", "5.0", "1.2"]
+    assert cells[7:14] == ["b.png", "failed", "-", "-", "-", "-", "-"]
     assert "2 images" in html and "1 failed" in html
     assert "<dd>not an image</dd>" in html
 
@@ -190,8 +191,8 @@ def test_cells_carry_the_exact_number_that_sorting_needs(run):
     run.add("a.png", mean_area_um2=40.04)
     run.fail("b.png", "broken")
     values = [cell.get("data-value") for cell in Page(run.report()).all("td")]
-    assert values[3] == "40.04"
-    assert values[7:14] == ["b.png", "", "", "", "", "", "failed"]
+    assert values[4] == "40.04"
+    assert values[7:14] == ["b.png", "failed", "", "", "", "", ""]
 
 
 def test_pixel_units_are_named_where_the_pixel_size_is_unknown(run):
@@ -268,6 +269,58 @@ def test_missing_and_broken_pictures_do_not_stop_the_report(run):
     assert len(Page(html).all("img")) == 3
 
 
+def test_a_warning_is_read_in_the_table_beside_the_status(run):
+    run.add("a.png", warning="unlike in colour")
+    run.add("b.png")
+    page = Page(run.report())
+    assert page.cells[1] == "doneWarning: unlike in colour"
+    assert page.all("td")[1]["data-value"] == "done, warning"
+
+
+def test_what_a_good_confidence_is_stands_beside_the_number(run):
+    run.add("a.png", sr_confidence=0.7)
+    html = run.report()
+    assert f"good: from {report.GOOD_CONFIDENCE}" in html
+    grey_levels = -10 * np.log([0.9, 0.74, report.GOOD_CONFIDENCE])
+    assert np.rint(grey_levels).tolist() == [1, 3, 5]
+
+
+def test_maps_are_shown_by_a_switch(run):
+    folder = run.add("a.png")
+    run.add("b.png")
+    map_of = np.repeat(np.linspace(0, 255, 1500, dtype=np.uint8), 3).reshape(1, -1, 3)
+    map_of = np.repeat(map_of, 900, axis=0)
+    for name in ("density.png", "confidence.png"):
+        write_image(folder / name, map_of)
+    (folder / "hematoxylin.png").write_bytes(b"broken")
+    page = Page(run.report())
+    switch = [tag["value"] for tag in page.all("input", type="radio")]
+    assert switch == ["Outlines", "Density", "Confidence"]
+    shown = page.all("figure", **{"class": "map"})
+    assert [tag["data-view"] for tag in shown] == switch[1:] and all("hidden" in t for t in shown)
+    maps = [picture(tag["src"]) for tag in page.all("img") if "map of" in tag["alt"]]
+    assert [each.shape for each in maps] == [(720, 1200, 3)] * 2
+
+
+def test_groups_are_compared_over_images(run):
+    rows = compare(
+        Measured(f"{group}{number}.png", group, 10, {"density_per_mm2": value})
+        for group, values in (("=a<b>", (1000.0, 1200)), ("c", (1500.0, 1900)))
+        for number, value in enumerate(values)
+    )
+    write_groups(run.folder / "groups.csv", rows)
+    run.add("a.png")
+    html = run.report()
+    page = Page(html)
+    assert "two-sided, Mann-Whitney" in html and "p = 0.33" in html
+    assert "=a&lt;b&gt;" in html and "<b>" not in html.replace("</script><b>", "")
+    points = [float(tag["style"].removeprefix("left:").removesuffix("%")) for tag in page.all("i")]
+    assert len(points) == 4 and points == sorted(points)
+    assert (points[1] - points[0]) / (points[3] - points[0]) == pytest.approx(200 / 900, rel=0.01)
+    (run.folder / "groups.csv").unlink()
+    assert 'id="groups"' not in run.report()
+
+
 # ----------------------------------------------------------------------------------- safety
 
 
@@ -295,7 +348,10 @@ def test_only_the_own_script_may_run_and_nothing_is_loaded(run):
 def test_name_guarded_for_spreadsheets_is_shown_as_it_was(run):
     run.add("=1+1.png")
     html = run.report()
-    assert next(csv.DictReader((run.folder / "summary.csv").open()))["image"] == "'=1+1.png"
+    assert (
+        next(csv.DictReader((run.folder / "summary.csv").open(encoding="utf-8-sig")))["image"]
+        == "'=1+1.png"
+    )
     assert Page(html).cells[0] == "=1+1.png" and len(Page(html).all("img")) == 3
 
 
@@ -334,19 +390,19 @@ def test_labels_are_subsampled_tile_by_tile(tmp_path, step):
     write_label_tiff(tmp_path / "labels.tif", ArrayRaster(labels), None)
     tifffile.imwrite(tmp_path / "strips.tif", labels, rowsperstrip=10)
     for name in ("labels.tif", "strips.tif"):
-        found = report._read_labels(tmp_path / name, step)
+        found = previews._read_labels(tmp_path / name, step)
         np.testing.assert_array_equal(found, labels[::step, ::step])
 
 
 def test_a_low_level_of_a_pyramid_is_read(tmp_path):
     image = field(1300, 2100, 5)[0]
     write_pyramid(tmp_path / "a.ome.tif", ArrayRaster(image), 0.25)
-    assert report._read_picture(tmp_path / "a.ome.tif", 600).shape == (650, 1050, 3)
-    assert report._read_picture(tmp_path / "a.ome.tif", 2100).shape == (1300, 2100, 3)
+    assert previews._read_picture(tmp_path / "a.ome.tif", 600).shape == (650, 1050, 3)
+    assert previews._read_picture(tmp_path / "a.ome.tif", 2100).shape == (1300, 2100, 3)
 
 
 def test_large_image_is_shown_reduced_and_says_so(run, monkeypatch):
-    monkeypatch.setattr(report, "PREVIEW_SIDE", 512)
+    monkeypatch.setattr(previews, "PREVIEW_SIDE", 512)
     run.add("slide.svs", size=(1100, 1500), slide=True)
     html = run.report()
     after, before, outlines = layers(html)
@@ -448,7 +504,7 @@ def test_table_sorts_by_click_and_by_key(opened):
             "return [...document.querySelectorAll('tbody td:first-child')].map(c => c.innerText)"
         )
 
-    by_count = one(opened, "#images th:nth-child(2)")
+    by_count = one(opened, "#images th:nth-child(3)")
     one(by_count, "button").click()
     assert order() == ["b9.png", "b10.png", "a.png", HOSTILE]
     assert by_count.get_attribute("aria-sort") == "ascending"

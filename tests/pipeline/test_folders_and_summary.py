@@ -31,28 +31,28 @@ def finished(output, names, name):
 
 def test_a_folder_keeps_its_image_whatever_is_added_later(tmp_path):
     output, first, second = tmp_path / "out", tmp_path / "a.png", tmp_path / "a.jpg"
-    names = result_names([first], output)
+    names = result_names([first], output, tmp_path)
     assert names == {first: "a"}
     finished(output, names, "a.png")
-    assert result_names([second, first], output) == {first: "a", second: "a_jpg"}
+    assert result_names([second, first], output, tmp_path) == {first: "a", second: "a_jpg"}
 
 
 def test_an_unfinished_image_keeps_its_folder_too(tmp_path):
     output, path = tmp_path / "out", tmp_path / "a.png"
     path.write_bytes(b"pixels")
     begin(Job(path, output / "a", "a", Settings(), {}))
-    assert result_names([tmp_path / "a.jpg", path], output)[path] == "a"
+    assert result_names([tmp_path / "a.jpg", path], output, tmp_path)[path] == "a"
 
 
 def test_new_images_of_one_stem_have_folders_of_their_own(tmp_path):
     paths = [tmp_path / name for name in ("a.jpg", "a.png", "a_png.tif", "A.bmp")]
-    names = result_names(paths, tmp_path / "out")
+    names = result_names(paths, tmp_path / "out", tmp_path)
     assert list(names.values()) == ["a", "a_png", "a_png_tif", "A_bmp"]
 
 
 def test_no_image_takes_the_name_of_a_file_of_the_run(tmp_path):
     path = tmp_path / "summary.csv.png"
-    assert result_names([path], tmp_path / "out")[path] != "summary.csv"
+    assert result_names([path], tmp_path / "out", tmp_path)[path] != "summary.csv"
 
 
 # --- what is done again, and why ---

@@ -25,7 +25,7 @@ def test_every_constant_has_one_place():
     assert sum(map(len, parts.values())) == len(flat)
 
 
-@pytest.mark.parametrize("part", ["tiles", "nuclei"])
+@pytest.mark.parametrize("part", ["tiles", "nuclei", "maps", "comparison"])
 def test_defaults_are_those_of_the_script(part):
     assert getattr(Settings(), part) == getattr(Settings.from_constants(CONSTANTS), part)
 
@@ -42,6 +42,8 @@ def test_only_models_that_a_run_needs_are_asked_for():
     [
         ("tile_size", 100),
         ("seed_rise", 1.0),
+        ("map_radius", 0.0),
+        ("hotspots", -1),
         ("region", (0, 0, 0, 1)),
         ("microns_per_pixel_for_all", True),
         ("geojson_objects", "cell"),

@@ -15,6 +15,7 @@ from helpers.whole_runs import drawn, put
 from networks import loading
 from outputs import evidence, files
 from pipeline import worker
+from stages import assembly
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def run(models, tmp_path, monkeypatch):
     # The real ones take half the time of an image; the first test below draws them.
     monkeypatch.setattr(evidence, "write_map", lambda path, *_: Path(path).write_bytes(b"drawn"))
     monkeypatch.setattr(files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn"))
+    monkeypatch.setattr(assembly, "write_maps", lambda *_: None)
 
     def run_main(output="output", **flags):
         defaults = {

@@ -19,9 +19,9 @@ def test_the_summary_says_how_far_super_resolution_keeps_to_its_input(finished):
 def test_each_nucleus_has_a_confidence_in_the_table_and_in_geojson(finished):
     _, rows, features = nuclei(finished[0] / "first")
     for row, feature in zip(rows, features, strict=True):
-        measured = feature["properties"]["measurements"]["Super-resolution confidence"]
-        assert 0.5 < float(row["sr_confidence"]) < 1  # the drawn nuclei are dark
-        assert measured == pytest.approx(float(row["sr_confidence"]))
+        measured = feature["properties"]["measurements"]["Nucleus confidence"]
+        assert 0.5 < float(row["nucleus_confidence"]) < 1  # the drawn nuclei are dark
+        assert measured == pytest.approx(float(row["nucleus_confidence"]))
 
 
 def test_every_file_of_an_image_carries_the_hashes_of_the_models(finished):

@@ -91,7 +91,7 @@ def test_without_super_resolution_the_image_is_taken_as_it_is(run, tmp_path):
     assert check_agreement(folder) == len(centres)
     assert nuclei(folder)[0].shape == (4 * HEIGHT, 4 * WIDTH)
     assert not [name for name in evidence.EVIDENCE_FILES if (folder / name).exists()]
-    assert "sr_confidence" not in nuclei(folder)[1][0]
+    assert "nucleus_confidence" not in nuclei(folder)[1][0]
     assert not (folder / "super_resolved.png").exists()
     assert (folder / "overlay.png").is_file() and (folder / "figure.png").is_file()
 

@@ -18,6 +18,7 @@ from helpers.whole_runs import (
     drawn,
     nuclei,
     put,
+    rows_of,
     summary,
 )
 from labels.pairing import Pair
@@ -33,6 +34,17 @@ def test_a_run_writes_all_results_and_leaves_nothing_else(finished):
         found = {path.name for path in (output / name).iterdir()}
         assert found >= RESULTS
         assert not [name for name in found if name.startswith(".") or name.endswith(".raw")]
+
+
+def test_maps_and_hotspots_are_those_of_the_nuclei(finished):
+    output, _, centres = finished
+    folder = output / "first"
+    for name in ("density", "nuclear_area", "hematoxylin"):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    (spot,) = rows_of(folder / "hotspots.csv")  # the image is smaller than a field
+    assert int(spot["nuclei"]) == len(centres)
+    assert float(spot["tissue_mm2"]) == pytest.approx(WIDTH * HEIGHT / 1e6, rel=0.02)
 
 
 def test_pictures_have_their_sizes(finished):
@@ -104,7 +116,14 @@ def test_the_summary_has_a_row_for_each_image(finished):
         assert int(row["nuclei"]) == len(centres)
         areas = [float(nucleus["area_um2"]) for nucleus in nuclei(output / "first")[1]]
         assert float(row["mean_area_um2"]) == pytest.approx(np.mean(areas), rel=1e-3)
-        assert float(row["sd_area_um2"]) == pytest.approx(np.std(areas, ddof=1), rel=1e-2)
+        assert float(row["sd_area_um2"]) == pytest.approx(np.std(areas, ddof=1), rel=1e-3)
+        assert float(row["median_area_um2"]) == pytest.approx(np.median(areas), rel=1e-3)
+        assert float(row["iqr_area_um2"]) == pytest.approx(
+            np.subtract(*np.percentile(areas, (75, 25))), rel=1e-3
+        )
+        assert float(row["cv_area"]) == pytest.approx(
+            np.std(areas, ddof=1) / np.mean(areas), rel=1e-3
+        )
         mm2 = WIDTH * HEIGHT / 1e6
         assert float(row["tissue_mm2"]) == pytest.approx(mm2, rel=1e-3)
         assert float(row["density_per_mm2"]) == pytest.approx(len(centres) / mm2, rel=1e-3)

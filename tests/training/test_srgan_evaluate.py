@@ -12,7 +12,7 @@ import SRGAN_evaluate
 
 from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
 from helpers.tiny_models import bicubic_generator, random_generator, save
-from metrics.pictures import bicubic, colour_difference, fidelity
+from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan import evaluation
 from srgan.models import build_vgg19_features
 
@@ -100,7 +100,7 @@ def test_figures_by_hand():
     # Mean squared error 4: 10 log10(255^2 / 4) = 42.11 dB.
     assert fidelity(image, image + 2)["psnr"] == pytest.approx(42.11, abs=0.01)
     assert fidelity(image, image) == {"psnr": 100.0, "ssim": 1.0}
-    assert colour_difference(np.full((4, 4, 3), 97, np.uint8), image) == 3
+    assert grey_level_difference(np.full((4, 4, 3), 97, np.uint8), image) == 3
 
 
 def test_feature_distance_grows_with_the_difference(tmp_path):

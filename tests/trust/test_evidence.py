@@ -146,16 +146,16 @@ def test_a_faint_nucleus_is_trusted_less_than_a_dark_one_and_neighbours_change_n
     cv2.circle(labels, (55, 30), 9, 2, -1)
     image[labels == 1], image[labels == 2] = 100, 190
     error = np.full((60, 90), 10, np.float32)
-    dark, faint = conf.nucleus_confidence(labels, image, error)["sr_confidence"]
+    dark, faint = conf.nucleus_confidence(labels, image, error)["nucleus_confidence"]
     assert dark == pytest.approx(100 / 110, abs=0.01) and faint == pytest.approx(0.5, abs=0.01)
     touching = labels.copy()
     cv2.circle(touching, (38, 30), 8, 3, -1)
     touching[labels > 0] = labels[labels > 0]
     image[touching == 3] = 100
-    again = conf.nucleus_confidence(touching, image, error)["sr_confidence"]
+    again = conf.nucleus_confidence(touching, image, error)["nucleus_confidence"]
     np.testing.assert_allclose(again[:2], [dark, faint], atol=0.01)
     swapped = np.array([0, 3, 1, 2])[touching]
-    other = conf.nucleus_confidence(swapped, image, error)["sr_confidence"]
+    other = conf.nucleus_confidence(swapped, image, error)["nucleus_confidence"]
     np.testing.assert_array_equal(other[[2, 0, 1]], again)
 
 
@@ -165,17 +165,19 @@ def test_a_neighbour_that_another_window_owns_is_no_surroundings():
     everything[10:20, 10:20], everything[10:20, 20:30] = 1, 2
     image[everything > 0] = 100
     error = np.full((40, 40), 10, np.float32)
-    both = conf.nucleus_confidence(everything, image, error)["sr_confidence"]
+    both = conf.nucleus_confidence(everything, image, error)["nucleus_confidence"]
     owned = np.where(everything == 1, 1, 0)
-    alone = conf.nucleus_confidence(owned, image, error, everything == 0)["sr_confidence"]
-    assert alone[0] == both[0] > conf.nucleus_confidence(owned, image, error)["sr_confidence"][0]
+    alone = conf.nucleus_confidence(owned, image, error, everything == 0)["nucleus_confidence"]
+    assert (
+        alone[0] == both[0] > conf.nucleus_confidence(owned, image, error)["nucleus_confidence"][0]
+    )
 
 
 def test_a_nucleus_without_surroundings_has_no_confidence_and_none_gives_empty_columns():
     labels = np.ones((9, 9), np.int32)
     image, error = np.zeros((9, 9, 3), np.uint8), np.ones((9, 9), np.float32)
-    assert np.isnan(conf.nucleus_confidence(labels, image, error)["sr_confidence"]).all()
-    assert len(conf.nucleus_confidence(labels * 0, image, error)["sr_confidence"]) == 0
+    assert np.isnan(conf.nucleus_confidence(labels, image, error)["nucleus_confidence"]).all()
+    assert len(conf.nucleus_confidence(labels * 0, image, error)["nucleus_confidence"]) == 0
 
 
 # --- both, as a stream ---
@@ -225,7 +227,7 @@ def test_nucleus_confidence_is_contrast_against_contrast_and_error():
         contrast = max(grey[ring].mean() - grey[inside].mean(), 0)
         expected = error[ring | inside].mean()
         assert found["sr_expected_error"][number - 1] == pytest.approx(expected, rel=1e-5)
-        assert found["sr_confidence"][number - 1] == pytest.approx(
+        assert found["nucleus_confidence"][number - 1] == pytest.approx(
             contrast / (contrast + expected), rel=1e-4
         )
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
-from metrics.pictures import bicubic, colour_difference, fidelity
+from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
 from srgan.models import build_vgg19_features
@@ -112,7 +112,8 @@ def judge(images, change, degrade, methods, features, folder, title) -> list[dic
         low = degrade(high, index)
         results = {method: enlarge(low) for method, enlarge in methods.items()}
         for method, result in results.items():
-            row = fidelity(high, result) | {"colour_difference": colour_difference(low, result)}
+            row = fidelity(high, result)
+            row["grey_level_difference"] = grey_level_difference(low, result)
             if features:
                 row["vgg19_distance"] = feature_distance(features, high, result)
             figures[method].append(row)

@@ -1,0 +1,150 @@
+"""The maps of an image as figures and TIFF, and its densest fields as table and GeoJSON."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from matplotlib.figure import Figure
+
+from nuclei.geojson import geojson_writer
+from outputs.figures import DOTS_PER_INCH, save_figure, scale_bar
+from outputs.tables import table_writer
+from regions.maps import Hotspot, Maps
+
+MAP_FILES = (
+    *("density.png", "nuclear_area.png", "hematoxylin.png", "density.ome.tif"),
+    *("hotspots.csv", "hotspots.geojson"),
+)
+COLOURS = "viridis"  # evenly graded to the eye, also of colour-blind readers
+OPACITY = 0.6  # of the colours over the tissue
+LARGEST_SIDE = 6.0  # inches of the picture
+HOTSPOT_COLUMNS = (
+    *("hotspot", "centre_x_px", "centre_y_px", "centre_x_um", "centre_y_um", "radius_um"),
+    *("tissue_mm2", "nuclei", "density_per_mm2"),
+)
+CORNERS = 72  # of a circle in GeoJSON
+
+
+def write_maps(
+    folder: Path, maps: Maps, tissue: np.ndarray, microns: float, radius: float, note: str | None
+):
+    """Write density.png, nuclear_area.png and hematoxylin.png.
+
+    Args:
+        folder: folder to write to.
+        maps: of the image.
+        tissue: uint8 RGB, the image at any size.
+        microns: um per pixel of `tissue`.
+        radius: of the circles of the maps in um, for the title.
+        note: text for the Software field.
+    """
+    grey = cv2.cvtColor(tissue, cv2.COLOR_RGB2GRAY)
+    circles = f"in circles of {radius:g} µm radius"
+    for name, values, title, unit, lowest in (
+        ("density", maps.density, f"Nuclei {circles}", "nuclei per mm² of tissue", 0.0),
+        ("nuclear_area", maps.area, f"Median nuclear area {circles}", "µm²", None),
+        ("hematoxylin", maps.hematoxylin, f"Mean hematoxylin {circles}", "optical density", None),
+    ):
+        _write_map(folder / f"{name}.png", values, grey, microns, (title, unit, lowest), note)
+
+
+def write_density_tiff(path: Path, maps: Maps, note: str | None = None):
+    """Write the density map as float32 OME-TIFF with the size of its pixels; nan = no tissue."""
+    metadata = {"axes": "YX"}
+    for axis, size in zip("XY", maps.spacing, strict=True):
+        metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    tifffile.imwrite(
+        path,
+        maps.density.astype(np.float32),
+        ome=True,
+        photometric="minisblack",
+        compression="zlib",
+        metadata=metadata,
+        software=note and note.encode("ascii", "replace").decode(),
+    )
+
+
+def write_hotspots(
+    folder: Path,
+    hotspots: Iterable[Hotspot],
+    microns: float,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+):
+    """Write hotspots.csv and, as annotations for QuPath, hotspots.geojson.
+
+    Args:
+        folder: folder to write to.
+        hotspots: the densest first.
+        microns: um per pixel of the result.
+        scale, shift: from pixels of the result to the coordinates of the GeoJSON.
+    """
+    with (
+        table_writer(folder / "hotspots.csv", HOTSPOT_COLUMNS) as add_row,
+        geojson_writer(folder / "hotspots.geojson") as add_feature,
+    ):
+        for number, spot in enumerate(hotspots, start=1):
+            add_row(
+                {
+                    "hotspot": number,
+                    "centre_x_px": spot.x / microns,
+                    "centre_y_px": spot.y / microns,
+                    "centre_x_um": spot.x,
+                    "centre_y_um": spot.y,
+                    "radius_um": spot.radius,
+                    "tissue_mm2": spot.tissue_mm2,
+                    "nuclei": spot.nuclei,
+                    "density_per_mm2": spot.nuclei / spot.tissue_mm2,
+                }
+            )
+            add_feature(_hotspot_feature(number, spot, scale / microns, shift))
+
+
+def _hotspot_feature(number: int, spot: Hotspot, scale: float, shift: tuple[float, float]) -> dict:
+    turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+    ring = np.column_stack(
+        [spot.x + spot.radius * np.cos(turn), spot.y + spot.radius * np.sin(turn)]
+    )
+    points = (ring * scale + shift).round(2).tolist()
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
+        "properties": {
+            "objectType": "annotation",
+            "name": f"Hotspot {number}",
+            "classification": {"name": "Hotspot", "color": [230, 120, 0]},
+            "measurements": {"Nuclei": spot.nuclei, "Tissue mm^2": round(spot.tissue_mm2, 6)},
+        },
+    }
+
+
+def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float, words, note):
+    """Draw one map over the tissue; words: title, unit, lowest value (None = from the map)."""
+    title, unit, lowest = words
+    height, width = grey.shape
+    ratio = min(max(height / width, 0.3), 3)
+    side = LARGEST_SIDE / max(1, ratio)
+    figure = Figure((side + 1.2, side * ratio + 0.5), DOTS_PER_INCH, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if len(known) else (0, 1)
+    low = low if lowest is None else lowest
+    shown = axis.imshow(
+        values,
+        cmap=COLOURS,
+        alpha=OPACITY,
+        vmin=low,
+        vmax=high if high > low else low + 1,
+        extent=(0, width, height, 0),
+        interpolation="nearest",
+    )
+    axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    axis.set_title(title if len(known) else f"{title}: none", fontsize=8)
+    scale_bar(axis, width, microns)
+    bar = figure.colorbar(shown, ax=axis)
+    bar.set_label(unit, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    save_figure(figure, path, note)

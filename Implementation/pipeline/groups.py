@@ -1,0 +1,58 @@
+"""Which image belongs to which group: read from a table, or from the sub-folders."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+FOLDERS = "folders"  # for GROUPS: the sub-folder that an image lies in is its group
+COLUMNS = ("image", "group")
+
+
+def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
+    """Return the group of each image that has one.
+
+    Args:
+        names: of the images, with their sub-folders.
+        groups: None = no groups; `FOLDERS`; or the path of a CSV table with the columns image
+            (name with or without its ending) and group.
+
+    Raises:
+        OSError, ValueError: the table cannot be used, or no image has a group; one line.
+    """
+    if groups is None:
+        return {}
+    if groups == FOLDERS:
+        found = {name: name.partition("/")[0] for name in names if "/" in name}
+        expected = "images in sub-folders of the input folder"
+    else:
+        table = _read(Path(groups))
+        found = {name: group for name in names if (group := _looked_up(table, name))}
+        expected = f"the names of images in {groups}"
+    if not found:
+        raise ValueError(f"GROUPS: expected {expected}, found none; check the names")
+    return found
+
+
+def _looked_up(table: dict[str, str], name: str) -> str | None:
+    path = PurePosixPath(name)
+    return next((table[k] for k in (name, path.name, path.stem) if k in table), None)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Read the table; separated by commas, semicolons or tabs."""
+    if not path.is_file():
+        raise FileNotFoundError(f"GROUPS: expected a CSV table or '{FOLDERS}', found no {path}")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"GROUPS: {path} is not text; save it as CSV (UTF-8)") from None
+    lines = text.splitlines() or [""]
+    separator = max(",;\t", key=lines[0].count)
+    rows = csv.reader(lines, delimiter=separator)
+    header = [cell.strip().casefold() for cell in next(rows, [])]
+    if not set(COLUMNS) <= set(header):
+        found = ", ".join(header) or "nothing"
+        raise ValueError(f"GROUPS: expected the columns image and group in {path}, found {found}")
+    image, group = map(header.index, COLUMNS)
+    cells = [[cell.strip() for cell in row] for row in rows if len(row) > max(image, group)]
+    return {row[image]: row[group] for row in cells if row[image] and row[group]}

@@ -1,0 +1,37 @@
+"""What holds for all tests: no deadlines on a busy machine, and which tests are slow."""
+
+import pytest
+from hypothesis import settings
+
+# Whole runs, trainings, clusters, processes that are killed: minutes together.
+SLOW = (
+    "test_regions.py",
+    "test_damaged_files.py",
+    "test_real_labels.py",
+    "test_folding.py",
+    "test_model_files.py",
+    "test_precision.py",
+    "test_cluster.py",
+    "test_faults.py",
+    "test_interruption.py",
+    "test_benchmark.py",
+    "test_evaluate.py",
+    "test_memory.py",
+    "test_srgan_train.py",
+    "test_unet_train.py",
+    "test_unet_fine_tuning.py",
+    "test_training_devices.py",
+    "test_startup.py",
+    "test_helper_processes.py",
+)
+SLOW_ROOMS = ("scripts",)
+
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark slow tests, so that `-m "not slow"` answers within two minutes."""
+    for item in items:
+        if item.path.name in SLOW or item.path.parent.name in SLOW_ROOMS:
+            item.add_marker(pytest.mark.slow)

@@ -1,0 +1,110 @@
+"""Groups are compared over images, and all nuclei of a run are in one Parquet file."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from outputs.groups import GROUP_COLUMNS, Measured, compare, measure_image
+from outputs.parquet import write_nuclei_parquet
+from outputs.tables import join_tables, table_writer
+
+
+def write_table(path, rows):
+    with table_writer(path) as add_row:
+        for row in rows:
+            add_row(row)
+    return path
+
+
+def images(**densities):
+    return [
+        Measured(f"{group}{number}.png", group, 100, {"density_per_mm2": value})
+        for group, values in densities.items()
+        for number, value in enumerate(values)
+    ]
+
+
+def test_the_unit_is_the_image():
+    one, other = [1000.0, 1100, 1300, 1250], [1500.0, 1400, 1900]
+    rows = compare(images(a=one, b=other))
+    assert all(set(row) <= set(GROUP_COLUMNS) for row in rows)
+    first, second = (row for row in rows if row["level"] == "group")
+    assert (first["group"], first["images"], first["nuclei"]) == ("a", 4, 400)
+    assert first["value"] == np.mean(one)
+    assert second["sd_between_images"] == pytest.approx(np.std(other, ddof=1))
+    assert first["test"] == "Mann-Whitney"
+    assert first["p_value"] == stats.mannwhitneyu(one, other, alternative="two-sided").pvalue
+    assert [row["value"] for row in rows if row["level"] == "image"] == one + other
+
+
+def test_three_groups_are_compared_by_kruskal_and_wallis():
+    values = [[1.0, 2, 3], [2.0, 3, 5], [7.0, 8, 9]]
+    rows = compare(images(**dict(zip("abc", values, strict=True))))
+    assert rows[0]["test"] == "Kruskal-Wallis"
+    assert rows[0]["p_value"] == stats.kruskal(*values).pvalue
+    assert compare(images(a=[1, 1], b=[1, 1], c=[1, 1]))[0]["p_value"] == 1
+
+
+@pytest.mark.parametrize("groups", [{"a": [1.0, 2, 3]}, {"a": [1.0, 2], "b": [3.0]}])
+def test_too_few_images_have_no_test(groups):
+    row = compare(images(**groups))[0]
+    assert row["p_value"] is None and row["test"] is None
+
+
+def test_an_image_gives_its_density_and_the_medians_of_its_nuclei(tmp_path):
+    areas, border = [10.0, 20, 60, 900], [0, 0, 0, 1]
+    table = write_table(
+        tmp_path / "nuclei.csv",
+        [
+            {
+                "label": n,
+                "area_um2": area,
+                "circularity": 0.5,
+                "nearest_neighbour_um": float("nan") if n == 3 else 5.0,
+                "touches_border": cut,
+            }
+            for n, (area, cut) in enumerate(zip(areas, border, strict=True))
+        ],
+    )
+    found = measure_image("a.png", "a", {"density_per_mm2": "1500"}, table)
+    assert found.nuclei == 4
+    assert found.values == {
+        "density_per_mm2": 1500,
+        "median_area_um2": 20,  # of whole nuclei
+        "median_circularity": 0.5,
+        "median_nearest_neighbour_um": 5,
+    }
+    empty = tmp_path / "empty.csv"
+    with table_writer(empty, ["label", "area_um2", "touches_border"]):
+        pass
+    assert measure_image("b.png", "a", {"density_per_mm2": None}, empty).values == {}
+
+
+def test_all_nuclei_of_a_run_are_in_one_parquet_file(tmp_path):
+    one = write_table(
+        tmp_path / "1.csv",
+        [
+            {"label": 1, "area_um2": 10.5, "touches_border": 0, "region": "=rim, left"},
+            {"label": 2, "area_um2": float("nan"), "touches_border": 1, "region": ""},
+        ],
+    )
+    other = write_table(tmp_path / "2.csv", [{"label": 1, "area_px2": 160, "region": "x"}])
+    empty = tmp_path / "3.csv"
+    with table_writer(empty, ["label", "area_um2"]):
+        pass
+    write_nuclei_parquet(tmp_path / "n.parquet", {"a.png": one, "b/ü.png": other, "c.png": empty})
+    found = pq.read_table(tmp_path / "n.parquet").to_pydict()
+    assert found["image"] == ["a.png", "a.png", "b/ü.png"]
+    assert found["label"] == [1, 2, 1] and found["touches_border"] == [0, 1, None]
+    assert found["area_um2"][0] == 10.5 and found["area_um2"][2] is None
+    assert found["area_px2"] == [None, None, 160]
+    assert found["region"] == ["=rim, left", "", "x"]
+
+
+def test_joined_tables_have_all_rows_and_columns(tmp_path):
+    one = write_table(tmp_path / "1.csv", [{"a": -1.5, "b": "=x"}])
+    other = write_table(tmp_path / "2.csv", [{"a": 2, "c": "y"}, {"a": 3, "c": "z"}])
+    join_tables([one, other], tmp_path / "all.csv")
+    lines = (tmp_path / "all.csv").read_text("utf-8-sig").split()
+    assert lines == ["a,b,c", "-1.5,'=x,", "2,,y", "3,,z"]

@@ -1,0 +1,49 @@
+"""Groups come from a table or from sub-folders; what cannot be used is named in a line."""
+
+import pytest
+
+from pipeline.groups import groups_of
+
+NAMES = ["a.png", "b.svs", "c.png"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,group\na.png,control\nb,treated\nother.png,treated\n",
+        "\ufeffGroup;Image\ncontrol;a.png\ntreated;b.svs\n\n;c.png\n",
+        "image\tage\tgroup\na\t3\tcontrol\nb\t4\ttreated\n",
+    ],
+)
+def test_a_table_names_groups_with_or_without_endings(tmp_path, text):
+    (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
+    found = groups_of(NAMES, str(tmp_path / "groups.csv"))
+    assert found == {"a.png": "control", "b.svs": "treated"}
+
+
+def test_sub_folders_are_groups():
+    names = ["top.png", "control/a.png", "treated/a.png", "treated/deep/b.png"]
+    expected = {names[1]: "control", names[2]: "treated", names[3]: "treated"}
+    assert groups_of(names, "folders") == expected
+    assert groups_of(names, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected the columns image and group"),
+        ("file,group\na.png,x\n", "found file, group"),
+        ("image,group\nz.png,x\n", "expected the names of images"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named(tmp_path, text, reason):
+    (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"GROUPS: .*{reason}"):
+        groups_of(NAMES, str(tmp_path / "groups.csv"))
+
+
+def test_a_missing_table_and_images_without_sub_folders_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="GROUPS: expected a CSV table or 'folders'"):
+        groups_of(NAMES, str(tmp_path / "none.csv"))
+    with pytest.raises(ValueError, match="GROUPS: expected images in sub-folders"):
+        groups_of(NAMES, "folders")
