@@ -19,6 +19,7 @@ MAP_FILES = (
 )
 COLOURS = "viridis"  # evenly graded to the eye, also of colour-blind readers
 OPACITY = 0.6  # of the colours over the tissue
+DARKEST = -150  # grey level drawn as black: pale tissue leaves the colours those of the bar
 LARGEST_SIDE = 6.0  # inches of the picture
 HOTSPOT_COLUMNS = (
     *("hotspot", "centre_x_px", "centre_y_px", "centre_x_um", "centre_y_um", "radius_um"),
@@ -72,6 +73,7 @@ def write_hotspots(
     microns: float,
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
+    members: dict[str, str] | None = None,
 ):
     """Write hotspots.csv and, as annotations for QuPath, hotspots.geojson.
 
@@ -80,10 +82,11 @@ def write_hotspots(
         hotspots: the densest first.
         microns: um per pixel of the result.
         scale, shift: from pixels of the result to the coordinates of the GeoJSON.
+        members: of the GeoJSON, such as the models' hashes.
     """
     with (
         table_writer(folder / "hotspots.csv", HOTSPOT_COLUMNS) as add_row,
-        geojson_writer(folder / "hotspots.geojson") as add_feature,
+        geojson_writer(folder / "hotspots.geojson", members) as add_feature,
     ):
         for number, spot in enumerate(hotspots, start=1):
             add_row(
@@ -128,7 +131,7 @@ def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float,
     side = LARGEST_SIDE / max(1, ratio)
     figure = Figure((side + 1.2, side * ratio + 0.5), DOTS_PER_INCH, layout="constrained")
     axis = figure.subplots()
-    axis.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    axis.imshow(grey, cmap="gray", vmin=DARKEST, vmax=255, extent=(0, width, height, 0))
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if len(known) else (0, 1)
     low = low if lowest is None else lowest

@@ -79,7 +79,7 @@ def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str)
     if is_large(finished.image, pixels):
         write_density_tiff(folder / "density.ome.tif", maps, note)
     spots = find_hotspots(nuclei, chosen.map_spacing, chosen.hotspots, chosen.hotspot_mm2)
-    write_hotspots(folder, spots, microns, *finished.geojson_frame)
+    write_hotspots(folder, spots, microns, *finished.geojson_frame, finished.hashes)
 
 
 def _describe(finished: Finished) -> dict:

@@ -459,7 +459,8 @@ def opened(browser, run):
     run.add("b10.png", size=(480, 640), nuclei=40)
     run.add("b9.png", size=(480, 640), nuclei=9)
     run.fail(HOSTILE, "not an image")
-    run.add("a.png", size=(480, 640), nuclei=100)
+    folder = run.add("a.png", size=(480, 640), nuclei=100)
+    write_image(folder / "density.png", field(300, 400, 5)[0])
     run.report()
     browser.set_window_size(1280, 900)
     browser.get((run.folder / "report.html").as_uri())
@@ -537,6 +538,16 @@ def test_outlines_are_switched(opened):
     assert not outlines.is_displayed()
     switch.click()
     assert outlines.is_displayed()
+
+
+def test_maps_are_switched(opened):
+    switch, viewer = one(opened, "[value=Density]"), one(opened, ".switch ~ .viewer")
+    density = one(opened, ".map[data-view=Density]")
+    assert viewer.is_displayed() and not density.is_displayed()
+    switch.click()
+    assert density.is_displayed() and not viewer.is_displayed()
+    one(opened, "[value=Outlines]").click()
+    assert viewer.is_displayed() and not density.is_displayed()
 
 
 def test_picture_zooms_and_moves(opened):
