@@ -42,8 +42,8 @@ def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
     assert loading.startswith("Loading")
     assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
     assert "--no-super-resolve --microns-per-pixel" in line
-    (line,) = [line for line in after.splitlines() if "No pixel size" in line]
-    assert "slide.tif, unknown.png:" in line and "--microns-per-pixel" in line
+    (line,) = [line for line in after.splitlines() if "pixel size" in line]
+    assert "slide.tif, unknown.png is unknown:" in line and "--microns-per-pixel" in line
     assert run(microns_per_pixel=1.0, segment=False) == 0
     assert "pixel size" not in capsys.readouterr().out
 
