@@ -38,11 +38,12 @@ def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "input" / "slide.tif", drawn()[0], tile=(64, 64), photometric="rgb")
     assert run(microns_per_pixel=None, segment=False) == 0
     before, after = capsys.readouterr().out.split("Report: ")
-    (line,) = before.strip().splitlines()  # before an hour is spent on it
+    loading, line = before.strip().splitlines()  # before an hour is spent on it
+    assert loading.startswith("Loading")
     assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
     assert "--no-super-resolve --microns-per-pixel" in line
-    (line,) = [line for line in after.splitlines() if "No pixel size" in line]
-    assert "slide.tif, unknown.png:" in line and "--microns-per-pixel" in line
+    (line,) = [line for line in after.splitlines() if "pixel size" in line]
+    assert "slide.tif, unknown.png is unknown:" in line and "--microns-per-pixel" in line
     assert run(microns_per_pixel=1.0, segment=False) == 0
     assert "pixel size" not in capsys.readouterr().out
 
