@@ -62,6 +62,12 @@ def put(folder, name, image, **options):
     image.save(folder / name, **options)
 
 
+def finished_folders(output):
+    """Folders of the images that are finished; others have a manifest without results."""
+    manifests = sorted(output.glob("*/manifest.json"))
+    return [m.parent for m in manifests if "summary" in json.loads(m.read_text("utf-8"))]
+
+
 def rows_of(path):
     with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))

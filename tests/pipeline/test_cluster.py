@@ -14,6 +14,7 @@ from PIL import Image
 
 from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
+from helpers.whole_runs import finished_folders
 from pipeline import cluster
 from program.settings import ModelSettings
 
@@ -107,7 +108,7 @@ def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
             while not run_is_over.is_set():
                 if len(list(strips.glob("*.json"))) > 1 and is_at_work():
                     victim.kill()
-                    seen["finished"] = len(list((tmp_path / "cluster").glob("*/manifest.json")))
+                    seen["finished"] = len(finished_folders(tmp_path / "cluster"))
                     return
                 time.sleep(0.02)
 

@@ -26,7 +26,7 @@ from PIL import Image
 from helpers import tiny_models
 from helpers.forked_runs import Runs
 from helpers.image_samples import WRITERS, corrupted
-from helpers.whole_runs import bytes_of, check_agreement, crowded, put, summary
+from helpers.whole_runs import bytes_of, check_agreement, crowded, finished_folders, put, summary
 from images import slides
 from networks import loading
 from networks.network import Network
@@ -310,8 +310,8 @@ def test_a_disk_that_gets_full_keeps_what_is_finished(run, tmp_path, small_disk)
         assert status == 0 or "No space left" in printed or "are needed" in printed, printed
         for name, content in finished.items():
             assert bytes_of(disk / name) == content
-        for manifest in disk.glob("*/manifest.json"):
-            finished[manifest.parent.name] = bytes_of(manifest.parent)
+        for folder in finished_folders(disk):
+            finished[folder.name] = bytes_of(folder)
     assert 2 in seen and finished
     remount("size=64m")
     assert run(disk)[0] == 0
@@ -455,7 +455,7 @@ def test_twenty_kills_at_random_moments_change_nothing(runs, many_tiles, tmp_pat
 
     def check_finished(output):
         """Compare what says of itself that it is finished; return how many that are."""
-        finished = [path.parent for path in output.glob("*/manifest.json")]
+        finished = finished_folders(output)
         for folder in finished:
             assert bytes_of(folder) == expected[folder.name]
         return len(finished)
