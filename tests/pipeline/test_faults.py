@@ -302,7 +302,7 @@ def test_a_disk_that_gets_full_keeps_what_is_finished(run, tmp_path, small_disk)
     disk, remount = small_disk
     put_images(tmp_path, "a.png", "b.png", "c.png")
     finished, seen = {}, set()
-    for kilobytes in (16, 120, 250, 400, 480, 560, 700, 900):
+    for kilobytes in (16, 120, 250, 400, 560, 700, 900, 1200, 1600, 2200, 3000):
         remount(f"size={kilobytes}k")
         status, printed = run(disk)
         seen.add(status)
@@ -372,7 +372,7 @@ def test_names_stay_inside_the_output_folder_and_are_text(run, tmp_path):
     before = {path for path in tmp_path.rglob("*") if "output" not in path.parts}
     status, printed = run(segment=False)
     output = tmp_path / "output"
-    assert status == 0
+    assert status == 0, printed
     assert before == {path for path in tmp_path.rglob("*") if "output" not in path.parts}
     folders = [path for path in output.iterdir() if path.is_dir()]
     assert len(folders) == len(NAMES)
