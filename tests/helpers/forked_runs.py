@@ -16,7 +16,7 @@ SERVER = f"""
 import json, os, sys, traceback
 sys.path.insert(0, {str(IMPLEMENTATION)!r})
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import Final_implementation, pipeline.run
+import Final_implementation, outputs.report, pipeline.run, pipeline.worker
 
 def run(order):
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
