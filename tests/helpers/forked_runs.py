@@ -14,16 +14,20 @@ from pathlib import Path
 IMPLEMENTATION = Path(__file__).resolve().parents[2] / "Implementation"
 SERVER = f"""
 import json, os, sys, traceback
+from pathlib import Path
 sys.path.insert(0, {str(IMPLEMENTATION)!r})
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import Final_implementation, outputs.report, pipeline.run, pipeline.worker
+
+PATHS = ("input_folder", "output_folder", "generator", "faithful_generator", "unet")
 
 def run(order):
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        status = Final_implementation.main(**order["flags"])
+        flags = {{n: Path(v) if n in PATHS else v for n, v in order["flags"].items()}}
+        status = Final_implementation.main(**flags)
     except BaseException:
         traceback.print_exc()
         status = 99
