@@ -23,6 +23,12 @@ SLOW = (
     "test_training_devices.py",
     "test_startup.py",
     "test_helper_processes.py",
+    "test_networks.py",
+    "test_pieces.py",
+    "test_srgan_evaluate.py",
+    "test_srgan_models.py",
+    "test_srgan_reading.py",
+    "test_unet_vgg19.py",
 )
 SLOW_ROOMS = ("scripts",)
 
