@@ -121,6 +121,7 @@ def main(
         write_rows,
     )
     from evaluation.tuning import tune as tuned
+    from labels.reading import check_labels
     from networks.loading import load_network
     from networks.network import averaged_over_mirrorings
     from nuclei.separation import Separation
@@ -137,10 +138,12 @@ def main(
         if did_it_help:
             sharpener = load_network(generator, "generator", 4, 3, precision)
             pairs = help_work.pairs_for_help(image_folders, label_folder, image_names)
+            check_labels(pairs, masks)
             rows, trust = help_work.examine(pairs, sharpener, network, *how)
             shown = help_work.SHOWN
         else:
             pairs = {f: chosen_pairs(f, label_folder, image_names) for f in image_folders}
+            check_labels([pair for found in pairs.values() for pair in found], masks)
             if tune:
                 tuned(pairs, network, microns_per_pixel, masks)
                 return 0

@@ -90,9 +90,10 @@ def choose(fields: list[Field], count: int) -> list[Field]:
 def confidence_of(row: dict[str, str]) -> float:
     """Return how sure the networks are of a nucleus, a row of nuclei.csv, 0..1.
 
-    The U-net's mean probability times the confidence of the super-resolution, where there is one.
+    The U-net's mean probability times the confidence of the super-resolved nucleus, where there is
+    one.
     """
-    sharpness = float(row.get("sr_confidence") or "nan")
+    sharpness = float(row.get("nucleus_confidence") or "nan")
     return float(row["probability"]) * (1.0 if math.isnan(sharpness) else sharpness)
 
 

@@ -29,7 +29,17 @@ class Labels:
 
 
 class LabelReadError(ValueError):
-    """A label file cannot be used; the message is one line: which file, and why."""
+    """A label file cannot be used; the message is one line: which file, and why.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(one_line(f"{path}: {reason}"))
+        self.path = path
+        self.reason = one_line(reason)
 
 
 @contextlib.contextmanager
@@ -40,13 +50,11 @@ def naming(path: Path) -> Iterator[None]:
     except LabelReadError:
         raise
     except (ValueError, FileNotFoundError) as error:
-        raise LabelReadError(one_line(f"{path}: {_reason(error)}")) from error
+        raise LabelReadError(path, _reason(error)) from error
     except Exception as error:
         detail = one_line(f"{type(error).__name__}: {error}")[:200]
         raise LabelReadError(
-            one_line(
-                f"{path}: truncated, damaged or of an unknown kind ({detail}); export it again"
-            )
+            path, f"truncated, damaged or of an unknown kind ({detail}); export it again"
         ) from error
 
 

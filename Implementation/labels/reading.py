@@ -1,17 +1,18 @@
 """Pairs -> pixels and labels: the reader that fits each form."""
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from images.errors import ImageReadError, named_with_folder
+from images.errors import ImageReadError, named_with_folder, one_line
 from images.opening import open_image
 from labels.coco import coco_images, labels_of_coco
 from labels.geojson import labels_of_geojson, read_json
 from labels.imagej import labels_of_imagej
 from labels.imagescope import labels_of_imagescope
-from labels.label_map import Labels, check_size, naming
+from labels.label_map import LabelReadError, Labels, check_size, naming
 from labels.masks import labels_of
 from labels.pairing import Pair
 from labels.raster import read_matlab, read_pixels
@@ -70,6 +71,38 @@ def read_labels(pair: Pair, shape: tuple[int, int], masks: str = "auto") -> Labe
     known = ~area if labels.known is None else labels.known & ~area
     note = f"{labels.note}, ambiguous areas left out"
     return Labels(labels.map, labels.instances, note, known)
+
+
+def check_labels(pairs: Iterable[Pair], masks: str = "auto"):
+    """Read the labels of all pairs that have some, to name at once all that cannot be used.
+
+    Args:
+        pairs: images and labels.
+        masks: see `read_labels`.
+
+    Raises:
+        ImageReadError, OSError: an image cannot be opened.
+        ValueError: labels cannot be read; files with the same fault are named together, in a line.
+    """
+    wrong: dict[str, list[Path]] = {}
+    for pair in pairs:
+        try:
+            if pair.labels:
+                read_labels(pair, _shape(pair), masks)
+        except LabelReadError as error:
+            wrong.setdefault(error.reason, []).append(error.path)
+    if wrong:
+        named = {reason: dict.fromkeys(map(str, paths)) for reason, paths in wrong.items()}
+        lines = (f"{', '.join(paths)}: {reason}" for reason, paths in named.items())
+        raise ValueError(one_line("; ".join(lines)))
+
+
+def _shape(pair: Pair) -> tuple[int, int]:
+    """Return (height, width) of an image."""
+    if pair.index is not None:
+        return image_of_stack(pair.image.parent, pair.index).shape[:2]
+    with named_with_folder(pair.image), open_image(pair.image) as file:
+        return file.height, file.width
 
 
 def _read(path: Path, image_name: str, shape: tuple[int, int], masks: str) -> Labels:

@@ -1,6 +1,6 @@
 """All nuclei of a run in one Parquet file, for pandas, R and spreadsheets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-BLOCK = 2**24  # bytes of a table that are read at a time
+BLOCK = 2**20  # bytes of a table that are read at a time; Arrow reads 32 of them ahead
+ROWS = 100_000  # of a row group, the unit in which a file is written and read
 TEXT = ("image", "region", "region_class")
 WHOLE = ("label", "touches_border", "neighbours_50um", "in_tissue_edge")
 
@@ -28,9 +29,13 @@ def write_nuclei_parquet(path: Path, tables: Mapping[str, Path]):
         columns |= dict.fromkeys(_header(table))
     schema = pa.schema([(name, _type(name)) for name in columns])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for image, table in tables.items():
-            for batch in _batches(table):
-                writer.write_batch(_filled(batch, image, schema))
+        batches = (
+            _filled(batch, image, schema)
+            for image, table in tables.items()
+            for batch in _batches(table)
+        )
+        for group in _row_groups(batches):
+            writer.write_table(group, row_group_size=len(group))
 
 
 def read_columns(table: Path, names: tuple[str, ...]) -> dict:
@@ -63,6 +68,19 @@ def _batches(table: Path):
         convert_options=csv.ConvertOptions(column_types=columns),
     ) as reader:
         yield from reader
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Gather batches, which may be small: as many as an image has nuclei."""
+    gathered, rows = [], 0
+    for batch in batches:
+        gathered.append(batch)
+        rows += len(batch)
+        if rows >= ROWS:
+            yield pa.Table.from_batches(gathered)
+            gathered, rows = [], 0
+    if gathered:
+        yield pa.Table.from_batches(gathered)
 
 
 def _filled(batch: pa.RecordBatch, image: str, schema: pa.Schema) -> pa.RecordBatch:

@@ -108,6 +108,16 @@ def test_what_is_missing_is_named(drawn_set, unet, capsys):
     assert "b.png" in capsys.readouterr().err
     assert judge(drawn_set, drawn_set / "nowhere.h5")[0] == 2
     assert "nowhere.h5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("help_asked", [False, True])
+def test_all_broken_labels_are_named_at_once(drawn_set, unet, capsys, help_asked):
+    generator = save(bicubic_generator(), drawn_set / "generator.h5", 0.25)
+    for name in "ab":
+        (drawn_set / "instances" / f"{name}.png").write_bytes(b"no picture")
+    assert judge(drawn_set, unet, did_it_help=help_asked, generator=generator)[0] == 2
+    message = capsys.readouterr().err
+    assert "a.png" in message and "b.png" in message
     assert judge(drawn_set, unet, labels="nowhere")[0] == 2
     assert "nowhere" in capsys.readouterr().err
 

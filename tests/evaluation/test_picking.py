@@ -23,7 +23,7 @@ def write_results(folder, nuclei, size=(300, 200)):
         for x, y, area, probability in nuclei:
             place = {"centroid_x_px": float(x), "centroid_y_px": float(y)}
             rest = {"area_um2": area, "mean_hematoxylin_od": 0.3, "probability": probability}
-            add(place | rest | {"sr_confidence": float("nan")})
+            add(place | rest | {"nucleus_confidence": float("nan")})
     job = Job(Path("a.png"), folder, "", Settings(), {})
     end(job, {"width_out": size[0], "height_out": size[1], "microns_per_pixel_out": 0.25})
 
@@ -79,8 +79,8 @@ def test_fields_that_look_different_come_before_more_of_the_same():
 
 
 def test_confidence_is_probability_times_that_of_the_super_resolution():
-    assert confidence_of({"probability": "0.8", "sr_confidence": "0.5"}) == pytest.approx(0.4)
-    for unknown in ({}, {"sr_confidence": "nan"}, {"sr_confidence": ""}):
+    assert confidence_of({"probability": "0.8", "nucleus_confidence": "0.5"}) == pytest.approx(0.4)
+    for unknown in ({}, {"nucleus_confidence": "nan"}, {"nucleus_confidence": ""}):
         assert confidence_of({"probability": "0.8"} | unknown) == 0.8
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from helpers.drawn_tissue import draw_discs
+from helpers.drawn_tissue import draw_discs, write_picture
+from labels.geojson import AS_PREDICTED
 from labels.label_map import LabelReadError
 from labels.outlines import label_map
 from labels.pairing import Pair
-from labels.reading import read_labels
+from labels.reading import check_labels, read_labels
 from metrics.segmentation import best_ious
 from nuclei.geojson import geojson_writer, nucleus_feature
 from nuclei.outlines import outline
@@ -185,6 +186,26 @@ def test_a_truncated_compressed_file_is_named(tmp_path):
     content = gzip.compress(json.dumps([feature([SQUARE])]).encode())
     (tmp_path / "m.geojson.gz").write_bytes(content[: len(content) // 2])
     assert "truncated" in refused(tmp_path / "m.geojson.gz")
+
+
+def test_all_that_cannot_be_used_is_named_at_once(tmp_path):
+    pairs = []
+    for name in "abcd":
+        write_picture(tmp_path / f"{name}.png", np.zeros((*SHAPE, 3), np.uint8))
+        path = write_geojson(tmp_path / f"{name}.geojson", feature([SQUARE]))
+        pairs.append(Pair(tmp_path / f"{name}.png", (path,)))
+    check_labels([*pairs, Pair(tmp_path / "without labels.png", ())])
+    for name in "ac":
+        with geojson_writer(tmp_path / f"{name}.geojson", {AS_PREDICTED: True}) as add:
+            add(nucleus_feature(np.array(SQUARE), {"label": 1}))
+    (tmp_path / "d.geojson").write_text("not JSON")
+    with pytest.raises(ValueError, match="still as predicted; correct them") as error:
+        check_labels(pairs)
+    message = str(error.value)
+    named = f"{tmp_path / 'a.geojson'}, {tmp_path / 'c.geojson'}: its outlines are still"
+    assert message.startswith(named) and message.count("still as predicted") == 1
+    assert f"; {tmp_path / 'd.geojson'}: truncated or not JSON" in message
+    assert "b.geojson" not in message and "\n" not in message
 
 
 # --- ImageScope ---

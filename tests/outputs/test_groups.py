@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from outputs import parquet
 from outputs.groups import GROUP_COLUMNS, Measured, compare, measure_image
 from outputs.parquet import write_nuclei_parquet
 from outputs.tables import join_tables, table_writer
@@ -100,6 +101,21 @@ def test_all_nuclei_of_a_run_are_in_one_parquet_file(tmp_path):
     assert found["area_um2"][0] == 10.5 and found["area_um2"][2] is None
     assert found["area_px2"] == [None, None, 160]
     assert found["region"] == ["=rim, left", "", "x"]
+
+
+def test_row_groups_of_parquet_hold_about_equal_numbers_of_nuclei(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS", 100)
+    monkeypatch.setattr(parquet, "BLOCK", 200)  # bytes, some 30 rows
+    small = write_table(tmp_path / "1.csv", [{"label": n, "area_um2": n / 2} for n in range(40)])
+    large = write_table(tmp_path / "2.csv", [{"label": n, "area_um2": n / 2} for n in range(500)])
+    tables = {"a.png": small, "b.png": small, "c.png": small, "d.png": large}
+    write_nuclei_parquet(tmp_path / "n.parquet", tables)
+    file = pq.ParquetFile(tmp_path / "n.parquet").metadata
+    sizes = [file.row_group(index).num_rows for index in range(file.num_row_groups)]
+    assert all(100 <= size < 150 for size in sizes[:-1]) and sum(sizes) == 620
+    found = pq.read_table(tmp_path / "n.parquet").to_pydict()
+    assert found["label"] == [*range(40)] * 3 + [*range(500)]
+    assert found["image"] == ["a.png"] * 40 + ["b.png"] * 40 + ["c.png"] * 40 + ["d.png"] * 500
 
 
 def test_joined_tables_have_all_rows_and_columns(tmp_path):

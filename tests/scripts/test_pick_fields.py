@@ -6,6 +6,7 @@ import numpy as np
 import Pick_fields
 import pytest
 
+from evaluation.picking import fields_of_run
 from helpers.whole_runs import crowded, nuclei, put
 from images.opening import open_image
 from labels.label_map import LabelReadError
@@ -55,6 +56,13 @@ def test_fields_are_parts_of_the_result_with_their_nuclei(finished, tmp_path, su
         assert min(ious[label] for label in kept) > 0.95
     for feature in json.loads(outlines[0].read_text("utf-8"))["features"]:
         assert feature["properties"]["objectType"] == "annotation"
+
+
+def test_the_confidence_of_a_field_is_that_of_its_nuclei(finished):
+    for field in fields_of_run(finished[0], 10_000):
+        rows = nuclei(field.folder)[1]
+        sure = [float(r["probability"]) * float(r["nucleus_confidence"]) for r in rows]
+        assert 0 < field.confidence == pytest.approx(np.mean(sure))
 
 
 def test_outlines_that_nobody_corrected_are_no_labels(finished, tmp_path):

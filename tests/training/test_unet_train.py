@@ -394,7 +394,9 @@ def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
     write_picture(tmp_path / "images" / "lonely.png", draw_tissue(9, 9)[0])
     assert "lonely.png" in training.refused(tmp_path / "run", **folders)
     write_picture(tmp_path / "instances" / "lonely.png", np.zeros((9, 8), np.uint8))
-    assert "lonely.png: 8x9 pixels" in training.refused(tmp_path / "run", **folders)
+    write_picture(tmp_path / "instances" / "a.png", np.zeros((9, 8), np.uint8))
+    message = training.refused(tmp_path / "run", **folders)
+    assert "lonely.png: 8x9 pixels" in message and "a.png: 8x9 pixels" in message
 
 
 # --- Network, loss and figures ---

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from labels.masks import MASKS
+from labels.reading import check_labels
 from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
@@ -58,6 +59,7 @@ def train(arguments: dict):
         if chosen.bfloat16:
             use_bfloat16()
         print_plan(chosen, sets)
+        check_labels([*sets.learned, *sets.judged, *sets.check], chosen.masks)
         training, weights, validation, check = read_sets(chosen, sets, shares)
         keras.utils.set_random_seed(chosen.seed)
         unet = first_unet(
