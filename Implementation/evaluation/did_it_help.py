@@ -1,6 +1,8 @@
 """Did super-resolution help, and does its confidence tell where it fails? Asked of images whose
 high resolution is known: the work behind `Evaluate.py --did-it-help`."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from scipy.stats import spearmanr
@@ -18,6 +20,7 @@ from networks.network import Network, predict_image
 from nuclei.separation import Separation, separate
 from trust.confidence import (
     OFFSET,
+    confidence,
     detail_and_departure,
     expected_error,
     nucleus_confidence,
@@ -29,6 +32,7 @@ from trust.consistency import block_means
 TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
+CONFIDENCES = (0.4, 0.5, 0.6)  # between which images are grouped; 0.6 = good, says the report
 SHOWN = {
     "true_count": "true",
     "predicted_count": "found",
@@ -147,6 +151,24 @@ def print_trust(trust: list[dict]):
                 f"{name:14}{truth:>17}{len(wrong):>8}{wrong.mean():>8.3f}{least:>8.3f}{most:>8.3f}"
                 f"{ratio:>8}"
             )
+    print(
+        "\nImages by their mean confidence, sr_confidence of summary.csv (truth: high resolution)"
+    )
+    print(f"{'':14}{'images':>8}{'|error|':>9}{'nuclei':>8}{'wrong':>8}")
+    for name, group in by_confidence(trust).items():
+        wrong, error = _joined(group, "wrong"), _joined(group, "error")
+        print(f"{name:14}{len(group):>8}{error.mean():>9.2f}{len(wrong):>8}{wrong.mean():>8.3f}")
+
+
+def by_confidence(trust: list[dict]) -> dict[str, list[dict]]:
+    """Group what `examine` tells of images by their mean confidence; no group is empty."""
+    means = [float(confidence(entry["expected"]).mean()) for entry in trust]
+    groups = {}
+    for low, high in pairwise((0, *CONFIDENCES, 1)):
+        found = [e for e, mean in zip(trust, means, strict=True) if low <= mean < high]
+        if found:
+            groups[f"{low:g} to {high:g}"] = found
+    return groups
 
 
 def fitted(detail, departure, error) -> np.ndarray:

@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import json
-import math
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote
@@ -12,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from outputs.groups import UNITS
 from outputs.previews import LONGEST_ERROR, add_pictures
+from outputs.report_tables import read_groups, read_regions, read_summary, ticks
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 LARGEST_REPORT = 24_000_000  # bytes; mail and web viewers often refuse 25 MB
@@ -41,31 +40,20 @@ FILES = {
     "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
 GOOD_CONFIDENCE = 0.6  # of the super-resolution: an expected error of 5 of 255 grey levels
-# Titles of the measures by which groups are compared.
-MEASURES = {
-    "density_per_mm2": "Density",
-    "median_area_um2": "Median area",
-    "median_area_px2": "Median area",
-    "median_circularity": "Median circularity",
-    "median_eccentricity": "Median eccentricity",
-    "median_mean_hematoxylin_od": "Median hematoxylin",
-    "median_nearest_neighbour_um": "Median distance of the nearest neighbour",
-    "median_nearest_neighbour_px": "Median distance of the nearest neighbour",
-}
 # Column of summary.csv, title, unit, decimals. Columns that are empty in all rows are left out.
 COLUMNS = (
     ("nuclei", "Nuclei", "", 0),
     ("density_per_mm2", "Density", "per mm²", 0),
     ("median_area_um2", "Median area", "µm²", 1),
+    ("median_area_px2", "Median area", "px²", 1),
+    ("sr_confidence", "Confidence", f"good: from {GOOD_CONFIDENCE}", 2),
     ("mean_area_um2", "Mean area", "µm²", 1),
     ("sd_area_um2", "SD of area", "µm²", 1),
-    ("median_area_px2", "Median area", "px²", 1),
     ("mean_area_px2", "Mean area", "px²", 1),
     ("sd_area_px2", "SD of area", "px²", 1),
     ("colour_difference", "Colour difference", "CIEDE2000", 2),
     ("colour_difference_p99", "99th percentile", "CIEDE2000", 2),
     ("sr_expected_error", "Expected error", "grey levels", 1),
-    ("sr_confidence", "Confidence", f"good: from {GOOD_CONFIDENCE}", 2),
     ("seconds", "Time", "s", 1),
 )
 # Column of nuclei.csv, title, unit, upper end of the axis (None = from the data).
@@ -87,18 +75,22 @@ def write_report(output_folder: Path) -> Path:
     table. It loads nothing and links to the full files. A missing or broken picture is named.
     """
     output_folder = Path(output_folder)
-    rows = _read_rows(output_folder / "summary.csv")
+    rows = read_summary(output_folder / "summary.csv")
     folders = _result_folders(output_folder)
     images = [_image(number, row, folders) for number, row in enumerate(rows[:MOST_ROWS], start=1)]
     sections = [image for image in images if image["folder"]][:MOST_SECTIONS]
     for image in sections:
-        image |= {"section": True, "histograms": _histograms(image["folder"] / "nuclei.csv")}
+        image |= {
+            "section": True,
+            "histograms": _histograms(image["folder"] / "nuclei.csv"),
+            "regions": read_regions(image["folder"] / "regions.csv"),
+        }
     content = {
         "rows": rows,
         "images": images,
         "columns": [c for c in COLUMNS if any(row.get(c[0]) is not None for row in rows)],
         "run": _read_run(output_folder / "run.json"),
-        "groups": _groups(output_folder / "groups.csv"),
+        "groups": read_groups(output_folder / "groups.csv"),
         "good_confidence": GOOD_CONFIDENCE,
     }
     add_pictures(sections, LARGEST_REPORT - len(_render(content)))
@@ -125,22 +117,6 @@ def _script_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _read_rows(path: Path) -> list[dict]:
-    """Return the rows of summary.csv, figures as float and empty cells as None."""
-    texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [
-            {"warning": ""}
-            | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _text(cell: str) -> str:
-    """Return a text without the apostrophe that `outputs.tables` adds for spreadsheets."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(("=", "+", "-", "@")) else cell
-
-
 def _result_folders(output_folder: Path) -> dict[str, Path]:
     """Return the folder of each finished image by its file name; the newest if there are two."""
     folders = {}
@@ -165,6 +141,7 @@ def _image(number: int, row: dict, folders: dict[str, Path]) -> dict:
         "files": [(link + f, t) for f, t in FILES.items() if folder and (folder / f).is_file()],
         "error": shorten(error, LONGEST_ERROR),
         "section": False,
+        "regions": {},
         "histograms": [],
         "pictures": None,
         "maps": [],
@@ -202,51 +179,6 @@ def _figure(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
 
 
-def _groups(path: Path) -> list[dict]:
-    """Return the measures of groups.csv: title, unit, test, p value, and each group with points."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [_measure(name, rows) for name in UNITS if any(r["measure"] == name for r in rows)]
-
-
-def _measure(name: str, rows: list[dict]) -> dict:
-    """Return one measure; points are places in per cent of the axis."""
-    rows = [row for row in rows if row["measure"] == name]
-    images = [row for row in rows if row["level"] == "image"]
-    values = [float(row["value"]) for row in images]
-    room = 0.08 * ((max(values) - min(values)) or abs(values[0]) or 1.0)
-    lower, upper = min(values) - room, max(values) + room
-
-    def place(value):
-        return f"{100 * (float(value) - lower) / (upper - lower):.2f}"
-
-    groups = []
-    for row in (row for row in rows if row["level"] == "group"):
-        own = [i for i in images if i["group"] == row["group"]]
-        spread = row["sd_between_images"]
-        groups.append(
-            {
-                "name": _text(row["group"]),
-                "images": int(row["images"]),
-                "nuclei": int(row["nuclei"]),
-                "mean": float(row["value"]),
-                "sd": float(spread) if spread else None,
-                "place": place(row["value"]),
-                "points": [(place(i["value"]), _text(i["image"])) for i in own],
-            }
-        )
-    return {
-        "title": MEASURES[name],
-        "unit": rows[0]["unit"],
-        "test": rows[0]["test"],
-        "p_value": float(rows[0]["p_value"]) if rows[0]["p_value"] else None,
-        "groups": groups,
-        "ticks": [(place(tick), f"{tick:g}") for tick in _ticks(upper, lower)],
-    }
-
-
 def _histograms(table: Path) -> list[dict]:
     """Return the histograms of a nuclei table; none without a table or nuclei."""
     if not table.is_file():
@@ -277,7 +209,7 @@ def _histogram(values: np.ndarray, title: str, unit: str, upper: float | None) -
         "title": title,
         "unit": unit,
         "path": f"M0 100{bars}V100Z",
-        "ticks": [(f"{100 * tick / upper:.2f}", f"{tick:g}") for tick in _ticks(upper)],
+        "ticks": [(f"{100 * tick / upper:.2f}", f"{tick:g}") for tick in ticks(upper)],
         "most": int(counts.max()),
         "count": len(values),
         "median": f"{float(f'{median:.3g}'):g}",
@@ -285,12 +217,3 @@ def _histogram(values: np.ndarray, title: str, unit: str, upper: float | None) -
         "beyond": int((values > upper).sum()),
         "upper": f"{float(f'{upper:.3g}'):g}",
     }
-
-
-def _ticks(upper: float, lower: float = 0.0) -> list[float]:
-    """Return 3 to 8 round numbers from lower to upper."""
-    span = upper - lower
-    power = 10.0 ** math.floor(math.log10(span / 3))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= span / 3)
-    first, last = math.ceil(lower / step - 1e-6), math.floor(upper / step + 1e-6)
-    return [float(f"{number * step:.6g}") for number in range(first, last + 1)]

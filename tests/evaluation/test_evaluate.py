@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.did_it_help import degraded, fitted, wrong_shares
+from evaluation.did_it_help import by_confidence, degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import bicubic_generator, darkness_unet, save
@@ -227,6 +227,8 @@ def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(
     for text in ("area, bicubic", "scanner, super-resolved", "area, high resolution", "ratio"):
         assert text in shown
     assert "rank correlation" in shown and "labels" in shown
+    grouped = shown.split("by their mean confidence")[1].splitlines()[2:]
+    assert sum(int(line[14:22]) for line in grouped if " to " in line) == 2 * 2
 
 
 def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, generator, capsys):
@@ -260,6 +262,16 @@ def test_wrong_shares_compare_the_least_with_the_most_confident_fifth():
     confidence = np.append(np.arange(10) / 10, np.nan)
     wrong = np.array([1, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1], bool)
     assert wrong_shares(confidence, wrong) == (1.0, 0.5)
+
+
+def test_images_are_grouped_by_their_mean_confidence():
+    entries = [{"expected": np.full(4, error)} for error in (20.0, 1.0, 8.0, 30.0)]
+    groups = by_confidence(entries)  # exp(-error / 10): .14, .90, .45, .05
+    assert groups == {
+        "0 to 0.4": [entries[0], entries[3]],
+        "0.4 to 0.5": [entries[2]],
+        "0.6 to 1": [entries[1]],
+    }
 
 
 def test_best_ious_come_in_the_order_of_the_labels():

@@ -14,13 +14,14 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from outputs import previews, report
+from outputs import previews, report, report_tables
 from outputs.groups import Measured, compare, write_groups
 from outputs.png import write_image
 from outputs.report import write_report
 from outputs.tables import table_writer
 from outputs.tiff import write_label_tiff, write_pyramid
 from pipeline.summary import SUMMARY_COLUMNS
+from regions.table import region_columns
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 AWKWARD = "50% of #1 ünï & co?"  # a folder's name that a link has to encode
@@ -283,6 +284,26 @@ def test_what_a_good_confidence_is_stands_beside_the_number(run):
     assert f"good: from {report.GOOD_CONFIDENCE}" in html
     grey_levels = -10 * np.log([0.9, 0.74, report.GOOD_CONFIDENCE])
     assert np.rint(grey_levels).tolist() == [1, 3, 5]
+
+
+def test_regions_and_their_classes_are_shown_with_their_image(run, monkeypatch):
+    folder = run.add("a.png")
+    run.add("b.png")
+    row = {"image": "a.png", "level": "region", "region": "=rim <1>", "region_class": "Tumor"}
+    with table_writer(folder / "regions.csv", region_columns(0.25)) as add:
+        add(row | {"tissue_mm2": 0.1254, "nuclei": 30, "median_area_um2": 41.27})
+        add(row | {"level": "class", "region": "", "tissue_mm2": 0.2, "nuclei": 50})
+    html = run.report()
+    table = html.split('<div class="regions">')[1].split("</table>")[0]
+    assert html.count('<div class="regions">') == 1
+    names = re.findall('<th scope="row">(.*?)</th>', table)
+    assert names == ["=rim &lt;1&gt;", "all of the class"]
+    assert Page(table).cells == ["Tumor", "0.125", "30", "41.3", "Tumor", "0.200", "50", "-"]
+    assert re.findall('<th scope="col">(\\w+)', table) == [
+        *("Region", "Class", "Tissue", "Nuclei", "Median")
+    ]
+    monkeypatch.setattr(report_tables, "MOST_REGIONS", 1)
+    assert "1 more in regions.csv" in run.report()
 
 
 def test_maps_are_shown_by_a_switch(run):

@@ -1,0 +1,124 @@
+"""The tables of a run as the report shows them: images, their regions, groups of images."""
+
+import csv
+import math
+from pathlib import Path
+
+from outputs.groups import UNITS
+
+# Titles of the measures by which groups are compared.
+MEASURES = {
+    "density_per_mm2": "Density",
+    "median_area_um2": "Median area",
+    "median_area_px2": "Median area",
+    "median_circularity": "Median circularity",
+    "median_eccentricity": "Median eccentricity",
+    "median_mean_hematoxylin_od": "Median hematoxylin",
+    "median_nearest_neighbour_um": "Median distance of the nearest neighbour",
+    "median_nearest_neighbour_px": "Median distance of the nearest neighbour",
+}
+# Column of regions.csv, title, unit, decimals. Columns that are empty in all rows are left out.
+REGION_COLUMNS = (
+    ("tissue_mm2", "Tissue", "mm²", 3),
+    ("nuclei", "Nuclei", "", 0),
+    ("density_per_mm2", "Density", "per mm²", 0),
+    ("median_area_um2", "Median area", "µm²", 1),
+    ("median_area_px2", "Median area", "px²", 1),
+    ("mean_circularity", "Circularity", "mean", 2),
+    ("mean_hematoxylin_od", "Hematoxylin", "mean optical density", 2),
+)
+MOST_REGIONS = 200  # rows of an image; the others are only in its regions.csv
+
+
+def read_summary(path: Path) -> list[dict]:
+    """Return the rows of summary.csv, figures as float and empty cells as None."""
+    texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [
+            {"warning": ""}
+            | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _text(cell: str) -> str:
+    """Return a text without the apostrophe that `outputs.tables` adds for spreadsheets."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(("=", "+", "-", "@")) else cell
+
+
+def read_regions(path: Path) -> dict:
+    """Return what the report shows of regions.csv: columns, rows, and how many rows it leaves out.
+
+    A row is (region, class, values); the region is "" where the row is that of a class. Empty
+    without the file or a region.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return {}
+    columns = [kind for kind in REGION_COLUMNS if any(row.get(kind[0]) for row in rows)]
+    shown = [
+        (
+            _text(row["region"]),
+            _text(row["region_class"]),
+            [float(row[name]) if row[name] else None for name, *_ in columns],
+        )
+        for row in rows[:MOST_REGIONS]
+    ]
+    return {"columns": columns, "rows": shown, "more": len(rows) - len(shown)}
+
+
+def read_groups(path: Path) -> list[dict]:
+    """Return the measures of groups.csv: title, unit, test, p value, and each group with points."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [_measure(name, rows) for name in UNITS if any(r["measure"] == name for r in rows)]
+
+
+def _measure(name: str, rows: list[dict]) -> dict:
+    """Return one measure; points are places in per cent of the axis."""
+    rows = [row for row in rows if row["measure"] == name]
+    images = [row for row in rows if row["level"] == "image"]
+    values = [float(row["value"]) for row in images]
+    room = 0.08 * ((max(values) - min(values)) or abs(values[0]) or 1.0)
+    lower, upper = min(values) - room, max(values) + room
+
+    def place(value):
+        return f"{100 * (float(value) - lower) / (upper - lower):.2f}"
+
+    groups = []
+    for row in (row for row in rows if row["level"] == "group"):
+        own = [i for i in images if i["group"] == row["group"]]
+        spread = row["sd_between_images"]
+        groups.append(
+            {
+                "name": _text(row["group"]),
+                "images": int(row["images"]),
+                "nuclei": int(row["nuclei"]),
+                "mean": float(row["value"]),
+                "sd": float(spread) if spread else None,
+                "place": place(row["value"]),
+                "points": [(place(i["value"]), _text(i["image"])) for i in own],
+            }
+        )
+    return {
+        "title": MEASURES[name],
+        "unit": rows[0]["unit"],
+        "test": rows[0]["test"],
+        "p_value": float(rows[0]["p_value"]) if rows[0]["p_value"] else None,
+        "groups": groups,
+        "ticks": [(place(tick), f"{tick:g}") for tick in ticks(upper, lower)],
+    }
+
+
+def ticks(upper: float, lower: float = 0.0) -> list[float]:
+    """Return 3 to 8 round numbers from lower to upper."""
+    span = upper - lower
+    power = 10.0 ** math.floor(math.log10(span / 3))
+    step = max(factor * power for factor in (1, 2, 5) if factor * power <= span / 3)
+    first, last = math.ceil(lower / step - 1e-6), math.floor(upper / step + 1e-6)
+    return [float(f"{number * step:.6g}") for number in range(first, last + 1)]
