@@ -480,7 +480,10 @@ def opened(browser, run):
     run.add("b10.png", size=(480, 640), nuclei=40)
     run.add("b9.png", size=(480, 640), nuclei=9)
     run.fail(HOSTILE, "not an image")
-    folder = run.add("a.png", size=(480, 640), nuclei=100)
+    figures = {"median_area_um2": 39.5, "sr_confidence": 0.7, "colour_difference": 0.5}
+    folder = run.add("a.png", size=(480, 640), nuclei=100, **figures)
+    with table_writer(folder / "regions.csv", region_columns(0.25)) as add:
+        add({"level": "region", "region": "rim", "region_class": "Tumor", "mean_circularity": 0.8})
     write_image(folder / "density.png", field(300, 400, 5)[0])
     run.report()
     browser.set_window_size(1280, 900)
@@ -606,6 +609,25 @@ def test_page_is_never_wider_than_the_window(opened, width):
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_status_and_confidence_are_seen_without_scrolling(opened):
+    seen = opened.execute_script(
+        """return [...document.querySelectorAll('#images thead th')].filter(
+          h => h.getBoundingClientRect().right <= h.closest('.scroll').getBoundingClientRect().right
+        ).map(h => h.innerText)"""
+    )
+    assert seen[1].startswith("Status") and any("good: from" in heading for heading in seen)
+
+
+def test_words_of_a_table_are_not_broken_on_a_phone(opened):
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    heights = opened.execute_script(
+        "return [...document.querySelectorAll('.regions th')].map(h => h.clientHeight)"
+    )
+    assert len(heights) == 4 and max(heights) < 60  # pixels, two lines
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
