@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from evaluation.scores import chosen_pairs, chosen_size, predict_maps, scores
-from images.degradation import SCALE, degrade_area, degrade_scanner
+from images.degradation import degrade_area, degrade_scanner
 from images.finding import find_images
 from images.masks import without_masks
 from labels.label_map import Labels
@@ -210,7 +210,8 @@ def _errors(high, low, sharp) -> dict:
 
 def _trusted(low, sharp, labels, found) -> dict:
     error = restored(stored(expected_error(low, sharp)))
-    error = error.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    scale = sharp.shape[0] // low.shape[0]
+    error = error.repeat(scale, axis=0).repeat(scale, axis=1)
     trusted = nucleus_confidence(labels, sharp, error)["nucleus_confidence"]
     return {"confidence": trusted, "wrong": best_ious(labels, found) <= MATCH_IOU}
 

@@ -268,6 +268,23 @@ def test_fine_tuning_starts_from_the_given_generator(finished, training, tmp_pat
     )
 
 
+def test_an_x2_training_starts_from_x4_weights_and_ships_under_its_own_name(
+    finished, training, shipped, tmp_path, capsys
+):
+    settings = {"scale": 2, "initial_generator": finished / "generator.h5"}
+    settings |= {"steps_per_epoch": 1, "pretraining_epochs": 1, "adversarial_epochs": 1}
+    training.run(tmp_path, **settings, replace_shipped_models=True)
+    said = capsys.readouterr().out
+    assert "(x4); begun anew: residual" in said and "--generator-x2" in said
+    for kind in ("", "_pretrained"):
+        copy = shipped / f"generator_x2{kind}.h5"
+        assert copy.read_bytes() == (tmp_path / f"generator{kind}.h5").read_bytes()
+        record = json.loads(copy.with_suffix(".json").read_text(encoding="utf-8"))
+        assert record["task"].startswith("x2 ") and record["input_microns_per_pixel"] == 0.5
+        generator = keras.models.load_model(copy)
+        assert generator(np.zeros((1, 6, 8, 3), np.float32)).shape == (1, 12, 16, 3)
+
+
 # --- The images ---
 
 

@@ -1,4 +1,4 @@
-"""Train an SRGAN for x4 super-resolution of H&E images.
+"""Train an SRGAN for super-resolution of H&E images, x4 or x2.
 
 Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel) and run
 
@@ -30,9 +30,10 @@ CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly bo
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 
 # --- Networks ---
+SCALE = 4  # 4: from 10x to 40x (1 um per pixel to 0.25); 2: from 20x to 40x
 GENERATOR_FILTERS = 96
 RESIDUAL_BLOCKS = 8
-INITIAL_GENERATOR = None  # a generator.h5 to fine-tune
+INITIAL_GENERATOR = None  # a generator.h5 to start from; of another scale, what fits of it
 DISCRIMINATOR_FILTERS = 32  # a multiple of 8
 VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
 VGG19_LAYER = "block3_conv3"
@@ -63,6 +64,7 @@ def main(
     validation_share: float = VALIDATION_SHARE,
     crop: int = CROP,
     degradation: Degradation = DEGRADATION,
+    scale: Literal[2, 4] = SCALE,
     generator_filters: int = GENERATOR_FILTERS,
     residual_blocks: int = RESIDUAL_BLOCKS,
     initial_generator: Path | None = INITIAL_GENERATOR,
@@ -93,9 +95,11 @@ def main(
         validation_share: if no names are given, this share of the images, at least one, at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.
         degradation: ranges of blur, noise and JPEG that make the low-resolution partners.
+        scale: linear enlargement that is learned.
         generator_filters: width of the generator.
         residual_blocks: depth of the generator.
-        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network.
+        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network;
+            of one of another scale the layers that fit are taken.
         discriminator_filters: width of the discriminator's first layer, a multiple of 8.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
         vgg19_layer: VGG19 convolution whose activations the content loss compares.

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from images.degradation import SCALE, degrade_area, degrade_scanner
+from images.degradation import degrade_area, degrade_scanner
 from metrics.pictures import bicubic, mean_fidelity
 from shared.epochs import epoch_callbacks
+from srgan.models import scale_of
 from srgan.prediction import super_resolve
 
 VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
@@ -34,18 +35,19 @@ class ValidationReport(keras.callbacks.Callback):
         super().__init__()
         self.generator = generator
         self.folder = folder
+        self.scale = scale_of(generator)
         self.high = [centre_crop(image, VALIDATION_CROP) for image in images]
         self.low = {
-            "area": [degrade_area(image) for image in self.high],
+            "area": [degrade_area(image, self.scale) for image in self.high],
             "scanner": [
-                degrade_scanner(image, np.random.default_rng(i))
+                degrade_scanner(image, np.random.default_rng(i), self.scale)
                 for i, image in enumerate(self.high)
             ],
         }
         self.baseline = {
             f"bicubic_{metric}_{name}": value
             for name, low in self.low.items()
-            for metric, value in self._judge([bicubic(image) for image in low]).items()
+            for metric, value in self._judge([bicubic(image, self.scale) for image in low]).items()
         }
 
     def on_epoch_end(self, epoch, logs=None):
@@ -84,8 +86,8 @@ class ValidationReport(keras.callbacks.Callback):
         axes = figure.subplots(len(chosen), 4, squeeze=False)
         for row, index in zip(axes, chosen, strict=True):
             low = self.low["area"][index]
-            nearest = np.kron(low, np.ones((SCALE, SCALE, 1), np.uint8))
-            panels = (nearest, bicubic(low), generated[index], self.high[index])
+            nearest = np.kron(low, np.ones((self.scale, self.scale, 1), np.uint8))
+            panels = (nearest, bicubic(low, self.scale), generated[index], self.high[index])
             for axis, title, panel in zip(row, titles, panels, strict=True):
                 axis.imshow(centre_crop(panel, PICTURE_CROP))
                 axis.set_title(title)
@@ -130,6 +132,6 @@ def draw_curves(axes, log, phase: str):
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
     """Cut the middle of at most `size` pixels per side, rounded down to a multiple of 4."""
-    height, width = (min(size, extent) // SCALE * SCALE for extent in image.shape[:2])
+    height, width = (min(size, extent) // 4 * 4 for extent in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]

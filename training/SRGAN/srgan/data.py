@@ -25,28 +25,30 @@ class SuperResolutionBatches(RandomBatches):
         batch_size: crops per batch.
         batches: batches per epoch.
         degradation: ranges of the degradation.
+        scale: linear factor between high and low resolution, 2 or 4.
         seed: seed of all draws.
     """
 
-    def __init__(self, images, weights, crop, batch_size, batches, degradation, seed):
+    def __init__(self, images, weights, crop, batch_size, batches, degradation, scale, seed):
         super().__init__(batches, seed)
         self.images = images
         self.chances = np.asarray(weights, float) / np.sum(weights)
         self.crop = crop
         self.batch_size = batch_size
         self.degradation = degradation
+        self.scale = scale
 
     def draw(self, rng):
         """Return (low, high), float32 in 0..255.
 
-        Shapes (batch, crop/4, crop/4, 3) and (batch, crop, crop, 3).
+        Shapes (batch, crop/scale, crop/scale, 3) and (batch, crop, crop, 3).
         """
         low, high = [], []
         for _ in range(self.batch_size):
             image = self.images[rng.choice(len(self.images), p=self.chances)]
             patch = recolour(flip(random_crop(image, self.crop, rng), rng), rng)
             high.append(patch)
-            low.append(degrade(patch, rng, self.degradation))
+            low.append(degrade(patch, rng, self.degradation, self.scale))
         return np.stack(low).astype(np.float32), np.stack(high).astype(np.float32)
 
 
