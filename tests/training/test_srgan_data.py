@@ -9,7 +9,14 @@ from hypothesis.extra import numpy as hnp
 
 from helpers.drawn_tissue import draw_tissue
 from images.degradation import SCALES, Degradation, degrade, degrade_area, degrade_scanner
-from srgan.data import SuperResolutionBatches, flip, random_crop, recolour
+from srgan.data import (
+    LowResolution,
+    Picture,
+    SuperResolutionBatches,
+    flip,
+    random_crop,
+    recolour,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_4 = st.integers(1, 12).map(lambda n: 4 * n)
@@ -157,7 +164,8 @@ def test_crops_reach_every_corner_at_several_magnifications():
 
 def batches(seed=1, sizes=((40, 36), (64, 48)), scale=4):
     images = [draw_tissue(*size, seed=index)[0] for index, size in enumerate(sizes)]
-    return SuperResolutionBatches(images, [1.0, 3.0], 32, 3, 4, Degradation(), scale, seed)
+    pictures = [Picture(image, weight) for image, weight in zip(images, (1.0, 3.0), strict=True)]
+    return SuperResolutionBatches(pictures, 32, 3, 4, LowResolution(scale), seed)
 
 
 def assert_same(first, second):
@@ -198,10 +206,33 @@ def test_batch_depends_on_seed_epoch_and_index_only():
 
 
 def test_images_are_drawn_by_their_weights():
-    images = [np.full((32, 32, 3), level, np.uint8) for level in (0, 255)]
-    data = SuperResolutionBatches(images, [1, 0], 32, 8, 4, ALWAYS_AREA, 4, 1)
+    black, white = (np.full((32, 32, 3), level, np.uint8) for level in (0, 255))
+    how = LowResolution(degradation=ALWAYS_AREA)
+    data = SuperResolutionBatches([Picture(black), Picture(white, 0)], 32, 8, 4, how, 1)
     # Recoloured black stays below 60 and recoloured white above 120.
     assert max(data[index][1].max() for index in range(4)) < 60
-    data = SuperResolutionBatches(images, [1, 3], 32, 50, 4, ALWAYS_AREA, 4, 1)
+    data = SuperResolutionBatches([Picture(black), Picture(white, 3)], 32, 50, 4, how, 1)
     bright = np.concatenate([data[index][1].max(axis=(1, 2, 3)) > 60 for index in range(4)])
     assert 0.65 < bright.mean() < 0.85
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_recorded_partners_are_cut_turned_and_recoloured_with_their_images(scale):
+    # A picture of its own coordinates, so that each pixel tells where it comes from.
+    y, x = np.mgrid[:48, :64].astype(np.uint8)
+    recorded = np.stack([4 * y, 3 * x, np.full_like(x, 90)], axis=-1)
+    picture = Picture(recorded.repeat(scale, axis=0).repeat(scale, axis=1), 1, recorded)
+    data = SuperResolutionBatches([picture], 32, 20, 1, LowResolution(scale), 1)
+    low, high = data[0]
+    assert low.shape == (20, 32 // scale, 32 // scale, 3)
+    np.testing.assert_array_equal(low.repeat(scale, axis=1).repeat(scale, axis=2), high)
+    assert len({patch.tobytes() for patch in low}) == 20
+
+
+def test_a_share_of_the_crops_of_a_pair_is_simulated():
+    grey = np.full((64, 64, 3), 200, np.uint8)
+    pair = Picture(grey, 1, np.full((16, 16, 3), 200, np.uint8))
+    how = LowResolution(degradation=ALWAYS_SCANNER, recorded_share=0.5)
+    low, _ = SuperResolutionBatches([pair], 32, 60, 1, how, 1)[0]
+    recorded = np.mean(low.std(axis=(1, 2)).max(axis=-1) == 0)  # a scanner's image is noisy
+    assert 0.3 < recorded < 0.7

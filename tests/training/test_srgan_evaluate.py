@@ -15,7 +15,8 @@ from helpers.tiny_models import bicubic_generator, random_generator, save
 from images.degradation import degrade_area
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan import evaluation
-from srgan.models import build_generator, build_vgg19_features
+from srgan.models import build_generator
+from srgan.vgg19 import build_vgg19_features
 
 
 @pytest.fixture(scope="module")

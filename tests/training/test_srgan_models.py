@@ -16,10 +16,10 @@ from srgan.models import (
     SRGAN,
     build_discriminator,
     build_generator,
-    build_vgg19_features,
     scale_of,
     take_weights,
 )
+from srgan.vgg19 import build_vgg19_features
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
 TERMS = ("pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss")
@@ -84,7 +84,7 @@ def test_untrained_x2_generator_is_bicubic_interpolation(shape):
 
 def test_an_x2_generator_starts_with_the_trunk_of_an_x4_one(untrained):
     double = build_generator(4, 1, scale=2)
-    assert take_weights(double, untrained) == ["residual"]
+    assert take_weights(double, untrained) == ["detail", "residual"]
     image = np.random.default_rng(1).uniform(0, 255, (1, 12, 16, 3)).astype(np.float32)
     trunks = [keras.Model(m.input, m.get_layer("trunk_skip").output) for m in (double, untrained)]
     by_mean = image.reshape(1, 6, 2, 8, 2, 3).mean(axis=(2, 4))

@@ -24,6 +24,8 @@ from images.degradation import Degradation
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
 FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
+LOW_RESOLUTION_FOLDER = None  # recorded partners, of the same names; None = all are simulated
+RECORDED_SHARE = 0.5  # of the crops of such a pair; the others are simulated; 1 = none is
 VALIDATION_NAMES = ()  # () = use VALIDATION_SHARE
 VALIDATION_SHARE = 0.1
 CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly border
@@ -60,6 +62,8 @@ REPLACE_SHIPPED_MODELS = False  # True: copy the finished generators into models
 def main(
     high_resolution_folders: tuple[Path, ...] = HIGH_RESOLUTION_FOLDERS,
     folder_weights: tuple[float, ...] = FOLDER_WEIGHTS,
+    low_resolution_folder: Path | None = LOW_RESOLUTION_FOLDER,
+    recorded_share: float = RECORDED_SHARE,
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
     validation_share: float = VALIDATION_SHARE,
     crop: int = CROP,
@@ -91,6 +95,11 @@ def main(
     Args:
         high_resolution_folders: folders of sharp images, searched recursively.
         folder_weights: relative share of the crops taken from each folder; none = all equal.
+        low_resolution_folder: images of the same fields and names that a microscope or scanner
+            recorded at low resolution, searched recursively; shift and colours are brought
+            together, and a pair that does not match is named and left out.
+        recorded_share: share of the crops of such a pair that take the recorded image; the others
+            take a simulated one.
         validation_names: images whose names begin with one of these are kept for validation.
         validation_share: if no names are given, this share of the images, at least one, at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.

@@ -15,9 +15,10 @@ from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
-from srgan.models import build_vgg19_features, scale_of
+from srgan.models import scale_of
 from srgan.prediction import super_resolve
 from srgan.reading import find_pictures, read_pictures
+from srgan.vgg19 import build_vgg19_features
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels

@@ -21,16 +21,17 @@ from shared.setup import (
     use_devices,
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
-from srgan.data import SuperResolutionBatches, load_images
+from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
 from srgan.models import (
     SRGAN,
     build_discriminator,
     build_generator,
-    build_vgg19_features,
     scale_of,
     take_weights,
 )
+from srgan.pairs import Partners
 from srgan.reading import find_pictures
+from srgan.vgg19 import build_vgg19_features
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,7 +52,10 @@ def train(arguments: dict):
             chosen.validation_share,
             chosen.seed,
         )
-        files = [(path,) for found in paths for path in found]
+        partners = Partners(chosen.low_resolution_folder, chosen.scale)
+        images = [path for found in paths for path in found]
+        partners.refuse_orphans(images)
+        files = [tuple(filter(None, (path, partners.file_of(path)))) for path in images]
         run = describe(
             constants,
             [each for each in files if each[0] not in held_out],
@@ -64,22 +68,23 @@ def train(arguments: dict):
                 publish(chosen.run_folder, ROOT / "models", chosen.scale)
             return
         use_devices(chosen.devices, chosen.batch_size)
-        training, weights, validation = load_images(paths, shares, held_out, chosen.crop)
+        training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
         keras.utils.set_random_seed(chosen.seed)
         features = build_vgg19_features(chosen.vgg19_weights, chosen.vgg19_layer)
         generator = start_generator(chosen)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
+    if chosen.low_resolution_folder:
+        print(f"{partners.registered} recorded pairs registered, {len(partners.refused)} left out")
+        print("".join(f"  left out: {line}\n" for line in partners.refused), end="")
     write_json(chosen.run_folder / "run.json", run)
     batches = SuperResolutionBatches(
         training,
-        weights,
         chosen.crop,
         chosen.batch_size,
         chosen.steps_per_epoch,
-        chosen.degradation,
-        chosen.scale,
+        LowResolution(chosen.scale, chosen.degradation, chosen.recorded_share),
         chosen.seed,
     )
     started = time.time()
@@ -129,7 +134,7 @@ def check_constants(constants: dict):
         least,
         multiples={"crop": max(SCALES), "discriminator_filters": 8},
         positive=("pretraining_rate", "adversarial_rate"),
-        shares=("validation_share", "adversarial_share"),
+        shares=("validation_share", "recorded_share", "adversarial_share"),
     )
 
 
