@@ -10,8 +10,9 @@ connected parts are the nuclei. Of partly labelled images, only the labelled par
     python Implementation/Evaluate.py --image-folders FOLDER --did-it-help
 
 tests on sharp images whether super-resolution helps: each is degraded in two fixed ways, enlarged
-again by bicubic interpolation and by the generator, and segmented in all versions. Two further
-tables show how well the confidence predicts errors. Labels are used if there are any.
+again by bicubic interpolation and by the generators (x4 from 10x, x2 from 20x), and segmented in
+all versions. Further tables show how well the confidence predicts errors. Labels are used if there
+are any.
 Every constant below is also a flag: see --help.
 """
 
@@ -42,6 +43,7 @@ SMALLEST_NUCLEUS = 4.0  # um2
 PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
+GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 COMPARE_SEPARATIONS = False
 TUNE = False  # True: choose the thresholds on all image folders together
 
@@ -62,6 +64,7 @@ def main(
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     generator: Path = GENERATOR,
+    generator_x2: Path = GENERATOR_X2,
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
     tune: bool = TUNE,
@@ -85,7 +88,8 @@ def main(
         smallest_nucleus: um2; smaller objects are dropped.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
-        generator: super-resolution model (.h5) for did_it_help.
+        generator: x4 super-resolution model (.h5) for did_it_help.
+        generator_x2: x2 super-resolution model (.h5) for did_it_help.
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
@@ -136,10 +140,13 @@ def main(
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)
         if did_it_help:
-            sharpener = load_network(generator, "generator", 4, 3, precision)
+            generators = [
+                load_network(generator, "generator", 4, 3, precision),
+                load_network(generator_x2, "x2 generator", 2, 3, precision),
+            ]
             pairs = help_work.pairs_for_help(image_folders, label_folder, image_names)
             check_labels(pairs, masks)
-            rows, trust = help_work.examine(pairs, sharpener, network, *how)
+            rows, trust = help_work.examine(pairs, generators, network, *how)
             shown = help_work.SHOWN
         else:
             pairs = {f: chosen_pairs(f, label_folder, image_names) for f in image_folders}

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from evaluation.scores import chosen_pairs, chosen_size, predict_maps, scores
-from images.degradation import SCALE, degrade_area, degrade_scanner
+from images.degradation import degrade_area, degrade_scanner
 from images.finding import find_images
 from images.masks import without_masks
 from labels.label_map import Labels
@@ -17,7 +17,7 @@ from labels.pairing import Pair
 from labels.reading import read_image, read_labels
 from metrics.segmentation import MATCH_IOU, best_ious, instance_metrics, pixel_metrics
 from networks.network import Network, predict_image
-from nuclei.separation import Separation, separate
+from nuclei.separation import separate
 from trust.confidence import (
     OFFSET,
     confidence,
@@ -66,22 +66,23 @@ def pairs_for_help(folders, label_folder, names):
     return [Pair(path, ()) for path in chosen]
 
 
-def examine(pairs, generator: Network, unet: Network, separation: Separation, microns, masks):
+def examine(pairs, generators: list[Network], unet: Network, separation, microns, masks):
     """Degrade, super-resolve and segment every image, and compare with its high resolution.
 
     Args:
         pairs: the images, with or without labels.
-        generator, unet: the networks.
+        generators: one for each scale, e.g. x4 and x2; each gets an image of its own.
+        unet: the nucleus network.
         separation: thresholds of the separation.
         microns: um per pixel of the images; None = what each file says, else the U-net's.
         masks: what masks are, see `labels.masks.labels_of`.
 
     Returns:
         (rows, trust): a dict per degradation, image and version with its figures, those against
-        the nuclei found on the high resolution with the prefix `high_`; and a dict per degradation
-        and image with arrays: `error`, `expected`, `detail`, `departure` of the blocks,
-        `confidence`, `wrong` and (where labels tell single nuclei of the whole image)
-        `wrong_by_label` of the nuclei found on the super-resolved image.
+        the nuclei found on the high resolution with the prefix `high_`; and a dict per scale,
+        degradation and image with `scale`, `degradation` and arrays: `error`, `expected`, `detail`,
+        `departure` of the blocks, `confidence`, `wrong` and (where labels tell single nuclei of the
+        whole image) `wrong_by_label` of the nuclei found on the super-resolved image.
     """
     rows, trust = [], []
     for index, pair in enumerate(tqdm(pairs, leave=False)):
@@ -92,38 +93,47 @@ def examine(pairs, generator: Network, unet: Network, separation: Separation, mi
         truth = _truth(pair, image.shape[:2], masks, high.shape[:2])
         found = _segmented(unet, high, separation, size)
         for degradation in DEGRADATIONS:
-            low = degraded(high, degradation, index)
-            sharp = enlarge(generator, low)
-            bicubic = cv2.resize(low, sides, interpolation=cv2.INTER_CUBIC)
-            versions = {"bicubic": bicubic, "super-resolved": sharp}
-            labels = {n: _segmented(unet, v, separation, size) for n, v in versions.items()}
-            for version, predicted in (labels | {"high resolution": found}).items():
+            nuclei = {}
+            for generator in generators:
+                low = degraded(high, degradation, index, generator.scale)
+                sharp = enlarge(generator, low)
+                bicubic = cv2.resize(low, sides, interpolation=cv2.INTER_CUBIC)
+                name = f"x{generator.scale} from {40 // generator.scale}x"
+                nuclei[f"bicubic {name}"] = _segmented(unet, bicubic, separation, size)
+                predicted = _segmented(unet, sharp, separation, size)
+                nuclei[f"super-resolved {name}"] = predicted
+                entry = {"degradation": degradation, "scale": generator.scale}
+                entry |= _errors(high, low, sharp) | _trusted(low, sharp, predicted, found)
+                if truth and truth.instances and truth.known is None:
+                    entry["wrong_by_label"] = best_ious(predicted, truth.map) <= MATCH_IOU
+                trust.append(entry)
+            for version, predicted in (nuclei | {"high resolution": found}).items():
                 place = {"folder": degradation, "image": pair.image.name, "method": version}
                 rows.append(place | _figures(pair, truth, predicted, found))
-            entry = {"degradation": degradation} | _errors(high, low, sharp)
-            entry |= _trusted(low, sharp, labels["super-resolved"], found)
-            if truth and truth.instances and truth.known is None:
-                best = best_ious(labels["super-resolved"], truth.map)
-                entry["wrong_by_label"] = best <= MATCH_IOU
-            trust.append(entry)
     return rows, trust
 
 
-def degraded(high: np.ndarray, degradation: str, seed: int) -> np.ndarray:
+def degraded(high: np.ndarray, degradation: str, seed: int, scale: int = 4) -> np.ndarray:
     """Make the low resolution of a uint8 RGB image; `seed` fixes the noise of `scanner`."""
     if degradation == "area":
-        return degrade_area(high)
-    return degrade_scanner(high, np.random.default_rng(seed))
+        return degrade_area(high, scale)
+    return degrade_scanner(high, np.random.default_rng(seed), scale)
 
 
 def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
-    """Super-resolve a uint8 RGB image as a whole run does; uint8, four times larger per side."""
+    """Super-resolve a uint8 RGB image as a whole run does, into uint8 RGB."""
     sharp = predict_image(generator, low, TILE)
     return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
 
 
 def print_trust(trust: list[dict]):
-    """Print how well the confidence predicts error: of blocks, and of nuclei."""
+    """Print how well the confidence predicts error: of blocks, and of nuclei; for each scale."""
+    for scale in sorted({entry["scale"] for entry in trust}, reverse=True):
+        print(f"\nConfidence of x{scale} super-resolution")
+        _print_trust([entry for entry in trust if entry["scale"] == scale])
+
+
+def _print_trust(trust):
     print(
         f"\nExpected error of {BLOCK}x{BLOCK} blocks: rank correlation with the true absolute error"
     )
@@ -232,7 +242,8 @@ def _errors(high, low, sharp) -> dict:
 
 def _trusted(low, sharp, labels, found) -> dict:
     error = restored(stored(expected_error(low, sharp)))
-    error = error.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    scale = sharp.shape[0] // low.shape[0]
+    error = error.repeat(scale, axis=0).repeat(scale, axis=1)
     trusted = nucleus_confidence(labels, sharp, error)["nucleus_confidence"]
     return {"confidence": trusted, "wrong": best_ious(labels, found) <= MATCH_IOU}
 

@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from images.degradation import SCALE, degrade_area
+from images.degradation import degrade_area
 
 LARGEST_PSNR = 100.0  # dB; stands for infinity where two images are equal
 
 
-def bicubic(low: np.ndarray) -> np.ndarray:
-    """Enlarge a uint8 image x4 by bicubic interpolation: the baseline of every figure."""
-    return cv2.resize(low, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+def bicubic(low: np.ndarray, scale: int = 4) -> np.ndarray:
+    """Enlarge a uint8 image by bicubic interpolation: the baseline of every figure."""
+    return cv2.resize(low, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
 
 def fidelity(high: np.ndarray, image: np.ndarray) -> dict[str, float]:
@@ -28,7 +28,8 @@ def fidelity(high: np.ndarray, image: np.ndarray) -> dict[str, float]:
 
 def grey_level_difference(low: np.ndarray, image: np.ndarray) -> float:
     """Mean absolute difference, in grey levels, between the input and the output's block means."""
-    return float(np.mean(np.abs(degrade_area(image).astype(float) - low)))
+    scale = image.shape[0] // low.shape[0]
+    return float(np.mean(np.abs(degrade_area(image, scale).astype(float) - low)))
 
 
 def mean_fidelity(pairs) -> dict[str, float]:

@@ -12,9 +12,10 @@ from evaluation.did_it_help import by_confidence, degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import bicubic_generator, darkness_unet, save
-from images.degradation import degrade_area, degrade_scanner
+from images.degradation import SCALES, degrade_area, degrade_scanner
 from metrics.segmentation import best_ious
 from networks.loading import load_network
+from srgan.models import build_generator
 
 
 @pytest.fixture(scope="module")
@@ -210,46 +211,59 @@ def test_unreadable_labels_are_named(drawn_set, unet, capsys):
 
 
 @pytest.fixture
-def generator(tmp_path):
-    return save(bicubic_generator(), tmp_path / "generator.h5")
+def generators(tmp_path):
+    """The arguments that name an x4 and an x2 generator."""
+    return {
+        "generator": save(bicubic_generator(), tmp_path / "generator.h5"),
+        "generator_x2": save(build_generator(2, 1, scale=2), tmp_path / "generator_x2.h5"),
+    }
 
 
 def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(
-    drawn_set, unet, generator, capsys
+    drawn_set, unet, generators, capsys
 ):
-    status, rows = judge(drawn_set, unet, did_it_help=True, generator=generator)
-    assert status == 0 and len(rows) == 2 * 2 * 3  # images, degradations, versions
+    status, rows = judge(drawn_set, unet, did_it_help=True, **generators)
+    assert status == 0 and len(rows) == 2 * 2 * 5  # images, degradations, versions
     for row in rows:
         assert int(row["true_count"]) <= 6 and float(row["dice"]) > 0.5
         if row["method"] == "high resolution":
             assert row["high_invented"] == row["high_lost"] == "0" and row["high_pq"] == "1"
     shown = capsys.readouterr().out
-    for text in ("area, bicubic", "scanner, super-resolved", "area, high resolution", "ratio"):
+    for text in (
+        "area, bicubic x4 from 10x",
+        "scanner, super-resolved x2 from 20x",
+        "area, high resolution",
+        "Confidence of x4",
+        "Confidence of x2",
+        "ratio",
+    ):
         assert text in shown
     assert "rank correlation" in shown and "labels" in shown
     grouped = shown.split("by their mean confidence")[1].splitlines()[2:]
     assert sum(int(line[14:22]) for line in grouped if " to " in line) == 2 * 2
 
 
-def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, generator, capsys):
-    status, rows = judge(drawn_set, unet, "none", did_it_help=True, generator=generator)
+def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, generators, capsys):
+    status, rows = judge(drawn_set, unet, "none", did_it_help=True, **generators)
     assert status == 0 and "dice" not in rows[0] and float(rows[0]["high_dice"]) > 0.5
     assert "no labels (" in capsys.readouterr().out
 
 
-def test_did_it_help_scores_the_labelled_part(drawn_set, unet, generator):
+def test_did_it_help_scores_the_labelled_part(drawn_set, unet, generators):
     for name in ("a", "b"):
         write_regions(drawn_set / "regions" / f"{name}.geojson", (0, 0, 64, 96))
-    status, rows = judge(drawn_set, unet, "regions", did_it_help=True, generator=generator)
+    status, rows = judge(drawn_set, unet, "regions", did_it_help=True, **generators)
     assert status == 0 and all(int(row["true_count"]) == 0 for row in rows)
     assert all(float(row["background_accuracy"]) == 1 for row in rows)
 
 
 def test_the_degradations_are_those_of_the_training_folder():
     image, _ = draw_tissue(64, 80)
-    np.testing.assert_array_equal(degraded(image, "area", 3), degrade_area(image))
-    expected = degrade_scanner(image, np.random.default_rng(3))
-    np.testing.assert_array_equal(degraded(image, "scanner", 3), expected)
+    for scale in SCALES:
+        area, scanner = (degraded(image, kind, 3, scale) for kind in ("area", "scanner"))
+        np.testing.assert_array_equal(area, degrade_area(image, scale))
+        expected = degrade_scanner(image, np.random.default_rng(3), scale)
+        np.testing.assert_array_equal(scanner, expected)
 
 
 def test_the_fit_finds_the_law_that_errors_follow():

@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from helpers.drawn_tissue import draw_tissue
-from images.degradation import Degradation, degrade, degrade_area, degrade_scanner
-from srgan.data import SuperResolutionBatches, flip, random_crop, recolour
+from images.degradation import SCALES, Degradation, degrade, degrade_area, degrade_scanner
+from srgan.data import (
+    LowResolution,
+    Picture,
+    SuperResolutionBatches,
+    flip,
+    random_crop,
+    recolour,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_4 = st.integers(1, 12).map(lambda n: 4 * n)
@@ -32,13 +39,13 @@ def rng(seed=0):
 
 
 @settings(max_examples=60, deadline=None)
-@given(height=multiples_of_4, width=multiples_of_4, seed=seeds)
-def test_degrade_quarters_any_size_and_repeats_with_its_generator(height, width, seed):
+@given(height=multiples_of_4, width=multiples_of_4, scale=st.sampled_from(SCALES), seed=seeds)
+def test_degrade_divides_any_size_and_repeats_with_its_generator(height, width, scale, seed):
     image = rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     untouched = image.copy()
-    low = degrade(image, rng(seed))
-    assert low.shape == (height // 4, width // 4, 3) and low.dtype == np.uint8
-    np.testing.assert_array_equal(low, degrade(image, rng(seed)))
+    low = degrade(image, rng(seed), scale=scale)
+    assert low.shape == (height // scale, width // scale, 3) and low.dtype == np.uint8
+    np.testing.assert_array_equal(low, degrade(image, rng(seed), scale=scale))
     np.testing.assert_array_equal(image, untouched)
 
 
@@ -65,23 +72,24 @@ def test_shares_choose_the_fixed_degradations(shares):
 
 
 @settings(max_examples=50, deadline=None)
-@given(image=rgb(multiples_of_4))
-def test_area_is_the_rounded_mean_of_4x4_blocks(image):
-    height, width = image.shape[0] // 4, image.shape[1] // 4
-    means = image.reshape(height, 4, width, 4, 3).astype(float).mean(axis=(1, 3))
+@given(image=rgb(multiples_of_4), scale=st.sampled_from(SCALES))
+def test_area_is_the_rounded_mean_of_blocks(image, scale):
+    height, width = image.shape[0] // scale, image.shape[1] // scale
+    means = image.reshape(height, scale, width, scale, 3).astype(float).mean(axis=(1, 3))
     # Halves may go either way.
-    assert np.abs(degrade_area(image) - means).max() <= 0.5
+    assert np.abs(degrade_area(image, scale) - means).max() <= 0.5
 
 
-def test_scanner_is_blur_block_means_noise_and_jpeg():
+@pytest.mark.parametrize(("scale", "sigma"), [(4, 1.5), (2, 0.75)])
+def test_scanner_is_blur_block_means_noise_and_jpeg(scale, sigma):
     image = draw_tissue(64, 80)[0]
-    blurred = cv2.GaussianBlur(image, (0, 0), 1.5)
-    noise = 4 * rng(3).standard_normal((16, 20, 3), np.float32)
-    noisy = np.clip(np.rint(degrade_area(blurred) + noise), 0, 255).astype(np.uint8)
+    blurred = cv2.GaussianBlur(image, (0, 0), sigma)
+    noise = 4 * rng(3).standard_normal((64 // scale, 80 // scale, 3), np.float32)
+    noisy = np.clip(np.rint(degrade_area(blurred, scale) + noise), 0, 255).astype(np.uint8)
     bgr = np.ascontiguousarray(noisy[..., ::-1])
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     expected = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
-    np.testing.assert_array_equal(degrade_scanner(image, rng(3)), expected)
+    np.testing.assert_array_equal(degrade_scanner(image, rng(3), scale), expected)
 
 
 def test_scanner_noise_has_no_bias():
@@ -154,9 +162,10 @@ def test_crops_reach_every_corner_at_several_magnifications():
 # --- Batches ---
 
 
-def batches(seed=1, sizes=((40, 36), (64, 48))):
+def batches(seed=1, sizes=((40, 36), (64, 48)), scale=4):
     images = [draw_tissue(*size, seed=index)[0] for index, size in enumerate(sizes)]
-    return SuperResolutionBatches(images, [1.0, 3.0], 32, 3, 4, Degradation(), seed)
+    pictures = [Picture(image, weight) for image, weight in zip(images, (1.0, 3.0), strict=True)]
+    return SuperResolutionBatches(pictures, 32, 3, 4, LowResolution(scale), seed)
 
 
 def assert_same(first, second):
@@ -164,17 +173,19 @@ def assert_same(first, second):
         np.testing.assert_array_equal(a, b)
 
 
-def test_batch_is_low_and_high_resolution_in_grey_levels():
-    data = batches()
+@pytest.mark.parametrize("scale", SCALES)
+def test_batch_is_low_and_high_resolution_in_grey_levels(scale):
+    data = batches(scale=scale)
+    side = 32 // scale
     assert len(data) == 4
     for index in range(4):
         low, high = data[index]
-        assert low.shape == (3, 8, 8, 3) and high.shape == (3, 32, 32, 3)
+        assert low.shape == (3, side, side, 3) and high.shape == (3, 32, 32, 3)
         for images in (low, high):
             assert images.dtype == np.float32
             assert images.min() >= 0 and 1 < images.max() <= 255
         # They show the same place.
-        block_means = high.reshape(3, 8, 4, 8, 4, 3).mean(axis=(2, 4))
+        block_means = high.reshape(3, side, scale, side, scale, 3).mean(axis=(2, 4))
         assert np.abs(block_means - low).mean() < 30
 
 
@@ -195,10 +206,33 @@ def test_batch_depends_on_seed_epoch_and_index_only():
 
 
 def test_images_are_drawn_by_their_weights():
-    images = [np.full((32, 32, 3), level, np.uint8) for level in (0, 255)]
-    data = SuperResolutionBatches(images, [1, 0], 32, 8, 4, ALWAYS_AREA, 1)
+    black, white = (np.full((32, 32, 3), level, np.uint8) for level in (0, 255))
+    how = LowResolution(degradation=ALWAYS_AREA)
+    data = SuperResolutionBatches([Picture(black), Picture(white, 0)], 32, 8, 4, how, 1)
     # Recoloured black stays below 60 and recoloured white above 120.
     assert max(data[index][1].max() for index in range(4)) < 60
-    data = SuperResolutionBatches(images, [1, 3], 32, 50, 4, ALWAYS_AREA, 1)
+    data = SuperResolutionBatches([Picture(black), Picture(white, 3)], 32, 50, 4, how, 1)
     bright = np.concatenate([data[index][1].max(axis=(1, 2, 3)) > 60 for index in range(4)])
     assert 0.65 < bright.mean() < 0.85
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_recorded_partners_are_cut_turned_and_recoloured_with_their_images(scale):
+    # A picture of its own coordinates, so that each pixel tells where it comes from.
+    y, x = np.mgrid[:48, :64].astype(np.uint8)
+    recorded = np.stack([4 * y, 3 * x, np.full_like(x, 90)], axis=-1)
+    picture = Picture(recorded.repeat(scale, axis=0).repeat(scale, axis=1), 1, recorded)
+    data = SuperResolutionBatches([picture], 32, 20, 1, LowResolution(scale), 1)
+    low, high = data[0]
+    assert low.shape == (20, 32 // scale, 32 // scale, 3)
+    np.testing.assert_array_equal(low.repeat(scale, axis=1).repeat(scale, axis=2), high)
+    assert len({patch.tobytes() for patch in low}) == 20
+
+
+def test_a_share_of_the_crops_of_a_pair_is_simulated():
+    grey = np.full((64, 64, 3), 200, np.uint8)
+    pair = Picture(grey, 1, np.full((16, 16, 3), 200, np.uint8))
+    how = LowResolution(degradation=ALWAYS_SCANNER, recorded_share=0.5)
+    low, _ = SuperResolutionBatches([pair], 32, 60, 1, how, 1)[0]
+    recorded = np.mean(low.std(axis=(1, 2)).max(axis=-1) == 0)  # a scanner's image is noisy
+    assert 0.3 < recorded < 0.7

@@ -12,9 +12,11 @@ import SRGAN_evaluate
 
 from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
 from helpers.tiny_models import bicubic_generator, random_generator, save
+from images.degradation import degrade_area
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan import evaluation
-from srgan.models import build_vgg19_features
+from srgan.models import build_generator
+from srgan.vgg19 import build_vgg19_features
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,22 @@ def test_generators_of_one_file_name_are_told_apart():
         "b/generator": second,
         "new": third,
     }
+
+
+def test_an_x2_generator_is_compared_with_bicubic_x2(tmp_path):
+    image = draw_tissue(64, 96)[0]
+    write_picture(tmp_path / "high" / "a.png", image)
+    model = save(build_generator(4, 1, scale=2), tmp_path / "double.h5")
+    settings = {"high_resolution_folder": tmp_path / "high", "output_folder": tmp_path / "out"}
+    SRGAN_evaluate.main(**settings, generators=(model,))
+    table = (tmp_path / "out" / "super_resolution.csv").read_text(encoding="utf-8-sig")
+    rows = list(csv.DictReader(table.splitlines()))
+    expected = fidelity(image, bicubic(degrade_area(image, 2), 2))["psnr"]
+    assert float(rows[0]["psnr"]) == pytest.approx(expected)
+    assert float(rows[1]["psnr"]) == pytest.approx(expected, abs=0.3)
+    quadruple = save(build_generator(4, 1), tmp_path / "quadruple.h5")
+    with pytest.raises(SystemExit, match="one scale, found double x2, quadruple x4"):
+        SRGAN_evaluate.main(**settings, generators=(model, quadruple))
 
 
 def test_figures_by_hand():

@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from keras import layers
 
 from helpers.drawn_tissue import draw_tissue, write_vgg19
-from srgan.models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+from srgan.models import (
+    SRGAN,
+    build_discriminator,
+    build_generator,
+    scale_of,
+    take_weights,
+)
+from srgan.vgg19 import build_vgg19_features
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
 TERMS = ("pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss")
@@ -61,6 +69,39 @@ def test_untrained_generator_is_bicubic_interpolation(untrained, shape):
     generated = run(untrained, image)
     assert generated.shape == (4 * shape[0], 4 * shape[1], 3)
     assert np.abs(generated - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 8), (6, 4), (34, 18)])
+def test_untrained_x2_generator_is_bicubic_interpolation(shape):
+    generator = build_generator(4, 1, scale=2)
+    assert scale_of(generator) == 2
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    generated = run(generator, image)
+    assert generated.shape == (2 * shape[0], 2 * shape[1], 3)
+    assert np.abs(generated - expected).max() <= 1
+
+
+def test_an_x2_generator_starts_with_the_trunk_of_an_x4_one(untrained):
+    double = build_generator(4, 1, scale=2)
+    assert take_weights(double, untrained) == ["detail", "residual"]
+    image = np.random.default_rng(1).uniform(0, 255, (1, 12, 16, 3)).astype(np.float32)
+    trunks = [keras.Model(m.input, m.get_layer("trunk_skip").output) for m in (double, untrained)]
+    by_mean = image.reshape(1, 6, 2, 8, 2, 3).mean(axis=(2, 4))
+    seen = [keras.ops.convert_to_numpy(t(x)) for t, x in zip(trunks, (image, by_mean), strict=True)]
+    np.testing.assert_allclose(*seen, atol=1e-5)
+
+
+def test_a_generator_takes_the_layers_that_fit_and_names_the_others(untrained):
+    assert take_weights(build_generator(4, 2), untrained) == [
+        "block2_conv1",
+        "block2_conv2",
+        "residual",
+    ]
+    with pytest.raises(ValueError, match="shares no layer"):
+        take_weights(
+            build_generator(6, 1), keras.Sequential([keras.Input((None, None, 3)), layers.ReLU()])
+        )
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,8 +16,9 @@ from helpers.image_samples import tissue
 from helpers.tiny_models import bicubic_generator, save
 from images.opening import read_image
 from srgan import reading
-from srgan.data import load_images
-from srgan.evaluation import load_images as load_for_evaluation
+from srgan.data import load_pictures
+from srgan.evaluation import load_images
+from srgan.pairs import Partners
 from srgan.reading import find_pictures, read_pictures
 
 CHECKPOINT = ".ipynb_checkpoints/1_crop-checkpoint.png"
@@ -54,8 +55,8 @@ def test_training_sees_what_the_final_script_sees(name):
 def test_slides_are_training_images_too(path):
     (found,) = read_pictures(CASES / path)
     assert found.shape == (512, 640, 3)
-    training, _, _ = load_images([[CASES / path]], (1.0,), set(), crop=192)
-    np.testing.assert_array_equal(training[0], found)
+    training, _ = load_pictures([[CASES / path]], (1.0,), set(), 192, Partners(None, 4))
+    np.testing.assert_array_equal(training[0].high, found)
 
 
 def write_slide(path, pixels, microns):
@@ -81,8 +82,9 @@ def test_of_a_large_slide_regions_of_tissue_are_read(tmp_path, monkeypatch):
     assert len({each.tobytes() for each in found}) == 5
     for first, second in zip(found, read_pictures(tmp_path / "a.tif", 5, 64), strict=True):
         np.testing.assert_array_equal(first, second)
-    training, weights, validation = load_images([[tmp_path / "a.tif"]], (1.0,), set(), crop=32)
-    assert sum(weights) == pytest.approx(1) and len(training) == 1 and not validation
+    paths = [[tmp_path / "a.tif"]]
+    (picture,), validation = load_pictures(paths, (1.0,), set(), 32, Partners(None, 4))
+    assert picture.weight == pytest.approx(1) and not validation
     # One that is narrower than a region is read whole.
     assert [each.shape for each in read_pictures(tmp_path / "a.tif", 5, 700)] == [(640, 832, 3)]
 
@@ -124,12 +126,12 @@ def test_only_pictures_are_trained_on_and_masks_are_said(tmp_path, capsys):
 
 def test_evaluation_takes_every_picture_once_and_tells_them_apart(tmp_path):
     fill(tmp_path)
-    found = load_for_evaluation(tmp_path, (), 64)
+    found = load_images(tmp_path, (), 64)
     assert set(found) == {"1_crop_png", "2_crop", "masked tissue", "x_1_crop_png"}
     assert len({image.tobytes() for image in found.values()}) == 4
-    assert set(load_for_evaluation(tmp_path, ("masked",), 64)) == {"masked tissue"}
+    assert set(load_images(tmp_path, ("masked",), 64)) == {"masked tissue"}
     with pytest.raises(FileNotFoundError, match="none of 4 images has a name"):
-        load_for_evaluation(tmp_path, ("nothing",), 64)
+        load_images(tmp_path, ("nothing",), 64)
 
 
 def test_images_of_one_stem_are_each_in_the_table_and_saved(tmp_path):

@@ -23,9 +23,11 @@ from helpers.training_runs import (
     saved_weights,
     stand_in_for_models,
 )
+from images.degradation import degrade_area
 from images.opening import read_image
 from srgan import training as srgan_training
-from srgan.data import load_images
+from srgan.data import load_pictures
+from srgan.pairs import Partners
 
 STEPS = 3
 PHASES = ("pretraining", "adversarial")
@@ -268,6 +270,40 @@ def test_fine_tuning_starts_from_the_given_generator(finished, training, tmp_pat
     )
 
 
+def test_an_x2_training_starts_from_x4_weights_and_ships_under_its_own_name(
+    finished, training, shipped, tmp_path, capsys
+):
+    settings = {"scale": 2, "initial_generator": finished / "generator.h5"}
+    settings |= {"steps_per_epoch": 1, "pretraining_epochs": 1, "adversarial_epochs": 1}
+    training.run(tmp_path, **settings, replace_shipped_models=True)
+    said = capsys.readouterr().out
+    assert "(x4); begun anew: detail, residual" in said and "--generator-x2" in said
+    for kind in ("", "_pretrained"):
+        copy = shipped / f"generator_x2{kind}.h5"
+        assert copy.read_bytes() == (tmp_path / f"generator{kind}.h5").read_bytes()
+        record = json.loads(copy.with_suffix(".json").read_text(encoding="utf-8"))
+        assert record["task"].startswith("x2 ") and record["input_microns_per_pixel"] == 0.5
+        generator = keras.models.load_model(copy)
+        assert generator(np.zeros((1, 6, 8, 3), np.float32)).shape == (1, 12, 16, 3)
+
+
+def test_recorded_pairs_are_trained_on_and_reported(training, inputs, tmp_path, capsys):
+    low = tmp_path / "low"
+    for name in ("a", "b", "c", "held_out"):
+        image = read_image(inputs / "images" / f"{name}.png")
+        write_picture(low / f"{name}.png", degrade_area(image if name != "c" else image[::-1]))
+    settings = {"steps_per_epoch": 1, "pretraining_epochs": 1, "adversarial_epochs": 1}
+    settings |= {"low_resolution_folder": low, "recorded_share": 1.0}
+    training.run(tmp_path / "run", **settings)
+    said = capsys.readouterr().out
+    assert "3 recorded pairs registered, 1 left out" in said and "left out: c.png: " in said
+    log = rows(tmp_path / "run" / "adversarial_log.csv")
+    assert float(log[0]["val_psnr_recorded"]) > 15 and "bicubic_psnr_recorded" in log[0]
+    write_picture(low / "d.png", degrade_area(image))
+    with pytest.raises(SystemExit, match=r"1 images have no high-resolution partner.*d\.png"):
+        training.run(tmp_path / "other", **settings)
+
+
 # --- The images ---
 
 
@@ -276,10 +312,10 @@ def test_chance_grows_with_area_within_a_folder(tmp_path):
         write_picture(tmp_path / f"{name}.png", draw_tissue(*sides)[0])
     paths = [sorted((tmp_path / folder).iterdir()) for folder in ("a", "b")]
     held_out = {tmp_path / "b" / "x.png"}
-    training, weights, validation = load_images(paths, (1.0, 3.0), held_out, crop=32)
-    assert [image.shape[:2] for image in training] == [(32, 32), (32, 96), (64, 64)]
-    assert weights == pytest.approx([0.25, 0.75, 3.0])
-    assert [image.shape[:2] for image in validation] == [(32, 32)]
+    training, validation = load_pictures(paths, (1.0, 3.0), held_out, 32, Partners(None, 4))
+    assert [picture.high.shape[:2] for picture in training] == [(32, 32), (32, 96), (64, 64)]
+    assert [picture.weight for picture in training] == pytest.approx([0.25, 0.75, 3.0])
+    assert [picture.high.shape[:2] for picture in validation] == [(32, 32)]
 
 
 # --- Errors, before anything is trained ---

@@ -3,8 +3,8 @@
     python training/SRGAN/SRGAN_copy_set.py --source-folder SET --target-folder COPY
 
 In a run the U-net sees super-resolved images, so it should be trained on some: every image is
-degraded at random, as in the training of the SRGAN, and super-resolved. Masks are copied. Layout:
-images/ with masks/ or instances/ beside it.
+degraded at random, as in the training of the SRGAN, by the scale of the generator (x2 or x4), and
+super-resolved. Masks are copied. Layout: images/ with masks/ or instances/ beside it.
 """
 
 import shutil
@@ -58,6 +58,7 @@ def main(
     from images.finding import find_images
     from images.opening import read_image
     from srgan.callbacks import centre_crop
+    from srgan.models import scale_of
     from srgan.prediction import super_resolve
 
     try:
@@ -70,6 +71,7 @@ def main(
             f"{error}; set SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
         ) from None
     model = keras.models.load_model(generator, compile=False)
+    scale = scale_of(model)
     (target_folder / "images").mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(tqdm(paths)):
         try:
@@ -78,7 +80,7 @@ def main(
             raise SystemExit(str(error)) from None
         if centre_crop(image, max(image.shape)).shape != image.shape:
             raise SystemExit(f"{path}: sides must be multiples of 4 for its mask to fit")
-        low = degrade(image, np.random.default_rng((seed, index)), degradation)
+        low = degrade(image, np.random.default_rng((seed, index)), degradation, scale)
         bgr = cv2.cvtColor(super_resolve(model, low), cv2.COLOR_RGB2BGR)
         target = target_folder / "images" / f"{path.stem}.png"
         target.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())

@@ -1,4 +1,4 @@
-"""Train an SRGAN for x4 super-resolution of H&E images.
+"""Train an SRGAN for super-resolution of H&E images, x4 or x2.
 
 Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel) and run
 
@@ -24,15 +24,18 @@ from images.degradation import Degradation
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
 FOLDER_WEIGHTS = ()  # one for each folder; () = all equal
+LOW_RESOLUTION_FOLDER = None  # recorded partners, of the same names; None = all are simulated
+RECORDED_SHARE = 0.5  # of the crops of such a pair; the others are simulated; 1 = none is
 VALIDATION_NAMES = ()  # () = use VALIDATION_SHARE
 VALIDATION_SHARE = 0.1
 CROP = 192  # high-resolution pixels, a multiple of 4; small crops are mostly border
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 
 # --- Networks ---
+SCALE = 4  # 4: from 10x to 40x (1 um per pixel to 0.25); 2: from 20x to 40x
 GENERATOR_FILTERS = 96
 RESIDUAL_BLOCKS = 8
-INITIAL_GENERATOR = None  # a generator.h5 to fine-tune
+INITIAL_GENERATOR = None  # a generator.h5 to start from; of another scale, what fits of it
 DISCRIMINATOR_FILTERS = 32  # a multiple of 8
 VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
 VGG19_LAYER = "block3_conv3"
@@ -59,10 +62,13 @@ REPLACE_SHIPPED_MODELS = False  # True: copy the finished generators into models
 def main(
     high_resolution_folders: tuple[Path, ...] = HIGH_RESOLUTION_FOLDERS,
     folder_weights: tuple[float, ...] = FOLDER_WEIGHTS,
+    low_resolution_folder: Path | None = LOW_RESOLUTION_FOLDER,
+    recorded_share: float = RECORDED_SHARE,
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
     validation_share: float = VALIDATION_SHARE,
     crop: int = CROP,
     degradation: Degradation = DEGRADATION,
+    scale: Literal[2, 4] = SCALE,
     generator_filters: int = GENERATOR_FILTERS,
     residual_blocks: int = RESIDUAL_BLOCKS,
     initial_generator: Path | None = INITIAL_GENERATOR,
@@ -89,13 +95,20 @@ def main(
     Args:
         high_resolution_folders: folders of sharp images, searched recursively.
         folder_weights: relative share of the crops taken from each folder; none = all equal.
+        low_resolution_folder: images of the same fields and names that a microscope or scanner
+            recorded at low resolution, searched recursively; shift and colours are brought
+            together, and a pair that does not match is named and left out.
+        recorded_share: share of the crops of such a pair that take the recorded image; the others
+            take a simulated one.
         validation_names: images whose names begin with one of these are kept for validation.
         validation_share: if no names are given, this share of the images, at least one, at random.
         crop: side of a crop in high-resolution pixels, a multiple of 4.
         degradation: ranges of blur, noise and JPEG that make the low-resolution partners.
+        scale: linear enlargement that is learned.
         generator_filters: width of the generator.
         residual_blocks: depth of the generator.
-        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network.
+        initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network;
+            of one of another scale the layers that fit are taken.
         discriminator_filters: width of the discriminator's first layer, a multiple of 8.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
         vgg19_layer: VGG19 convolution whose activations the content loss compares.

@@ -6,18 +6,19 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from images.degradation import SCALE, degrade_area, degrade_scanner
+from images.degradation import degrade_area, degrade_scanner
 from metrics.pictures import bicubic, mean_fidelity
 from shared.epochs import epoch_callbacks
+from srgan.models import scale_of
 from srgan.prediction import super_resolve
 
 VALIDATION_CROP = 384  # pixels; the middle of each validation image, so that an epoch stays short
 PICTURE_CROP = 192
 
 
-def standard_callbacks(run_folder: Path, phase: str, batches, generator, validation_images) -> list:
+def standard_callbacks(run_folder: Path, phase: str, batches, generator, validation) -> list:
     """Return the callbacks of one phase, in order."""
-    report = ValidationReport(generator, validation_images, run_folder / f"{phase}_pictures")
+    report = ValidationReport(generator, validation, run_folder / f"{phase}_pictures")
     return epoch_callbacks(batches, report, TrainingCurves(run_folder), run_folder, f"{phase}_")
 
 
@@ -26,56 +27,59 @@ class ValidationReport(keras.callbacks.Callback):
 
     Args:
         generator: the model that is judged.
-        images: uint8 RGB high-resolution images; their middle is used.
+        pictures: the held-out pictures; their middle is used. Recorded pairs among them give
+            figures of their own, `recorded`.
         folder: where `epoch_NNN.png` (low resolution | bicubic | generator | high resolution) goes.
     """
 
-    def __init__(self, generator, images, folder: Path):
+    def __init__(self, generator, pictures, folder: Path):
         super().__init__()
         self.generator = generator
         self.folder = folder
-        self.high = [centre_crop(image, VALIDATION_CROP) for image in images]
-        self.low = {
-            "area": [degrade_area(image) for image in self.high],
+        self.scale = scale_of(generator)
+        self.high = [centre_crop(picture.high, VALIDATION_CROP) for picture in pictures]
+        self.cases = {
+            "area": [(degrade_area(high, self.scale), high) for high in self.high],
             "scanner": [
-                degrade_scanner(image, np.random.default_rng(i))
-                for i, image in enumerate(self.high)
+                (degrade_scanner(high, np.random.default_rng(i), self.scale), high)
+                for i, high in enumerate(self.high)
             ],
         }
-        self.baseline = {
-            f"bicubic_{metric}_{name}": value
-            for name, low in self.low.items()
-            for metric, value in self._judge([bicubic(image) for image in low]).items()
+        recorded = [recorded_middle(p, self.scale) for p in pictures if p.recorded is not None]
+        if recorded:
+            self.cases["recorded"] = recorded
+        enlarged = {
+            name: [bicubic(low, self.scale) for low, _ in pairs]
+            for name, pairs in self.cases.items()
         }
+        self.baseline = self._figures(enlarged, "bicubic")
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         generated = self._generate()
-        logs.update(self._figures(generated))
+        logs.update(self._figures(generated, "val") | self.baseline)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.picture_file = self.folder / f"epoch_{epoch + 1:03d}.png"
         self._picture(generated["area"]).savefig(self.picture_file)
 
     def figures(self) -> dict[str, float]:
         """Return PSNR and SSIM of the generator as it is now, and bicubic's."""
-        return self._figures(self._generate())
+        return self._figures(self._generate(), "val") | self.baseline
 
     def _generate(self):
         return {
-            name: [super_resolve(self.generator, image) for image in low]
-            for name, low in self.low.items()
+            name: [super_resolve(self.generator, low) for low, _ in pairs]
+            for name, pairs in self.cases.items()
         }
 
-    def _figures(self, generated):
-        figures = {
-            f"val_{metric}_{name}": value
-            for name, images in generated.items()
-            for metric, value in self._judge(images).items()
+    def _figures(self, images, prefix):
+        return {
+            f"{prefix}_{metric}_{name}": value
+            for name, pairs in self.cases.items()
+            for metric, value in mean_fidelity(
+                (high, image) for (_, high), image in zip(pairs, images[name], strict=True)
+            ).items()
         }
-        return figures | self.baseline
-
-    def _judge(self, images):
-        return mean_fidelity(zip(self.high, images, strict=True))
 
     def _picture(self, generated, rows=3):
         chosen = np.linspace(0, len(self.high) - 1, min(rows, len(self.high))).astype(int)
@@ -83,9 +87,9 @@ class ValidationReport(keras.callbacks.Callback):
         titles = ("low resolution", "bicubic", "generator", "high resolution")
         axes = figure.subplots(len(chosen), 4, squeeze=False)
         for row, index in zip(axes, chosen, strict=True):
-            low = self.low["area"][index]
-            nearest = np.kron(low, np.ones((SCALE, SCALE, 1), np.uint8))
-            panels = (nearest, bicubic(low), generated[index], self.high[index])
+            low, _ = self.cases["area"][index]
+            nearest = np.kron(low, np.ones((self.scale, self.scale, 1), np.uint8))
+            panels = (nearest, bicubic(low, self.scale), generated[index], self.high[index])
             for axis, title, panel in zip(row, titles, panels, strict=True):
                 axis.imshow(centre_crop(panel, PICTURE_CROP))
                 axis.set_title(title)
@@ -114,12 +118,14 @@ class TrainingCurves(keras.callbacks.Callback):
 def draw_curves(axes, log, phase: str):
     """Draw one phase: losses; PSNR and SSIM on validation, with bicubic's as dashed lines."""
     loss_axis, *metric_axes = axes
-    for name in log.dtype.names:
+    names = log.dtype.names
+    for name in names:
         if "loss" in name:
             loss_axis.plot(log["epoch"] + 1, log[name], label=name)
     loss_axis.set(title=f"{phase}, loss", xlabel="epoch", yscale="log")
     for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
-        for colour, name in zip(("tab:blue", "tab:orange"), ("area", "scanner"), strict=True):
+        cases = [name for name in ("area", "scanner", "recorded") if f"val_psnr_{name}" in names]
+        for colour, name in zip(("tab:blue", "tab:orange", "tab:green"), cases, strict=False):
             axis.plot(log["epoch"] + 1, log[f"val_{metric}_{name}"], colour, label=name)
             baseline = log[f"bicubic_{metric}_{name}"]
             axis.plot(log["epoch"] + 1, baseline, colour, ls="--", label=f"{name}, bicubic")
@@ -128,8 +134,17 @@ def draw_curves(axes, log, phase: str):
         axis.legend(fontsize="small")
 
 
+def recorded_middle(picture, scale: int):
+    """Return (low, high): the middle of a recorded pair, of at most VALIDATION_CROP pixels."""
+    sides = [min(VALIDATION_CROP // scale, side) // 2 * 2 for side in picture.recorded.shape[:2]]
+    y, x = ((n - side) // 2 for n, side in zip(picture.recorded.shape, sides, strict=False))
+    low = picture.recorded[y : y + sides[0], x : x + sides[1]]
+    high = picture.high[scale * y :, scale * x :][: scale * sides[0], : scale * sides[1]]
+    return low, high
+
+
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
     """Cut the middle of at most `size` pixels per side, rounded down to a multiple of 4."""
-    height, width = (min(size, extent) // SCALE * SCALE for extent in image.shape[:2])
+    height, width = (min(size, extent) // 4 * 4 for extent in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]

@@ -4,53 +4,106 @@ Every image lies in memory as uint8. A crop is cut first and only then transform
 a batch does not depend on the size of the images.
 """
 
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 
-from images.degradation import degrade
+from images.degradation import Degradation, degrade
 from shared.epochs import RandomBatches
-from srgan.reading import read_pictures
+from srgan.pairs import Partners
 
 # Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A high-resolution image to train on.
+
+    Attributes:
+        high: uint8 RGB (height, width, 3).
+        weight: relative chance to be drawn.
+        recorded: uint8 RGB, the same field as a microscope recorded it at low resolution,
+            registered (see `srgan.pairs`), or None.
+    """
+
+    high: np.ndarray
+    weight: float = 1.0
+    recorded: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class LowResolution:
+    """Where the low-resolution partners of the crops come from.
+
+    Attributes:
+        scale: linear factor between high and low resolution, 2 or 4.
+        degradation: ranges of the simulated ones.
+        recorded_share: share of the crops of a recorded pair that take the recorded partner; the
+            others are simulated.
+    """
+
+    scale: int = 4
+    degradation: Degradation = field(default_factory=Degradation)
+    recorded_share: float = 1.0
 
 
 class SuperResolutionBatches(RandomBatches):
     """Random training batches.
 
     Args:
-        images: uint8 RGB arrays of any size of at least `crop` pixels per side.
-        weights: relative chance of each image to be drawn.
+        pictures: each of at least `crop` pixels per side.
         crop: side of the high-resolution crop in pixels, a multiple of 4.
         batch_size: crops per batch.
         batches: batches per epoch.
-        degradation: ranges of the degradation.
+        low_resolution: how their partners are made.
         seed: seed of all draws.
     """
 
-    def __init__(self, images, weights, crop, batch_size, batches, degradation, seed):
+    def __init__(self, pictures, crop, batch_size, batches, low_resolution, seed):
         super().__init__(batches, seed)
-        self.images = images
-        self.chances = np.asarray(weights, float) / np.sum(weights)
+        self.pictures = pictures
+        weights = np.array([picture.weight for picture in pictures], float)
+        self.chances = weights / weights.sum()
         self.crop = crop
         self.batch_size = batch_size
-        self.degradation = degradation
+        self.low_resolution = low_resolution
 
     def draw(self, rng):
         """Return (low, high), float32 in 0..255.
 
-        Shapes (batch, crop/4, crop/4, 3) and (batch, crop, crop, 3).
+        Shapes (batch, crop/scale, crop/scale, 3) and (batch, crop, crop, 3).
         """
         low, high = [], []
         for _ in range(self.batch_size):
-            image = self.images[rng.choice(len(self.images), p=self.chances)]
-            patch = recolour(flip(random_crop(image, self.crop, rng), rng), rng)
-            high.append(patch)
-            low.append(degrade(patch, rng, self.degradation))
+            picture = self.pictures[rng.choice(len(self.pictures), p=self.chances)]
+            recorded = picture.recorded is not None
+            if recorded and rng.random() < self.low_resolution.recorded_share:
+                pair = self._recorded(picture, rng)
+            else:
+                pair = self._simulated(picture, rng)
+            low.append(pair[0])
+            high.append(pair[1])
         return np.stack(low).astype(np.float32), np.stack(high).astype(np.float32)
 
+    def _simulated(self, picture, rng):
+        patch = recolour(flip(random_crop(picture.high, self.crop, rng), rng), rng)
+        how = self.low_resolution
+        return degrade(patch, rng, how.degradation, how.scale), patch
 
-def load_images(paths, folder_weights, held_out, crop: int):
+    def _recorded(self, picture, rng):
+        """Cut and change both partners alike, without zoom: it would no longer be a recording."""
+        scale = self.low_resolution.scale
+        side = self.crop // scale
+        y, x = (int(rng.integers(0, n - side + 1)) for n in picture.recorded.shape[:2])
+        low = picture.recorded[y : y + side, x : x + side]
+        high = picture.high[scale * y :, scale * x :][: self.crop, : self.crop]
+        changes = rng.integers(2**32)
+        return tuple(_changed(patch, np.random.default_rng(changes)) for patch in (low, high))
+
+
+def load_pictures(paths, folder_weights, held_out, crop: int, partners: Partners):
     """Read all images; of a large slide some regions, see `read_pictures`.
 
     Args:
@@ -58,31 +111,39 @@ def load_images(paths, folder_weights, held_out, crop: int):
         folder_weights: relative chance of each folder.
         held_out: the images for validation.
         crop: smallest allowed side in pixels.
+        partners: recorded low-resolution images. Pairs that do not match are left out and kept in
+            `partners.refused`.
 
     Returns:
-        (images for training, relative chance of each to be drawn, images for validation); images
-        are uint8 RGB. Within a folder the chance grows with the area.
+        (pictures for training, pictures for validation). Within a folder the weight grows with the
+        area.
 
     Raises:
-        OSError, ValueError: an image is unreadable or too small.
+        OSError, ValueError: an image is unreadable or too small, or no pair matches.
     """
-    training, weights, validation = [], [], []
+    training, validation = [], []
     for found, folder_weight in zip(paths, folder_weights, strict=True):
-        areas = []
+        pictures = []
         for path in found:
-            for image in read_pictures(path):
-                if min(image.shape[:2]) < crop:
-                    size = f"{image.shape[1]}x{image.shape[0]}"
+            read = partners.pictures_of(path)
+            for high, _ in read:
+                if min(high.shape[:2]) < crop:
+                    size = f"{high.shape[1]}x{high.shape[0]}"
                     raise ValueError(
                         f"{path}: {size} is less than CROP {crop}; remove it or lower CROP"
                     )
-                if path in held_out:
-                    validation.append(image)
-                else:
-                    training.append(image)
-                    areas.append(image.shape[0] * image.shape[1])
-        weights += [folder_weight * area / sum(areas) for area in areas]
-    return training, weights, validation
+            if path in held_out:
+                validation += [Picture(high, recorded=low) for high, low in read]
+            else:
+                pictures += read
+        total = sum(high.size for high, _ in pictures)
+        training += [Picture(h, folder_weight * h.size / total, low) for h, low in pictures]
+    if partners.refused and not (training and validation):
+        raise ValueError(
+            f"no image is left for {'validation' if training else 'training'}: "
+            + "; ".join(partners.refused)
+        )
+    return training, validation
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -106,6 +167,11 @@ def flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     image = np.rot90(image, rng.integers(4))
     image = image[:, ::-1] if rng.random() < 0.5 else image
     return np.ascontiguousarray(image)  # OpenCV takes no negative strides
+
+
+def _changed(patch, rng):
+    """Flip and recolour by the draws of `rng`: the same for both partners of a pair."""
+    return recolour(flip(patch, rng), rng)
 
 
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

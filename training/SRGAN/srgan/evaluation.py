@@ -1,6 +1,7 @@
 """Generators and bicubic interpolation compared on sharp images: figures, table and pictures."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,10 @@ from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
-from srgan.models import build_vgg19_features
+from srgan.models import scale_of
 from srgan.prediction import super_resolve
 from srgan.reading import find_pictures, read_pictures
+from srgan.vgg19 import build_vgg19_features
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels
@@ -35,20 +37,23 @@ def evaluate(
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
     try:
         images = load_images(high_resolution_folder, image_names, largest_side)
-        methods = {BICUBIC: bicubic} | {name: _method(p) for name, p in named(generators).items()}
+        models = {name: _load(path) for name, path in named(generators).items()}
+        scale = common_scale(models)
         features = build_vgg19_features(vgg19_weights, vgg19_layer) if vgg19_weights else None
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
+    methods = {BICUBIC: partial(bicubic, scale=scale)}
+    methods |= {name: partial(super_resolve, model) for name, model in models.items()}
     output_folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for variant, change, degradation, degrade in variants(stress_tests):
+    for variant, change, degradation, degrade in variants(stress_tests, scale):
         folder = output_folder if not rows else None
         rows += judge(
             images, change, degrade, methods, features, folder, f"{variant}, {degradation}"
         )
     write_table(output_folder / "super_resolution.csv", rows)
     print_table(rows)
-    write_picture(output_folder / "comparison.png", images, methods)
+    write_picture(output_folder / "comparison.png", images, methods, scale)
     print(f"\ntable, images and comparison.png are in {output_folder}")
 
 
@@ -59,6 +64,19 @@ def named(generators) -> dict[str, Path]:
         path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
         for path in generators
     }
+
+
+def common_scale(models: dict) -> int:
+    """Return the scale of all generators.
+
+    Raises:
+        ValueError: they differ: figures of x2 and x4 belong into two tables.
+    """
+    scales = {name: scale_of(model) for name, model in models.items()}
+    if len(set(scales.values())) != 1:
+        found = ", ".join(f"{name} x{scale}" for name, scale in scales.items())
+        raise ValueError(f"expected generators of one scale, found {found or 'none'}")
+    return next(iter(scales.values()))
 
 
 def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
@@ -83,22 +101,22 @@ def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
     }
 
 
-def variants(stress_tests: bool):
+def variants(stress_tests: bool, scale: int):
     """List (name of the images, their change, name of the degradation, the degradation)."""
     cases = [
-        ("images", _unchanged, "area", lambda image, index: degrade_area(image)),
+        ("images", _unchanged, "area", lambda image, index: degrade_area(image, scale)),
         (
             "images",
             _unchanged,
             "scanner",
-            lambda image, index: degrade_scanner(image, np.random.default_rng(index)),
+            lambda image, index: degrade_scanner(image, np.random.default_rng(index), scale),
         ),
     ]
     if stress_tests:
         changes = {"other colours": _other_colours, "enlarged x2": _enlarged(2)}
         changes["enlarged x3"] = _enlarged(3)
         cases += [
-            (name, change, "area", lambda image, index: degrade_area(image))
+            (name, change, "area", lambda image, index: degrade_area(image, scale))
             for name, change in changes.items()
         ]
     return cases
@@ -164,14 +182,14 @@ def print_table(rows):
         print(f"{row['images and degradation']:24}{row['method']:22}{row['n']:>4}{cells}")
 
 
-def write_picture(path, images, methods, rows=4):
+def write_picture(path, images, methods, scale, rows=4):
     """Draw crops side by side: low resolution, each method, high resolution, with PSNR / SSIM."""
     chosen = list(images.items())[:: max(1, len(images) // rows)][:rows]
     figure = Figure(figsize=(2.4 * (len(methods) + 2), 2.8 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(methods) + 2, squeeze=False)
     for row, (_, image) in zip(axes, chosen, strict=True):
-        low = degrade_area(image)
-        panels = {"low resolution": np.kron(low, np.ones((4, 4, 1), np.uint8))}
+        low = degrade_area(image, scale)
+        panels = {"low resolution": np.kron(low, np.ones((scale, scale, 1), np.uint8))}
         panels |= {method: enlarge(low) for method, enlarge in methods.items()}
         panels["high resolution"] = image
         for axis, (title, panel) in zip(row, panels.items(), strict=True):
@@ -183,11 +201,10 @@ def write_picture(path, images, methods, rows=4):
     figure.savefig(path, dpi=110)
 
 
-def _method(path: Path):
+def _load(path: Path):
     if not path.is_file():
         raise FileNotFoundError(f"no generator at {path}: train one or set GENERATORS")
-    generator = keras.models.load_model(path, compile=False)
-    return lambda low: super_resolve(generator, low)
+    return keras.models.load_model(path, compile=False)
 
 
 def _lowest_gain(rows, baseline):

@@ -8,34 +8,40 @@ normalization), Odena et al. 2016 (nearest-neighbour up-sampling followed by con
 cannot produce the checkerboards of transposed convolutions).
 """
 
-import h5py
 import keras
 import numpy as np
 from keras import layers, ops
 
-SCALE = 4  # linear enlargement; two doublings in the tail
+TRUNK_SCALE = 4  # output pixels per pixel of the trunk; two doublings in the tail
 BICUBIC_A = -0.75  # Keys' parameter as OpenCV's INTER_CUBIC has it
-VGG19_CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
 
 
-def build_generator(filters: int = 96, residual_blocks: int = 8) -> keras.Model:
-    """Build the x4 generator: bicubic enlargement plus a learned residual.
+def build_generator(filters: int = 96, residual_blocks: int = 8, scale: int = 4) -> keras.Model:
+    """Build the generator: bicubic enlargement plus a learned residual.
 
     The last convolution starts at zero, so an untrained generator *is* bicubic interpolation and
     training can only add to it: smooth or unfamiliar tissue keeps the colours of its input.
 
+    The trunk always works at a quarter of the output's resolution. For x2 a learned convolution of
+    stride 2 leads there, as the pixel-unshuffle of Real-ESRGAN's x2 network does (Wang et al.
+    2021), so that a pixel of the output costs the same for both scales. What the stride takes from
+    the trunk, the finest detail of the input, reaches the tail by one convolution beside it: a
+    linear filter alone sharpens by more than 1 dB there.
+
     Args:
-        filters: width of the residual trunk, which works at low resolution.
+        filters: width of the residual trunk.
         residual_blocks: number of blocks of two 3x3 convolutions.
+        scale: linear enlargement, 4 or 2.
 
     Returns:
-        Model from (batch, height, width, 3) RGB in 0..255 to (batch, 4*height, 4*width, 3) RGB in
-        0..255, float32, for any height and width.
+        Model from (batch, height, width, 3) RGB in 0..255 to (batch, scale*height, scale*width, 3)
+        RGB in 0..255, float32, for any height and width (x2: even ones).
     """
     inputs = keras.Input((None, None, 3), name="low_resolution")
     image = layers.Rescaling(1 / 255, name="to_unit_range")(inputs)
 
-    head = layers.Conv2D(filters, 3, padding="same", name="head")(image)
+    stride = TRUNK_SCALE // scale
+    head = layers.Conv2D(filters, 3 * stride, stride, padding="same", name="head")(image)
     x = head
     for block in range(1, residual_blocks + 1):
         x = _residual_block(x, filters, f"block{block}")
@@ -45,16 +51,60 @@ def build_generator(filters: int = 96, residual_blocks: int = 8) -> keras.Model:
     for factor, width in ((2, 32), (4, 16)):
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"enlarge_x{factor}")(x)
         x = layers.Conv2D(width, 3, padding="same", name=f"tail_x{factor}")(x)
+        if factor == TRUNK_SCALE // scale:  # the resolution of the input
+            detail = layers.Conv2D(width, 5, padding="same", name="detail")(image)
+            x = layers.Add(name="tail_plus_detail")([x, detail])
         x = layers.LeakyReLU(0.2, name=f"tail_x{factor}_activation")(x)
     residual = layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
 
-    bicubic = _bicubic_enlargement(image)
+    bicubic = _bicubic_enlargement(image, scale)
     x = layers.Add(name="bicubic_plus_residual")([bicubic, residual])
     x = layers.Rescaling(255.0, name="to_grey_levels")(x)
     outputs = layers.ReLU(max_value=255.0, name="super_resolved")(x)
     generator = keras.Model(inputs, outputs, name="generator")
-    generator.get_layer("bicubic").set_weights([_bicubic_kernel()])
+    generator.get_layer("bicubic").set_weights([_bicubic_kernel(scale)])
     return generator
+
+
+def scale_of(generator: keras.Model) -> int:
+    """Return the linear enlargement of a generator."""
+    return generator.compute_output_shape((1, 64, 64, 3))[1] // 64
+
+
+def take_weights(generator: keras.Model, other: keras.Model) -> list[str]:
+    """Start a generator from the weights of one that has another scale or depth.
+
+    Layers of one name and shape are taken as they are. The head of an x4 generator is spread over
+    the 2x2 pixels of an x2 generator's input that make one of its own, so that the trunk sees what
+    it knows. The residual stays as it is in `generator`: what has to be added to bicubic
+    interpolation depends on the scale.
+
+    Args:
+        generator: the generator that is changed in place.
+        other: the generator whose weights are taken.
+
+    Returns:
+        Names of the layers with weights that were left as they were.
+
+    Raises:
+        ValueError: no layer fits.
+    """
+    theirs = {layer.name: layer.get_weights() for layer in other.layers}
+    left = []
+    for layer in generator.layers:
+        if not layer.trainable_weights:
+            continue
+        ours, weights = layer.get_weights(), theirs.get(layer.name, [])
+        if layer.name == "head" and scale_of(generator) < scale_of(other) and weights:
+            weights = [weights[0].repeat(2, axis=0).repeat(2, axis=1) / 4, weights[1]]
+        same = [w.shape for w in weights] == [w.shape for w in ours]
+        if same and layer.name != "residual":
+            layer.set_weights(weights)
+        else:
+            left.append(layer.name)
+    if len(left) == sum(bool(layer.trainable_weights) for layer in generator.layers):
+        raise ValueError("the initial generator shares no layer with the one that is built")
+    return left
 
 
 def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> keras.Model:
@@ -79,44 +129,6 @@ def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> kera
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.LeakyReLU(0.2)(layers.Dense(dense_units)(x))
     return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="discriminator")
-
-
-def build_vgg19_features(weights: str, layer: str) -> keras.Model:
-    """Build the frozen VGG19 feature extractor of the content loss (Simonyan & Zisserman 2015).
-
-    Args:
-        weights: "imagenet" (Keras downloads them) or the path of a weights file that reaches
-            at least `layer`.
-        layer: name of the VGG19 convolution whose activations are compared.
-
-    Returns:
-        Model from (batch, height, width, 3) RGB in 0..255 to the activations of `layer`.
-
-    Raises:
-        ValueError: `layer` is not a VGG19 convolution, or the weights do not fit.
-        OSError: the weights file is missing or cannot be downloaded.
-    """
-    vgg19 = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
-    names = [candidate.name for candidate in vgg19.layers if "conv" in candidate.name]
-    if layer not in names:
-        raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {layer!r}")
-    if weights == "imagenet":
-        try:
-            vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
-        except Exception as error:  # what Keras raises where a download fails
-            raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
-    features = keras.Model(vgg19.input, vgg19.get_layer(layer).output)
-    if weights != "imagenet":
-        _load_vgg19_file(features, weights)
-
-    inputs = keras.Input((None, None, 3), name="rgb")
-    # RGB -> BGR minus the channel means, as a fixed 1x1 convolution: preprocess_input is not a
-    # layer and would tie the model to keras.ops.
-    to_vgg = layers.Conv2D(3, 1, name="rgb_to_vgg19")
-    model = keras.Model(inputs, features(to_vgg(inputs)), name="vgg19_features")
-    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(VGG19_CHANNEL_MEANS)])
-    model.trainable = False
-    return model
 
 
 class SRGAN(keras.Model):
@@ -199,19 +211,19 @@ def _residual_block(x, filters: int, name: str):
     return layers.Add(name=f"{name}_skip")([x, y])
 
 
-def _bicubic_enlargement(image):
-    """x4 bicubic interpolation with replicated borders, as `cv2.resize` with INTER_CUBIC does.
+def _bicubic_enlargement(image, scale: int):
+    """Bicubic interpolation with replicated borders, as `cv2.resize` with INTER_CUBIC does.
 
     Interpolation by a constant factor is a transposed convolution with a fixed kernel, which is a
     built-in layer on every backend.
     """
     padded = _replicate_border(_replicate_border(image, "bicubic_border1"), "bicubic_border2")
     enlarged = layers.Conv2DTranspose(
-        3, 4 * SCALE, strides=SCALE, use_bias=False, trainable=False, name="bicubic"
+        3, 4 * scale, strides=scale, use_bias=False, trainable=False, name="bicubic"
     )(padded)
     # 2 border pixels of the input, and the half kernel by which a "valid" transposed convolution
     # extends beyond the first pixel's own output block.
-    crop = 2 * SCALE + (4 * SCALE - SCALE) // 2
+    crop = 2 * scale + (4 * scale - scale) // 2
     return layers.Cropping2D(crop, name="bicubic_crop")(enlarged)
 
 
@@ -232,28 +244,11 @@ def _replicate_border(image, name: str):
     return image
 
 
-def _bicubic_kernel() -> np.ndarray:
-    """Keys' cubic kernel (1981) sampled for x4, shape (16, 16, 3, 3), one channel to itself."""
-    distance = np.abs((np.arange(4 * SCALE) + 0.5) / SCALE - 2)
+def _bicubic_kernel(scale: int) -> np.ndarray:
+    """Keys' cubic kernel (1981), shape (4*scale, 4*scale, 3, 3), one channel to itself."""
+    distance = np.abs((np.arange(4 * scale) + 0.5) / scale - 2)
     near = (BICUBIC_A + 2) * distance**3 - (BICUBIC_A + 3) * distance**2 + 1
     far = BICUBIC_A * (distance**3 - 5 * distance**2 + 8 * distance - 4)
     weights = np.where(distance <= 1, near, far)
     kernel = np.outer(weights, weights)[:, :, None, None] * np.eye(3)
     return kernel.astype(np.float32)
-
-
-def _load_vgg19_file(features: keras.Model, path: str):
-    """Load layers by name after checking that all are there: Keras skips missing ones silently."""
-    try:
-        with h5py.File(path) as file:
-            stored = {n if isinstance(n, str) else n.decode() for n in file.attrs["layer_names"]}
-    except (OSError, KeyError) as error:
-        raise OSError(
-            f"VGG19 weights in {path}: expected a file as keras.applications downloads it: {error}"
-        ) from error
-    missing = [
-        layer.name for layer in features.layers if layer.weights and layer.name not in stored
-    ]
-    if missing:
-        raise ValueError(f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer")
-    features.load_weights(path, by_name=True)

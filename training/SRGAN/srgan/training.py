@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import keras
 
-from images.degradation import SCALE
+from images.degradation import SCALES
 from shared.epochs import adam
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
@@ -21,9 +21,17 @@ from shared.setup import (
     use_devices,
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
-from srgan.data import SuperResolutionBatches, load_images
-from srgan.models import SRGAN, build_discriminator, build_generator, build_vgg19_features
+from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
+from srgan.models import (
+    SRGAN,
+    build_discriminator,
+    build_generator,
+    scale_of,
+    take_weights,
+)
+from srgan.pairs import Partners
 from srgan.reading import find_pictures
+from srgan.vgg19 import build_vgg19_features
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,7 +52,10 @@ def train(arguments: dict):
             chosen.validation_share,
             chosen.seed,
         )
-        files = [(path,) for found in paths for path in found]
+        partners = Partners(chosen.low_resolution_folder, chosen.scale)
+        images = [path for found in paths for path in found]
+        partners.refuse_orphans(images)
+        files = [tuple(filter(None, (path, partners.file_of(path)))) for path in images]
         run = describe(
             constants,
             [each for each in files if each[0] not in held_out],
@@ -54,27 +65,26 @@ def train(arguments: dict):
         if (chosen.run_folder / "generator.json").is_file():
             print_finished_before(chosen.run_folder / "generator.h5")
             if chosen.replace_shipped_models:
-                publish(chosen.run_folder, ROOT / "models")
+                publish(chosen.run_folder, ROOT / "models", chosen.scale)
             return
         use_devices(chosen.devices, chosen.batch_size)
-        training, weights, validation = load_images(paths, shares, held_out, chosen.crop)
+        training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
         keras.utils.set_random_seed(chosen.seed)
         features = build_vgg19_features(chosen.vgg19_weights, chosen.vgg19_layer)
-        if chosen.initial_generator:
-            generator = keras.models.load_model(chosen.initial_generator, compile=False)
-        else:
-            generator = build_generator(chosen.generator_filters, chosen.residual_blocks)
+        generator = start_generator(chosen)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
+    if chosen.low_resolution_folder:
+        print(f"{partners.registered} recorded pairs registered, {len(partners.refused)} left out")
+        print("".join(f"  left out: {line}\n" for line in partners.refused), end="")
     write_json(chosen.run_folder / "run.json", run)
     batches = SuperResolutionBatches(
         training,
-        weights,
         chosen.crop,
         chosen.batch_size,
         chosen.steps_per_epoch,
-        chosen.degradation,
+        LowResolution(chosen.scale, chosen.degradation, chosen.recorded_share),
         chosen.seed,
     )
     started = time.time()
@@ -107,8 +117,9 @@ def train(arguments: dict):
         figures = ValidationReport(model, validation, chosen.run_folder).figures()
         write_record(file, run, figures, time.time() - started)
     if chosen.replace_shipped_models:
-        publish(chosen.run_folder, ROOT / "models")
-    print_end(chosen.run_folder / "generator.h5", "--generator", figures)
+        publish(chosen.run_folder, ROOT / "models", chosen.scale)
+    flag = {4: "--generator", 2: "--generator-x2"}[chosen.scale]
+    print_end(chosen.run_folder / "generator.h5", flag, figures)
 
 
 def check_constants(constants: dict):
@@ -121,10 +132,30 @@ def check_constants(constants: dict):
     check_numbers(
         constants,
         least,
-        multiples={"crop": SCALE, "discriminator_filters": 8},
+        multiples={"crop": max(SCALES), "discriminator_filters": 8},
         positive=("pretraining_rate", "adversarial_rate"),
-        shares=("validation_share", "adversarial_share"),
+        shares=("validation_share", "recorded_share", "adversarial_share"),
     )
+
+
+def start_generator(chosen) -> keras.Model:
+    """Build the generator, or load the initial one; of one of another scale take what fits.
+
+    Raises:
+        OSError, ValueError: the initial generator cannot be loaded or has nothing in common.
+    """
+    generator = build_generator(chosen.generator_filters, chosen.residual_blocks, chosen.scale)
+    if not chosen.initial_generator:
+        return generator
+    initial = keras.models.load_model(chosen.initial_generator, compile=False)
+    if scale_of(initial) == chosen.scale:
+        return initial
+    left = take_weights(generator, initial)
+    print(
+        f"Starting from {chosen.initial_generator} (x{scale_of(initial)}); "
+        f"begun anew: {', '.join(left)}"
+    )
+    return generator
 
 
 def split(folders, paths, names, share: float, seed: int) -> set[Path]:
@@ -170,20 +201,24 @@ def blend(generator, pretrained, share: float):
 
 def write_record(model: Path, run, figures, seconds):
     """Write the .json record beside a generator."""
+    scale = run["constants"]["scale"]
     entries = {
-        "task": "x4 super-resolution of H&E images, RGB 0..255 in and out",
-        "input_microns_per_pixel": 1.0,
+        "task": f"x{scale} super-resolution of H&E images, RGB 0..255 in and out",
+        "input_microns_per_pixel": 0.25 * scale,
         "output_microns_per_pixel": 0.25,
         "validation": figures,
     }
     write_json(model.with_suffix(".json"), record(model, run, seconds, **entries))
 
 
-def publish(run_folder: Path, models: Path):
+def publish(run_folder: Path, models: Path, scale: int):
     """Copy the finished generators and their records into the folder of shipped models."""
-    for name in ("generator", "generator_pretrained"):
+    shipped = "generator" if scale == 4 else f"generator_x{scale}"
+    for kind in ("", "_pretrained"):
         for suffix in (".h5", ".json"):
-            shutil.copy2(run_folder / (name + suffix), models / (name + suffix))
+            shutil.copy2(
+                run_folder / f"generator{kind}{suffix}", models / f"{shipped}{kind}{suffix}"
+            )
 
 
 def _advice(error) -> str:

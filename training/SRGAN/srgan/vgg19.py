@@ -1,0 +1,63 @@
+"""VGG19 as the content loss uses it: frozen, cut behind one of its convolutions."""
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+
+VGG19_CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
+
+
+def build_vgg19_features(weights: str, layer: str) -> keras.Model:
+    """Build the frozen VGG19 feature extractor of the content loss (Simonyan & Zisserman 2015).
+
+    Args:
+        weights: "imagenet" (Keras downloads them) or the path of a weights file that reaches
+            at least `layer`.
+        layer: name of the VGG19 convolution whose activations are compared.
+
+    Returns:
+        Model from (batch, height, width, 3) RGB in 0..255 to the activations of `layer`.
+
+    Raises:
+        ValueError: `layer` is not a VGG19 convolution, or the weights do not fit.
+        OSError: the weights file is missing or cannot be downloaded.
+    """
+    vgg19 = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    names = [candidate.name for candidate in vgg19.layers if "conv" in candidate.name]
+    if layer not in names:
+        raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {layer!r}")
+    if weights == "imagenet":
+        try:
+            vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
+        except Exception as error:  # what Keras raises where a download fails
+            raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
+    features = keras.Model(vgg19.input, vgg19.get_layer(layer).output)
+    if weights != "imagenet":
+        _load_vgg19_file(features, weights)
+
+    inputs = keras.Input((None, None, 3), name="rgb")
+    # RGB -> BGR minus the channel means, as a fixed 1x1 convolution: preprocess_input is not a
+    # layer and would tie the model to keras.ops.
+    to_vgg = layers.Conv2D(3, 1, name="rgb_to_vgg19")
+    model = keras.Model(inputs, features(to_vgg(inputs)), name="vgg19_features")
+    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(VGG19_CHANNEL_MEANS)])
+    model.trainable = False
+    return model
+
+
+def _load_vgg19_file(features: keras.Model, path: str):
+    """Load layers by name after checking that all are there: Keras skips missing ones silently."""
+    try:
+        with h5py.File(path) as file:
+            stored = {n if isinstance(n, str) else n.decode() for n in file.attrs["layer_names"]}
+    except (OSError, KeyError) as error:
+        raise OSError(
+            f"VGG19 weights in {path}: expected a file as keras.applications downloads it: {error}"
+        ) from error
+    missing = [
+        layer.name for layer in features.layers if layer.weights and layer.name not in stored
+    ]
+    if missing:
+        raise ValueError(f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer")
+    features.load_weights(path, by_name=True)
