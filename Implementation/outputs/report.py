@@ -5,12 +5,13 @@ import csv
 import hashlib
 import json
 import math
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from outputs.groups import UNITS
 from outputs.previews import LONGEST_ERROR, add_pictures
@@ -108,6 +109,12 @@ def write_report(output_folder: Path) -> Path:
 
 
 def _render(content: dict) -> bytes:
+    html = _template().render(**content)
+    return html.encode("utf-8", "replace")  # file names may hold invalid UTF-8
+
+
+@cache  # to compile it takes longer than a small report
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent, encoding="utf-8"),
         autoescape=True,
@@ -116,8 +123,7 @@ def _render(content: dict) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= {"shown": _shown, "figure": _figure, "script_hash": _script_hash}
-    html = environment.get_template(TEMPLATE.name).render(**content)
-    return html.encode("utf-8", "replace")  # file names may hold invalid UTF-8
+    return environment.get_template(TEMPLATE.name)
 
 
 def _script_hash(script: str) -> str:
