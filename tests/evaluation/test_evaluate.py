@@ -11,15 +11,20 @@ from PIL import Image
 from evaluation.did_it_help import degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
-from helpers.tiny_models import bicubic_generator, darkness_unet, save
+from helpers.tiny_models import load_once
 from images.degradation import degrade_area, degrade_scanner
 from metrics.segmentation import best_ious
-from networks.loading import load_network
+from networks import loading
 
 
-@pytest.fixture(scope="module")
-def unet(tmp_path_factory):
-    return save(darkness_unet(), tmp_path_factory.mktemp("models") / "Unet.h5", 0.25)
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch):
+    monkeypatch.setattr(loading, "load_network", load_once)
+
+
+@pytest.fixture
+def unet(models):
+    return models / "Unet.h5"
 
 
 @pytest.fixture
@@ -120,7 +125,7 @@ def test_sizes_that_differ_are_an_error(drawn_set, unet, capsys):
 
 def test_other_pixel_sizes_come_back_at_the_images_own_size(unet):
     image, labels = draw_tissue(50, 70, nuclei=3)
-    maps = predict_maps(load_network(unet, "U-net", 1, 2), image, microns=0.5)
+    maps = predict_maps(load_once(unet, "U-net", 1, 2), image, microns=0.5)
     assert maps.shape == (50, 70, 2)
     assert np.mean((maps[..., 0] > 0.5) == (labels > 0)) > 0.9
 
@@ -200,8 +205,8 @@ def test_unreadable_labels_are_named(drawn_set, unet, capsys):
 
 
 @pytest.fixture
-def generator(tmp_path):
-    return save(bicubic_generator(), tmp_path / "generator.h5")
+def generator(models):
+    return models / "generator.h5"
 
 
 def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(

@@ -21,13 +21,12 @@ from helpers.training_runs import (
     assert_sound_log,
     rows,
     saved_weights,
-    stand_in_for_models,
 )
 from images.opening import read_image
 from srgan import training as srgan_training
 from srgan.data import load_images
 
-STEPS = 3
+STEPS = 2
 PHASES = ("pretraining", "adversarial")
 
 
@@ -47,6 +46,7 @@ def training(inputs):
     return TinyTraining(
         SRGAN_train,
         srgan_training,
+        "generator.h5",
         high_resolution_folders=(inputs / "images",),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -61,26 +61,6 @@ def training(inputs):
         pretraining_epochs=2,
         adversarial_epochs=2,
     )
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(srgan_training, root, "generator.h5") as models:
-        yield models
-
-
-@pytest.fixture(scope="module")
-def run(training, shipped, tmp_path_factory):
-    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
-    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
-    return folder, training.recorded_run(folder, "SuperResolutionBatches")
-
-
-@pytest.fixture(scope="module")
-def finished(run):
-    """The folder of an uninterrupted run."""
-    return run[0]
 
 
 # --- A whole run ---
