@@ -34,7 +34,8 @@ SLOW = (
     "test_srgan_reading.py",
     "test_unet_vgg19.py",
 )
-SLOW_ROOMS = ("scripts",)
+SLOW_ROOM = "scripts"
+QUICK = ("test_documents.py", "test_house_picture.py")  # in it
 
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
@@ -43,7 +44,8 @@ settings.load_profile("without deadlines")
 def pytest_collection_modifyitems(items):
     """Mark slow tests, so that `-m "not slow"` answers within two minutes."""
     for item in items:
-        if item.path.name in SLOW or item.path.parent.name in SLOW_ROOMS:
+        name = item.path.name
+        if name in SLOW or (item.path.parent.name == SLOW_ROOM and name not in QUICK):
             item.add_marker(pytest.mark.slow)
 
 
