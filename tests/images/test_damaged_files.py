@@ -27,7 +27,8 @@ from helpers.image_samples import (
     read_all,
     tissue,
 )
-from images import opening, slides, tiff
+from images import opening
+from images.formats import slides, tiff
 from images.opening import ImageReadError, open_image
 
 HEIGHT, WIDTH = 120, 150

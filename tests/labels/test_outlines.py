@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from helpers.drawn_tissue import draw_discs
+from labels.forms.outlines import label_map
 from labels.label_map import LabelReadError
-from labels.outlines import label_map
 from labels.pairing import Pair
 from labels.reading import read_labels
 from metrics.segmentation import best_ious

@@ -34,7 +34,7 @@ from helpers.whole_runs import (
     summary,
     without_pictures,
 )
-from images import slides
+from images.formats import slides
 from networks.network import Network
 from pipeline import worker
 from pipeline.output_folder import folder_name
