@@ -107,8 +107,7 @@ def read_rooms(root: Path, order: list[str]) -> list[Room]:
     for house in HOUSES:
         paths = {}
         for path in sorted((root / house).rglob("*.py")):
-            is_room = path.parent.name != house and (path.parent / "__init__.py").exists()
-            paths.setdefault(path.parent.name if is_room else SCRIPTS, []).append(path)
+            paths.setdefault(_room_of(path), []).append(path)
         unknown = paths.keys() - {SCRIPTS, *order}
         if unknown:
             raise ValueError(f"rooms missing from the layers in pyproject.toml: {unknown}")
@@ -116,9 +115,21 @@ def read_rooms(root: Path, order: list[str]) -> list[Room]:
             imported = frozenset().union(*map(_imported, paths[name])) & set(order) - {name}
             about = ast.get_docstring(ast.parse(paths[name][0].read_text("utf-8"))) or ""
             caption = "What a user starts." if name == SCRIPTS else about.split("\n")[0]
-            files = tuple(path.stem for path in paths[name] if path.stem != "__init__")
+            files = tuple(map(_shown, (path for path in paths[name] if path.stem != "__init__")))
             rooms.append(Room(house, name, caption, files, imported))
     return rooms
+
+
+def _room_of(path: Path) -> str:
+    """Return the outermost package around a module, or SCRIPTS where there is none."""
+    packages = [folder.name for folder in path.parents if (folder / "__init__.py").exists()]
+    return packages[-1] if packages else SCRIPTS
+
+
+def _shown(path: Path) -> str:
+    """Return a module's name, with the folder in which it lies within its room."""
+    inner = (path.parent.parent / "__init__.py").exists()
+    return f"{path.parent.name}/{path.stem}" if inner else path.stem
 
 
 def _imported(path: Path) -> set[str]:

@@ -1,11 +1,15 @@
-"""What holds for all tests: no deadlines on a busy machine, and which tests are slow."""
+"""What holds for all tests: threads, deadlines, tiny models, and which tests are slow."""
+
+import os
 
 import pytest
 from hypothesis import settings
 
+# Tiny networks gain nothing from threads, and tests that run side by side would fight for them.
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
 # Whole runs, trainings, clusters, processes that are killed: minutes together.
 SLOW = (
-    "test_regions.py",
     "test_damaged_files.py",
     "test_real_labels.py",
     "test_folding.py",
@@ -30,7 +34,8 @@ SLOW = (
     "test_srgan_reading.py",
     "test_unet_vgg19.py",
 )
-SLOW_ROOMS = ("scripts",)
+SLOW_ROOM = "scripts"
+QUICK = ("test_documents.py", "test_house_picture.py")  # in it
 
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
@@ -39,5 +44,20 @@ settings.load_profile("without deadlines")
 def pytest_collection_modifyitems(items):
     """Mark slow tests, so that `-m "not slow"` answers within two minutes."""
     for item in items:
-        if item.path.name in SLOW or item.path.parent.name in SLOW_ROOMS:
+        name = item.path.name
+        if name in SLOW or (item.path.parent.name == SLOW_ROOM and name not in QUICK):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Folder of generator.h5, which is bicubic interpolation, and Unet.h5: dark is nucleus.
+
+    So small that an image takes a second, and what is drawn must be found.
+    """
+    from helpers import tiny_models  # late: not every test needs Keras
+
+    folder = tmp_path_factory.mktemp("models")
+    tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
+    tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
+    return folder

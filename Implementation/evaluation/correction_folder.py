@@ -10,10 +10,10 @@ import tifffile
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.picking import Field
+from images.formats.tiff import decode_segment
 from images.opening import open_image
 from images.sizes import StatedSize
-from images.tiff import decode_segment
-from labels.geojson import AS_PREDICTED
+from labels.forms.geojson import AS_PREDICTED
 from nuclei.geojson import geojson_writer, nucleus_feature
 from nuclei.outlines import find_outlines, thinned
 from outputs.png import write_image

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from images.dicom import is_dicom, one_per_slide, slides_in
+from images.formats.dicom import is_dicom, one_per_slide, slides_in
 
 _FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js
     json jsonl geojson xml yaml yml toml ini cfg conf db sqlite log dat opt ome roi

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from images.dicom import slides_in
 from images.errors import ImageReadError, named_with_folder, one_error_type
-from images.plain import first_bytes, open_plain
+from images.formats.dicom import slides_in
+from images.formats.plain import first_bytes, open_plain
+from images.formats.slides import Source, open_openslide, shrinkage
+from images.formats.tiff import open_tiff
 from images.sizes import StatedSize
-from images.slides import Source, open_openslide, shrinkage
-from images.tiff import open_tiff
 
 MAX_SIDE = 2_000_000  # pixels; no slide comes near, and a strip of one must fit into memory
 STUBS = {  # files that are readable, but hold no more than an overview

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from images.masks import without_masks
 from labels import names
-from labels.coco import coco_images
+from labels.forms.coco import coco_images
+from labels.forms.stacks import IMAGES, MASKS, stack_length
 from labels.label_map import naming
-from labels.stacks import IMAGES, MASKS, stack_length
 
 LAYOUTS = (
     "images/ with instances/, labels/, annotations/ or masks/ beside it, a.png beside a_mask.png, "

@@ -8,15 +8,15 @@ import numpy as np
 
 from images.errors import ImageReadError, named_with_folder, one_line
 from images.opening import open_image
-from labels.coco import coco_images, labels_of_coco
-from labels.geojson import labels_of_geojson, read_json
-from labels.imagej import labels_of_imagej
-from labels.imagescope import labels_of_imagescope
+from labels.forms.coco import coco_images, labels_of_coco
+from labels.forms.geojson import labels_of_geojson, read_json
+from labels.forms.imagej import labels_of_imagej
+from labels.forms.imagescope import labels_of_imagescope
+from labels.forms.raster import read_matlab, read_pixels
+from labels.forms.stacks import image_of_stack, labels_of_stack
 from labels.label_map import LabelReadError, Labels, check_size, naming
 from labels.masks import labels_of
 from labels.pairing import Pair
-from labels.raster import read_matlab, read_pixels
-from labels.stacks import image_of_stack, labels_of_stack
 
 MOST_PIXELS = 100_000_000  # of one image; slides are labelled in fields
 

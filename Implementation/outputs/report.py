@@ -4,12 +4,13 @@ import base64
 import csv
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from outputs.previews import LONGEST_ERROR, add_pictures
 from outputs.report_tables import read_groups, read_regions, read_summary, ticks
@@ -100,6 +101,12 @@ def write_report(output_folder: Path) -> Path:
 
 
 def _render(content: dict) -> bytes:
+    html = _template().render(**content)
+    return html.encode("utf-8", "replace")  # file names may hold invalid UTF-8
+
+
+@cache  # to compile it takes longer than a small report
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent, encoding="utf-8"),
         autoescape=True,
@@ -108,8 +115,7 @@ def _render(content: dict) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= {"shown": _shown, "figure": _figure, "script_hash": _script_hash}
-    html = environment.get_template(TEMPLATE.name).render(**content)
-    return html.encode("utf-8", "replace")  # file names may hold invalid UTF-8
+    return environment.get_template(TEMPLATE.name)
 
 
 def _script_hash(script: str) -> str:

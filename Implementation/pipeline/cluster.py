@@ -111,7 +111,7 @@ def _archive() -> bytes:
     """Return the rooms as a zip archive, from which Python imports; the same bytes every time."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        for path in sorted(CODE.glob("*/*.py")):
+        for path in sorted(CODE.glob("*/**/*.py")):
             # Without the date that ZipFile.write would take from the file.
             name = path.relative_to(CODE).as_posix()
             file.writestr(zipfile.ZipInfo(name), path.read_bytes())

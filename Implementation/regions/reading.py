@@ -13,7 +13,7 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from images.errors import one_line
-from labels.geojson import class_of, features_of, outline_of, read_json
+from labels.forms.geojson import class_of, features_of, outline_of, read_json
 
 NOTHING = Polygon()
 IGNORED = "ignore"  # begins the class of what is neither tissue nor counted: QuPath's `Ignore*`

@@ -11,16 +11,21 @@ from PIL import Image
 from evaluation.did_it_help import by_confidence, degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
-from helpers.tiny_models import bicubic_generator, darkness_unet, save
+from helpers.tiny_models import load_once, save
 from images.degradation import SCALES, degrade_area, degrade_scanner
 from metrics.segmentation import best_ious
-from networks.loading import load_network
+from networks import loading
 from srgan.models import build_generator
 
 
-@pytest.fixture(scope="module")
-def unet(tmp_path_factory):
-    return save(darkness_unet(), tmp_path_factory.mktemp("models") / "Unet.h5", 0.25)
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch):
+    monkeypatch.setattr(loading, "load_network", load_once)
+
+
+@pytest.fixture
+def unet(models):
+    return models / "Unet.h5"
 
 
 @pytest.fixture
@@ -112,11 +117,10 @@ def test_what_is_missing_is_named(drawn_set, unet, capsys):
 
 
 @pytest.mark.parametrize("help_asked", [False, True])
-def test_all_broken_labels_are_named_at_once(drawn_set, unet, capsys, help_asked):
-    generator = save(bicubic_generator(), drawn_set / "generator.h5", 0.25)
+def test_all_broken_labels_are_named_at_once(drawn_set, unet, generators, capsys, help_asked):
     for name in "ab":
         (drawn_set / "instances" / f"{name}.png").write_bytes(b"no picture")
-    assert judge(drawn_set, unet, did_it_help=help_asked, generator=generator)[0] == 2
+    assert judge(drawn_set, unet, did_it_help=help_asked, **generators)[0] == 2
     message = capsys.readouterr().err
     assert "a.png" in message and "b.png" in message
     assert judge(drawn_set, unet, labels="nowhere")[0] == 2
@@ -131,7 +135,7 @@ def test_sizes_that_differ_are_an_error(drawn_set, unet, capsys):
 
 def test_other_pixel_sizes_come_back_at_the_images_own_size(unet):
     image, labels = draw_tissue(50, 70, nuclei=3)
-    maps = predict_maps(load_network(unet, "U-net", 1, 2), image, microns=0.5)
+    maps = predict_maps(load_once(unet, "U-net", 1, 2), image, microns=0.5)
     assert maps.shape == (50, 70, 2)
     assert np.mean((maps[..., 0] > 0.5) == (labels > 0)) > 0.9
 
@@ -211,10 +215,10 @@ def test_unreadable_labels_are_named(drawn_set, unet, capsys):
 
 
 @pytest.fixture
-def generators(tmp_path):
+def generators(models, tmp_path):
     """The arguments that name an x4 and an x2 generator."""
     return {
-        "generator": save(bicubic_generator(), tmp_path / "generator.h5"),
+        "generator": models / "generator.h5",
         "generator_x2": save(build_generator(2, 1, scale=2), tmp_path / "generator_x2.h5"),
     }
 

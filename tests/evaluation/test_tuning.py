@@ -5,14 +5,13 @@ import pytest
 
 from evaluation import tuning
 from helpers.drawn_tissue import draw_tissue, write_picture
-from helpers.tiny_models import darkness_unet, save
+from helpers.tiny_models import load_once
 from labels.pairing import find_pairs
-from networks.loading import load_network
 
 
 @pytest.fixture
-def unet(tmp_path):
-    return load_network(save(darkness_unet(), tmp_path / "Unet.h5", 0.25), "U-net", 1, 2)
+def unet(models):
+    return load_once(models / "Unet.h5", "U-net", 1, 2)
 
 
 def write_set(folder, smallest):

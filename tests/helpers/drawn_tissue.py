@@ -42,6 +42,13 @@ def write_picture(path, image):
     path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
 
 
+def write_pair(folder, name, seed, size=(42, 50)):
+    """Draw tissue into `images` and its label map into `instances` of a folder."""
+    image, labels = draw_tissue(*size, seed)
+    write_picture(folder / "images" / f"{name}.png", image)
+    write_picture(folder / "instances" / f"{name}.png", labels.astype(np.uint16))
+
+
 def write_vgg19(path, layer_names=tuple(VGG19_SHAPES), seed=0):
     """Write random VGG19 weights in the layout of the files that Keras downloads; return them."""
     rng = np.random.default_rng(seed)

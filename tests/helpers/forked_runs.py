@@ -11,13 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-IMPLEMENTATION = Path(__file__).resolve().parents[2] / "Implementation"
+TESTS = Path(__file__).resolve().parents[1]
+IMPLEMENTATION = TESTS.parent / "Implementation"
 SERVER = f"""
 import json, os, sys, traceback
 from pathlib import Path
-sys.path.insert(0, {str(IMPLEMENTATION)!r})
+sys.path[:0] = {str(IMPLEMENTATION)!r}, {str(TESTS)!r}
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import Final_implementation, outputs.report, pipeline.run, pipeline.worker
+from helpers.whole_runs import without_pictures
+without_pictures(setattr)
 
 PATHS = ("input_folder", "output_folder", "generator", "faithful_generator", "unet")
 

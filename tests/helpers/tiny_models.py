@@ -1,5 +1,6 @@
 """Networks of the real architectures, small enough that a test takes a second."""
 
+import functools
 import json
 
 import keras
@@ -11,6 +12,8 @@ from stages.analysis import Networks
 from unet.model import build_unet
 
 UNET_MICRONS = 0.25  # um per pixel in the record of the tiny U-net
+
+load_once = functools.lru_cache(load_network)  # so that each is traced once
 
 
 def random_generator(seed=0, filters=4):

@@ -10,6 +10,12 @@ import keras
 import numpy as np
 import pytest
 import tyro
+from matplotlib.figure import Figure
+
+from helpers.drawn_tissue import write_picture
+
+WHITE = np.full((8, 8, 3), 255, np.uint8)
+BATCHES = {"generator.h5": "SuperResolutionBatches", "Unet.h5": "NucleiBatches"}
 
 
 class TinyTraining:
@@ -18,16 +24,25 @@ class TinyTraining:
     Args:
         script: the module.
         work: the module that does what the script promises.
+        model: file name of the model that it trains.
         constants: constants other than the script's own.
     """
 
-    def __init__(self, script, work, **constants):
-        self.script, self.work = script, work
+    def __init__(self, script, work, model, **constants):
+        self.script, self.work, self.model = script, work, model
         self.constants = constants
 
-    def run(self, run_folder, compiled=False, **changes):
-        """Train in a run folder; `changes` replace constants."""
-        with contextlib.nullcontext() if compiled else step_by_step():
+    def run(self, run_folder, compiled=False, drawn=False, **changes):
+        """Train in a run folder, without drawing pictures and curves unless `drawn`.
+
+        `changes` replace constants.
+        """
+        with contextlib.ExitStack() as stack:
+            if not compiled:
+                stack.enter_context(step_by_step())
+            if not drawn:
+                patch = stack.enter_context(pytest.MonkeyPatch.context())
+                patch.setattr(Figure, "savefig", lambda _, path: write_picture(path, WHITE))
             self.script.main(**{**self.constants, "run_folder": run_folder, **changes})
 
     def refused(self, run_folder, **changes):
@@ -60,19 +75,19 @@ class TinyTraining:
             patch.setattr(self.work, "standard_callbacks", interrupted_callbacks)
             self.run(run_folder)
 
-    def recorded_run(self, run_folder, batches: str):
-        """Train; return the (seed, epoch, index) of every batch drawn from a class of data."""
-        drawn = set()
+    def recorded_run(self, run_folder):
+        """Train; return the (seed, epoch, index) of every batch that was read."""
+        batches, read = BATCHES[self.model], set()
 
         class RecordedBatches(getattr(self.work, batches)):
             def __getitem__(self, index):
-                drawn.add((self.seed, self.epoch, index))
+                read.add((self.seed, self.epoch, index))
                 return super().__getitem__(index)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.work, batches, RecordedBatches)
-            self.run(run_folder)
-        return drawn
+            self.run(run_folder, drawn=True)
+        return read
 
 
 class Interruption(keras.callbacks.Callback):
@@ -113,12 +128,12 @@ def step_by_step():
 
 
 @contextlib.contextmanager
-def stand_in_for_models(work, folder, name):
+def stand_in_for_models(training, folder):
     """Give a training another repository root, so that no test can touch the shipped models."""
     (folder / "models").mkdir()
-    (folder / "models" / name).write_text("shipped")
+    (folder / "models" / training.model).write_text("shipped")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "ROOT", folder)
+        patch.setattr(training.work, "ROOT", folder)
         yield folder / "models"
 
 

@@ -26,6 +26,23 @@ RESULTS = {
 }
 
 
+def without_pictures(replace):
+    """Leave out figures and maps, which take most of the time of a small image.
+
+    Args:
+        replace: `monkeypatch.setattr`, or `setattr` in a process of its own.
+    """
+    from outputs import evidence, files  # late, as they take seconds
+    from stages import assembly
+
+    def stand_in(path, *_):
+        Path(path).write_bytes(b"drawn")
+
+    replace(evidence, "write_map", stand_in)
+    replace(files, "write_figure", stand_in)
+    replace(assembly, "write_maps", lambda *_: None)
+
+
 def drawn(height=HEIGHT, width=WIDTH, seed=0):
     """A low-resolution image of ellipses, 1 um per pixel: (uint8 RGB, centres (x, y) at x4)."""
     random = np.random.default_rng(seed)

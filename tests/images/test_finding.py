@@ -13,8 +13,8 @@ from skimage.draw import disk
 from helpers.cases import CASES, needs_cases
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
 from helpers.whole_runs import drawn
-from images.dicom import slides_in
 from images.finding import different_names, find_images
+from images.formats.dicom import slides_in
 from images.masks import is_mask, without_masks
 from images.opening import open_image
 

@@ -14,8 +14,8 @@ from helpers.image_samples import (
     read_all,
     tissue,
 )
-from images import plain, tiff
 from images.finding import find_images
+from images.formats import plain, tiff
 from images.opening import ImageReadError, open_image
 from images.pixels import upright
 from images.sizes import plausible_microns

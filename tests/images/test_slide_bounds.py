@@ -5,7 +5,7 @@ import openslide
 import pytest
 
 from helpers.cases import CASES, needs_cases
-from images import slides
+from images.formats import slides
 from images.opening import ImageReadError, open_image
 
 SLIDE = CASES / "images" / "leica.scn"  # bounds 400, 480, 640 x 512 in 1600 x 1600

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from helpers.drawn_tissue import draw_discs, write_picture
-from labels.geojson import AS_PREDICTED
+from labels.forms.geojson import AS_PREDICTED
+from labels.forms.outlines import label_map
 from labels.label_map import LabelReadError
-from labels.outlines import label_map
 from labels.pairing import Pair
 from labels.reading import check_labels, read_labels
 from metrics.segmentation import best_ious

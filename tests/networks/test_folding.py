@@ -41,6 +41,19 @@ HARD_TO_FOLD = {
 }
 
 
+@pytest.fixture(autouse=True)
+def step_by_step():
+    """Predict uncompiled on TensorFlow: each model predicts once, and tracing takes far longer."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def randomized(model):
     """Give every weight a value of its own; variances among them are positive."""
     random = np.random.default_rng(0)

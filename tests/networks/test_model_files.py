@@ -1,6 +1,7 @@
 """model_files: a model file is data; code, foreign files and absurd sizes are refused unread."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,15 @@ from networks.network import ModelError
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tiny_models.save(tiny_models.random_unet(), tmp_path_factory.mktemp("unet") / "Unet.h5")
+
+
 @pytest.fixture
-def path(tmp_path):
+def path(whole, tmp_path):
     """A whole U-net, to be tampered with."""
-    return tiny_models.save(tiny_models.random_unet(), tmp_path / "Unet.h5")
+    return Path(shutil.copy(whole, tmp_path))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """networks: margins derived from a model make tiles seamless; foreign models are refused."""
 
 import json
+import shutil
+from pathlib import Path
 
 import h5py
 import keras
@@ -18,15 +20,35 @@ CONVOLUTION = {"padding": "same", "activation": "relu"}
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    path = tmp_path_factory.mktemp("generator") / "generator.h5"
-    return load_network(tiny_models.save(tiny_models.random_generator(), path), "generator", 4, 3)
+def saved_generators(tmp_path_factory):
+    """Paths of two generators that differ in their weights."""
+    folder = tmp_path_factory.mktemp("generators")
+    return [
+        tiny_models.save(tiny_models.random_generator(seed), folder / f"{seed}.h5")
+        for seed in (0, 1)
+    ]
 
 
 @pytest.fixture(scope="module")
-def unet(tmp_path_factory):
+def generator(saved_generators):
+    return generator_of(saved_generators[0])
+
+
+@pytest.fixture(scope="module")
+def saved_unet(tmp_path_factory):
     path = tmp_path_factory.mktemp("unet") / "Unet.h5"
-    return load_network(tiny_models.save(tiny_models.random_unet(), path, 0.25), "U-net", 1, 2)
+    return tiny_models.save(tiny_models.random_unet(), path)
+
+
+@pytest.fixture(scope="module")
+def unet(saved_unet):
+    return load_network(saved_unet, "U-net", 1, 2)
+
+
+@pytest.fixture
+def unet_file(saved_unet, tmp_path):
+    """Path of a file that may be changed."""
+    return Path(shutil.copy(saved_unet, tmp_path))
 
 
 def noise(height, width, seed=0):
@@ -241,10 +263,9 @@ def test_a_file_that_is_no_hdf5_is_refused(tmp_path, content):
     assert "not a whole Keras model" in refusal(tmp_path / "Unet.h5")
 
 
-def test_a_truncated_model_is_refused(tmp_path):
-    path = tiny_models.save(tiny_models.random_unet(), tmp_path / "Unet.h5")
-    path.write_bytes(path.read_bytes()[:-5000])
-    assert "not a whole Keras model" in refusal(path)
+def test_a_truncated_model_is_refused(unet_file):
+    unet_file.write_bytes(unet_file.read_bytes()[:-5000])
+    assert "not a whole Keras model" in refusal(unet_file)
 
 
 def test_an_hdf5_file_of_something_else_is_refused(tmp_path):
@@ -275,11 +296,9 @@ def test_several_inputs_are_refused(tmp_path):
     assert "expected (None, None, None, 3)" in refusal(tiny_models.save(model, tmp_path / "m.h5"))
 
 
-def test_a_generator_is_no_unet_and_a_unet_no_generator(tmp_path):
-    generator = tiny_models.save(tiny_models.random_generator(), tmp_path / "generator.h5")
-    unet = tiny_models.save(tiny_models.random_unet(), tmp_path / "Unet.h5")
-    assert "expected x1 into 2" in refusal(generator, "U-net", 1, 2)
-    assert "expected x4 into 3" in refusal(unet, "generator", 4, 3)
+def test_a_generator_is_no_unet_and_a_unet_no_generator(saved_generators, saved_unet):
+    assert "expected x1 into 2" in refusal(saved_generators[0], "U-net", 1, 2)
+    assert "expected x4 into 3" in refusal(saved_unet, "generator", 4, 3)
 
 
 FOREIGN = {
@@ -339,50 +358,46 @@ def test_code_inside_a_model_is_not_run(tmp_path):
     assert not mark.exists()
 
 
-def test_the_record_beside_the_file_is_read(tmp_path):
-    path = tiny_models.save(tiny_models.random_unet(), tmp_path / "Unet.h5")
-    assert load_network(path, "U-net", 1, 2).record == {}
-    path.with_suffix(".json").write_text(json.dumps({"microns_per_pixel": 0.5}))
-    assert load_network(path, "U-net", 1, 2).record == {"microns_per_pixel": 0.5}
+def test_the_record_beside_the_file_is_read(unet_file):
+    assert load_network(unet_file, "U-net", 1, 2).record == {}
+    unet_file.with_suffix(".json").write_text(json.dumps({"microns_per_pixel": 0.5}))
+    assert load_network(unet_file, "U-net", 1, 2).record == {"microns_per_pixel": 0.5}
 
 
 @pytest.mark.parametrize("record", ["", "{", "[1, 2]", b"\xff\xfe"])
-def test_a_damaged_record_is_named(tmp_path, record):
-    path = tiny_models.save(tiny_models.random_unet(), tmp_path / "Unet.h5")
+def test_a_damaged_record_is_named(unet_file, record):
     content = record if isinstance(record, bytes) else record.encode()
-    path.with_suffix(".json").write_bytes(content)
+    unet_file.with_suffix(".json").write_bytes(content)
     with pytest.raises(ModelError) as caught:
-        load_network(path, "U-net", 1, 2)
-    assert str(path.with_suffix(".json")) in str(caught.value)
+        load_network(unet_file, "U-net", 1, 2)
+    assert str(unet_file.with_suffix(".json")) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_hash_tells_models_apart(tmp_path):
-    hashes = set()
-    for seed in (0, 1):
-        path = tiny_models.save(tiny_models.random_unet(seed), tmp_path / "Unet.h5")
-        hashes |= {load_network(path, "U-net", 1, 2).sha256 for _ in range(2)}
+def test_the_hash_tells_models_apart(saved_generators):
+    hashes = {generator_of(saved_generators[seed]).sha256 for seed in (0, 1, 0, 1)}
     assert len(hashes) == 2
 
 
 # --- blending ---
 
 
-def generator_of(folder, seed, **options):
-    path = tiny_models.save(tiny_models.random_generator(seed, **options), folder / f"{seed}.h5")
+def generator_of(path):
     return load_network(path, "generator", 4, 3)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_blend_has_the_interpolated_weights(tmp_path, share):
-    ours, theirs = (generator_of(tmp_path, seed).model.get_weights() for seed in (0, 1))
-    blend = blended(generator_of(tmp_path, 0), generator_of(tmp_path, 1), share)
-    for a, b, found in zip(ours, theirs, blend.model.get_weights(), strict=True):
-        np.testing.assert_allclose(found, (1 - share) * a + share * b, atol=1e-6)
+def test_a_blend_has_the_interpolated_weights(saved_generators):
+    network, other = map(generator_of, saved_generators)
+    ours, theirs = (each.model.get_weights() for each in (network, other))
+    for share in (0.0, 0.3, 1.0):
+        network.model.set_weights(ours)
+        blend = blended(network, other, share)
+        for a, b, found in zip(ours, theirs, blend.model.get_weights(), strict=True):
+            np.testing.assert_allclose(found, (1 - share) * a + share * b, atol=1e-6)
 
 
-def test_mean_over_mirrorings_turns_with_the_tile(tmp_path):
-    network = generator_of(tmp_path, 0)
+def test_mean_over_mirrorings_turns_with_the_tile(generator):
+    network = generator
     tiles = np.random.default_rng(0).integers(0, 256, (1, 64, 48, 3)).astype(np.uint8)
     averaged = averaged_over_mirrorings(network)
     prediction = averaged.predict_middle(tiles)
@@ -394,9 +409,10 @@ def test_mean_over_mirrorings_turns_with_the_tile(tmp_path):
     assert network.sha256 in averaged.sha256 and network.sha256 != averaged.sha256
 
 
-def test_generators_of_unlike_architecture_are_not_blended(tmp_path):
+def test_generators_of_unlike_architecture_are_not_blended(generator, tmp_path):
+    wider = tiny_models.save(tiny_models.random_generator(filters=5), tmp_path / "wider.h5")
     with pytest.raises(ModelError, match="differ in architecture"):
-        blended(generator_of(tmp_path, 0), generator_of(tmp_path, 1, filters=5), 0.5)
+        blended(generator, generator_of(wider), 0.5)
 
 
 # --- predict ---

@@ -12,9 +12,8 @@ import pytest
 from distributed import Client
 from PIL import Image
 
-from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
-from helpers.whole_runs import finished_folders
+from helpers.whole_runs import finished_folders, without_pictures
 from pipeline import cluster
 from program.settings import ModelSettings
 
@@ -24,29 +23,33 @@ TILE_SIZE = 16  # 64 tiles at most make a small image
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Folder with the models and a folder `images`: one large image, small ones and a bad one."""
+    """Folder of images: one large, small ones and a bad one."""
     folder = tmp_path_factory.mktemp("inputs")
-    (folder / "images").mkdir()
-    tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
-    tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
     sizes = {"large": (150, 240), "small": (40, 60), "other": (61, 33)}
     for seed, (name, (height, width)) in enumerate(sizes.items()):
         image, _ = draw_tissue(height, width, seed, nuclei=height * width // 600)
-        Image.fromarray(image).save(folder / "images" / f"{name}.png")
-    (folder / "images" / "bad.png").write_bytes(b"no image")
+        Image.fromarray(image).save(folder / f"{name}.png")
+    (folder / "bad.png").write_bytes(b"no image")
     return folder
 
 
-def run(inputs, output, **flags):
-    return Final_implementation.main(
-        input_folder=inputs / "images",
-        output_folder=output,
-        generator=inputs / "generator.h5",
-        unet=inputs / "Unet.h5",
-        microns_per_pixel=1.0,
-        tile_size=TILE_SIZE,
-        **flags,
-    )
+@pytest.fixture
+def run(inputs, models, monkeypatch):
+    """Function that analyses the images into a folder, by a scheduler's workers or alone."""
+    without_pictures(monkeypatch.setattr)  # workers draw them; they are not compared
+
+    def run_main(output, **flags):
+        return Final_implementation.main(
+            input_folder=inputs,
+            output_folder=output,
+            generator=models / "generator.h5",
+            unet=models / "Unet.h5",
+            microns_per_pixel=1.0,
+            tile_size=TILE_SIZE,
+            **flags,
+        )
+
+    return run_main
 
 
 def start(*command):
@@ -89,7 +92,7 @@ def rows_of(path):
         return {row.pop("image"): row for row in csv.DictReader(file)}
 
 
-def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
+def test_a_lost_worker_changes_nothing(run, tmp_path, scheduler):
     """Two workers that join after the run has begun; one is killed while it does a piece."""
     address, start_worker = scheduler
     strips = tmp_path / "cluster" / "large" / ".partial" / "pixels"
@@ -116,13 +119,13 @@ def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
     killer = threading.Thread(target=kill_one)
     killer.start()
     try:
-        assert run(inputs, tmp_path / "cluster", scheduler=address) == 1  # for bad.png
+        assert run(tmp_path / "cluster", scheduler=address) == 1  # for bad.png
     finally:
         run_is_over.set()
         killer.join()
     assert seen["finished"] < 3  # it died before all images were done
 
-    assert run(inputs, tmp_path / "single") == 1
+    assert run(tmp_path / "single") == 1
     found, expected = (rows_of(tmp_path / end / "summary.csv") for end in ("cluster", "single"))
     assert list(found) == list(expected) == ["bad.png", "large.png", "other.png", "small.png"]
     assert int(expected["large.png"]["nuclei"]) > 20
@@ -137,13 +140,13 @@ def test_a_lost_worker_changes_nothing(inputs, tmp_path, scheduler):
     assert not strips.parent.exists()
 
 
-def test_a_scheduler_that_does_not_answer_is_named(inputs, tmp_path, monkeypatch, capsys):
+def test_a_scheduler_that_does_not_answer_is_named(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
-    assert run(inputs, tmp_path / "output", scheduler="tcp://127.0.0.1:9") == 2
+    assert run(tmp_path / "output", scheduler="tcp://127.0.0.1:9") == 2
     assert "tcp://127.0.0.1:9" in capsys.readouterr().err
 
 
-def test_workers_get_code_and_models_by_content(inputs):
+def test_workers_get_code_and_models_by_content(models):
     class Recording:
         def __init__(self):
             self.names = []
@@ -152,8 +155,8 @@ def test_workers_get_code_and_models_by_content(inputs):
             self.names.append(name)
 
     client = Recording()
-    models = ModelSettings(generator=inputs / "generator.h5", unet=inputs / "Unet.h5")
-    sent = cluster.send_code_and_models(client, models)
+    chosen = ModelSettings(generator=models / "generator.h5", unet=models / "Unet.h5")
+    sent = cluster.send_code_and_models(client, chosen)
     assert set(sent.models) == {"generator", "unet"}  # the run does not need the faithful one
     assert {sent.code, *sent.models.values()} <= {*client.names}
-    assert sent == cluster.send_code_and_models(client, models)  # named by content alone
+    assert sent == cluster.send_code_and_models(client, chosen)  # named by content alone

@@ -7,7 +7,6 @@ was finished stays as it is, and the same command goes on to what a run without 
 import contextlib
 import csv
 import ctypes
-import functools
 import os
 import shutil
 import signal
@@ -23,14 +22,20 @@ import pytest
 import tifffile
 from PIL import Image
 
-from helpers import tiny_models
 from helpers.forked_runs import Runs
 from helpers.image_samples import WRITERS, corrupted
-from helpers.whole_runs import bytes_of, check_agreement, crowded, finished_folders, put, summary
-from images import slides
-from networks import loading
+from helpers.tiny_models import load_once
+from helpers.whole_runs import (
+    bytes_of,
+    check_agreement,
+    crowded,
+    finished_folders,
+    put,
+    summary,
+    without_pictures,
+)
+from images.formats import slides
 from networks.network import Network
-from outputs import files
 from pipeline import worker
 from pipeline.output_folder import folder_name
 from program.disk import OutputError, check_room
@@ -38,33 +43,20 @@ from program.disk import OutputError, check_room
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        "generator": tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5"),
-        "unet": tiny_models.save(
-            tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS
-        ),
-    }
-
-
-cached_network = functools.lru_cache(loading.load_network)  # so that each is traced once
-
-
 @pytest.fixture
 def run(models, tmp_path, monkeypatch, capsys):
     """Function that runs main on tmp_path/input; it gives the exit status and what was printed."""
-    monkeypatch.setattr(worker, "load_network", cached_network)
-    # The real one takes half the time of an image.
-    monkeypatch.setattr(files, "write_figure", lambda path, *_: Path(path).write_bytes(b"drawn"))
+    monkeypatch.setattr(worker, "load_network", load_once)
+    without_pictures(monkeypatch.setattr)
+    defaults = {"microns_per_pixel": 1.0, "tile_size": 32}
+    defaults |= {"generator": models / "generator.h5", "unet": models / "Unet.h5"}
 
     def run_main(output=None, **flags):
         capsys.readouterr()
         status = Final_implementation.main(
             input_folder=tmp_path / "input",
             output_folder=output or tmp_path / "output",
-            **{"microns_per_pixel": 1.0, "tile_size": 32, **models, **flags},
+            **defaults | flags,
         )
         printed = capsys.readouterr()
         assert "Traceback" not in printed.out + printed.err
@@ -302,7 +294,7 @@ def test_a_disk_that_gets_full_keeps_what_is_finished(run, tmp_path, small_disk)
     disk, remount = small_disk
     put_images(tmp_path, "a.png", "b.png", "c.png")
     finished, seen = {}, set()
-    for kilobytes in (16, 120, 250, 400, 560, 700, 900, 1200, 1600, 2200, 3000):
+    for kilobytes in (16, 80, 150, 220, 290, 360, 430, 500, 600, 750, 1000):
         remount(f"size={kilobytes}k")
         status, printed = run(disk)
         seen.add(status)
@@ -423,7 +415,8 @@ def many_tiles(models, tmp_path):
         "input_folder": tmp_path / "input",
         "microns_per_pixel": 1.0,
         "tile_size": 16,
-        **models,
+        "generator": models / "generator.h5",
+        "unet": models / "Unet.h5",
     }
 
 

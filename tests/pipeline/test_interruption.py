@@ -8,9 +8,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
-from helpers.whole_runs import finished_folders
+from helpers.tiny_models import load_once
+from helpers.whole_runs import finished_folders, without_pictures
+from pipeline import worker
 from stages.pieces import Pieces
 
 RESULTS = (
@@ -19,21 +20,18 @@ RESULTS = (
     "nuclei.geojson",
     "super_resolved.png",
     "sr_confidence.tif",
-    "consistency.png",
 )
 STRIPS = 12  # of tiles, for each network
 
 
 @pytest.fixture
-def choices(tmp_path):
+def choices(models, tmp_path):
     """Constants of a run with tiny models on one image, which `draw` makes."""
     (tmp_path / "images").mkdir()
     return {
         "input_folder": tmp_path / "images",
-        "generator": tiny_models.save(tiny_models.bicubic_generator(), tmp_path / "generator.h5"),
-        "unet": tiny_models.save(
-            tiny_models.darkness_unet(), tmp_path / "Unet.h5", tiny_models.UNET_MICRONS
-        ),
+        "generator": models / "generator.h5",
+        "unet": models / "Unet.h5",
         "microns_per_pixel": 1.0,
     }
 
@@ -76,6 +74,8 @@ def check_that_it_goes_on(choices, killed, whole, finished, pieces: int, monkeyp
         done.add(pieces.path(number).with_suffix(".json"))
         finish(pieces, number, record)
 
+    without_pictures(monkeypatch.setattr)
+    monkeypatch.setattr(worker, "load_network", load_once)
     monkeypatch.setattr(Pieces, "finish", watched)
     assert Final_implementation.main(output_folder=killed, **choices) == 0
     assert len(done) == pieces - len(finished) and not done & finished
@@ -98,12 +98,12 @@ def test_a_run_killed_between_strips_goes_on(tmp_path, choices, monkeypatch):
 
 
 def test_a_run_killed_while_helpers_measure_goes_on(tmp_path, choices, monkeypatch):
-    draw(choices, 530, 1100, nuclei=900)  # six windows of 1536 output pixels
+    draw(choices, 90, 1500, nuclei=250)  # four windows of 1536 output pixels
     choices |= {"measuring_processes": 2, "tile_size": 128}
     finished, started = kill_run(choices, tmp_path / "killed", "windows", 1)
     windows = len([piece for piece in finished if piece.parent.name == "windows"])
-    assert started >= 2 and 1 <= windows < 6
-    pieces = len(finished) - windows + 6  # both networks had finished
+    assert started >= 2 and 1 <= windows < 4
+    pieces = len(finished) - windows + 4  # both networks had finished
     check_that_it_goes_on(
         choices, tmp_path / "killed", tmp_path / "whole", finished, pieces, monkeypatch
     )

@@ -30,11 +30,14 @@ def rooms_of_the_tree() -> dict[str, Counter]:
     """Return the modules of each package of the tree, and the scripts of both houses."""
     rooms = {}
     for house in ("Implementation", "training"):
-        for path in (ROOT / house).rglob("*.py"):
-            is_room = path.parent.name != house and (path.parent / "__init__.py").exists()
-            room = path.parent.name if is_room else "scripts"
-            rooms.setdefault(f"{house}-{room}", Counter()).update([path.stem])
-    return {room: files - Counter(["__init__"]) for room, files in rooms.items()}
+        for path in (ROOT / house).rglob("[!_]*.py"):
+            is_room = (path.parent / "__init__.py").exists()
+            is_inside = (path.parent.parent / "__init__.py").exists()
+            folder = path.parent.parent if is_inside else path.parent
+            room = folder.name if is_room else "scripts"
+            name = path.relative_to(folder).with_suffix("").as_posix() if is_room else path.stem
+            rooms.setdefault(f"{house}-{room}", Counter()).update([name])
+    return rooms
 
 
 def test_the_picture_names_every_room_and_file_of_the_tree_and_no_other():

@@ -21,7 +21,6 @@ from helpers.training_runs import (
     assert_sound_log,
     rows,
     saved_weights,
-    stand_in_for_models,
 )
 from images.degradation import degrade_area
 from images.opening import read_image
@@ -29,7 +28,7 @@ from srgan import training as srgan_training
 from srgan.data import load_pictures
 from srgan.pairs import Partners
 
-STEPS = 3
+STEPS = 2
 PHASES = ("pretraining", "adversarial")
 
 
@@ -49,6 +48,7 @@ def training(inputs):
     return TinyTraining(
         SRGAN_train,
         srgan_training,
+        "generator.h5",
         high_resolution_folders=(inputs / "images",),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -63,26 +63,6 @@ def training(inputs):
         pretraining_epochs=2,
         adversarial_epochs=2,
     )
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(srgan_training, root, "generator.h5") as models:
-        yield models
-
-
-@pytest.fixture(scope="module")
-def run(training, shipped, tmp_path_factory):
-    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
-    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
-    return folder, training.recorded_run(folder, "SuperResolutionBatches")
-
-
-@pytest.fixture(scope="module")
-def finished(run):
-    """The folder of an uninterrupted run."""
-    return run[0]
 
 
 # --- A whole run ---

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
+from helpers.drawn_tissue import draw_discs, draw_tissue, write_pair, write_picture
 from labels.pairing import Pair, find_pairs
 from unet.data import SURROUNDINGS, NucleiBatches, cut_at_necks, load_sample, target_maps
 
@@ -187,9 +187,7 @@ def test_every_label_reaches_distance_one(labels):
 
 def batches(tmp_path, seed=1):
     for index in range(2):
-        image, labels = draw_tissue(40 + 8 * index, 52, index)
-        write_picture(tmp_path / "images" / f"{index}.png", image)
-        write_picture(tmp_path / "instances" / f"{index}.png", labels.astype(np.uint16))
+        write_pair(tmp_path, str(index), index, (40 + 8 * index, 52))
     samples = [load_sample(each) for each in find_pairs(tmp_path)]
     return NucleiBatches(samples, [1.0, 2.0], 32, 3, 4, seed)
 

@@ -3,11 +3,10 @@
 import json
 
 import keras
-import numpy as np
 import pytest
 import Unet_train
 
-from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.drawn_tissue import write_pair
 from helpers.training_runs import TinyTraining, stand_in_for_models
 from unet import sets
 from unet import training as unet_training
@@ -26,9 +25,7 @@ GIVEN = {
 
 def write_fields(folder, names, first_seed):
     for seed, name in enumerate(names, start=first_seed):
-        image, labels = draw_tissue(42, 50, seed)
-        write_picture(folder / "images" / f"{name}.png", image)
-        write_picture(folder / "instances" / f"{name}.png", labels.astype(np.uint16))
+        write_pair(folder, name, seed)
     return folder
 
 
@@ -96,6 +93,7 @@ def training(inputs):
     return TinyTraining(
         Unet_train,
         unet_training,
+        "Unet.h5",
         initial_unet=inputs / "Unet.h5",
         training_folders=(inputs / "corrected",),
         replay_folders=(inputs / "older",),
@@ -110,10 +108,10 @@ def training(inputs):
 
 
 def test_a_run_ends_with_figures_before_and_after(inputs, training, tmp_path, capsys):
-    with stand_in_for_models(unet_training, tmp_path, "Unet.h5"):
+    with stand_in_for_models(training, tmp_path):
         training.run(tmp_path / "run", replay_limit=2, validation_share=None)
     shown = capsys.readouterr().out
-    plan = ("Fine-tuning", "1 epochs of 1 steps", "learning rate 0.0002", "3 images for training")
+    plan = ("Fine-tuning", "1 epoch of 1 step,", "learning rate 0.0002", "3 images for training")
     for words in (*plan, "1 for validation", "50% of the crops are replayed from 2 images"):
         assert words in shown
     held_out = shown.split("Held out: ")[1].splitlines()[0]

@@ -12,7 +12,7 @@ import pytest
 import Unet_train
 from matplotlib.figure import Figure
 
-from helpers.drawn_tissue import draw_tissue, write_picture
+from helpers.drawn_tissue import draw_tissue, write_pair, write_picture
 from helpers.training_runs import (
     TinyTraining,
     assert_every_constant_is_an_explained_flag,
@@ -20,7 +20,6 @@ from helpers.training_runs import (
     assert_sound_log,
     rows,
     saved_weights,
-    stand_in_for_models,
 )
 from shared.epochs import EpochLog
 from unet import callbacks, sets
@@ -29,14 +28,8 @@ from unet.data import Sample, load_sample, target_maps
 from unet.model import build_unet, nuclei_loss
 from unet.scoring import FIGURES, mean_scores, predict_maps
 
-STEPS = 3
+STEPS = 2
 SHARES = ("pixel_accuracy", "dice", "iou", "background_accuracy", "aji", "pq")  # 0 to 1
-
-
-def write_pair(folder, name, seed, size=(42, 50)):
-    image, labels = draw_tissue(*size, seed)
-    write_picture(folder / "images" / f"{name}.png", image)
-    write_picture(folder / "instances" / f"{name}.png", labels.astype(np.uint16))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +47,7 @@ def training(inputs):
     return TinyTraining(
         Unet_train,
         unet_training,
+        "Unet.h5",
         training_folders=(inputs,),
         folder_weights=(1.0,),
         validation_names=("held",),
@@ -64,26 +58,6 @@ def training(inputs):
         steps_per_epoch=STEPS,
         epochs=2,
     )
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
-    root = tmp_path_factory.mktemp("repository")
-    with stand_in_for_models(unet_training, root, "Unet.h5") as models:
-        yield models
-
-
-@pytest.fixture(scope="module")
-def run(training, shipped, tmp_path_factory):
-    """The folder of an uninterrupted run, and the (seed, epoch, index) of its batches."""
-    folder = tmp_path_factory.mktemp("runs") / "new" / "run"
-    return folder, training.recorded_run(folder, "NucleiBatches")
-
-
-@pytest.fixture(scope="module")
-def finished(run):
-    """The folder of an uninterrupted run."""
-    return run[0]
 
 
 # --- A whole run ---

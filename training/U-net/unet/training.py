@@ -96,22 +96,27 @@ def print_plan(chosen, sets: Sets):
     """Print what is trained, and on what, in a line each."""
     what = f"Fine-tuning {chosen.initial_unet}" if chosen.initial_unet else "A new U-net"
     print(
-        f"{what}: {chosen.epochs} epochs of {chosen.steps_per_epoch} steps, learning rate "
-        f"{chosen.learning_rate:g}"
+        f"{what}: {_counted(chosen.epochs, 'epoch')} of "
+        f"{_counted(chosen.steps_per_epoch, 'step')}, learning rate {chosen.learning_rate:g}"
     )
     replayed = sum(map(len, sets.replay))
     own = len(sets.learned) - replayed
-    print(f"{own} images for training, {len(sets.judged)} for validation")
+    print(f"{_counted(own, 'image')} for training, {len(sets.judged)} for validation")
     if replayed:
         names = ", ".join(map(str, chosen.replay_folders))
         print(
-            f"{chosen.replay_share:.0%} of the crops are replayed from {replayed} images of {names}"
+            f"{chosen.replay_share:.0%} of the crops are replayed from "
+            f"{_counted(replayed, 'image')} of {names}"
         )
     elif chosen.initial_unet:
         print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
     held_out = [pair.image.name for pair in sets.judged]
     more = f" and {len(held_out) - 5} more" if len(held_out) > 5 else ""
     print(f"Held out: {', '.join(held_out[:5])}{more}")
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def read_sets(chosen, sets: Sets, shares):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labels.forms.outlines import Polygon, covered, label_map
 from labels.label_map import Labels
-from labels.outlines import Polygon, covered, label_map
 
 # Member of a collection whose outlines nobody has corrected; QuPath leaves it out on export.
 AS_PREDICTED = "as_predicted"

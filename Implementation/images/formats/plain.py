@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from images.errors import ImageReadError
+from images.formats.slides import Source, whole_level
 from images.pixels import BAND_PIXELS, range_of, to_rgb, upright
 from images.sizes import plausible_microns
-from images.slides import Source, whole_level
 
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are not just previews
 MAX_PLAIN_PIXELS = 250_000_000  # decoded, a plain image is held twice: 1.5 GB of 8-bit RGB

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import roifile
 
+from labels.forms.outlines import label_map
 from labels.label_map import Labels
-from labels.outlines import label_map
 
 AREAS = {
     roifile.ROI_TYPE.POLYGON,

@@ -10,11 +10,11 @@ import tifffile
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.pages import layout_of, tissue_series
+from images.formats.pages import layout_of, tissue_series
+from images.formats.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
+from images.formats.slides import BLOCK, Level, Source, cached_blocks, whole_level
 from images.pixels import range_of, to_rgb, upright
-from images.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 from images.sizes import number, ome_pixels, tiff_microns
-from images.slides import BLOCK, Level, Source, cached_blocks, whole_level
 from images.white import ValueRange, stated_range
 
 WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labels.forms.outlines import label_map
 from labels.label_map import Labels
-from labels.outlines import label_map
 
 FREEHAND, RECTANGLE, ELLIPSE = "0", "1", "2"  # Type of a region; others are arrows and rulers
 

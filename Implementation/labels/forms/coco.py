@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from labels.geojson import read_json
+from labels.forms.geojson import read_json
+from labels.forms.outlines import label_map
 from labels.label_map import Labels, check_size
-from labels.outlines import label_map
 
 KEYS = {"images", "annotations"}
 

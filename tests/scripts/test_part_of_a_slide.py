@@ -1,11 +1,9 @@
 """A part of a slide, and outlines in the frames of the result and of the original slide."""
 
-import functools
 import gzip
 import json
 
 import cv2
-import Final_implementation
 import numpy as np
 import pytest
 import tifffile
@@ -13,52 +11,35 @@ from shapely import affinity
 from shapely.geometry import shape
 from skimage.draw import polygon
 
-from helpers import tiny_models
 from helpers.drawn_tissue import draw_tissue
 from images.opening import ImageReadError, open_image
-from networks import loading
-from pipeline import worker
 
 HEIGHT, WIDTH = 90, 120  # of the drawn slide at 1 um per pixel
 FULL = 2  # pixels of its full resolution per pixel that is read, on each side
 REGION = (61, 30, 120, 100)  # at full resolution; not multiples of anything
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
-    tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
-    return folder
-
-
-cached_network = functools.lru_cache(loading.load_network)  # so that each is traced once
-
-
 @pytest.fixture
 def slide(tmp_path):
-    """A tiled TIFF of 0.5 um per pixel in tmp_path/slides; its pixels as they are read."""
+    """A tiled TIFF of 0.5 um per pixel in tmp_path/input; its pixels as they are read."""
     image, _ = draw_tissue(HEIGHT, WIDTH, nuclei=25)
     full = cv2.resize(image, None, fx=FULL, fy=FULL, interpolation=cv2.INTER_NEAREST)
-    (tmp_path / "slides").mkdir()
+    (tmp_path / "input").mkdir()
     size = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
-    path = tmp_path / "slides" / "slide.tif"
+    path = tmp_path / "input" / "slide.tif"
     tifffile.imwrite(path, full, tile=(64, 64), photometric="rgb", **size)
     return path, image
 
 
 @pytest.fixture
-def run(models, tmp_path, monkeypatch):
+def analysed(run, slide, tmp_path):
     """Function that analyses the slide with some flags; returns the folder of its results."""
-    monkeypatch.setattr(worker, "load_network", cached_network)
 
-    def run_main(name, **flags):
-        flags |= {"input_folder": tmp_path / "slides", "output_folder": tmp_path / name}
-        flags |= {"generator": models / "generator.h5", "unet": models / "Unet.h5"}
-        assert Final_implementation.main(jpeg_quality=0, tile_size=32, **flags) == 0
+    def analyse(name, **flags):
+        assert run(name, microns_per_pixel=None, jpeg_quality=0, tile_size=32, **flags) == 0
         return tmp_path / name / "slide"
 
-    return run_main
+    return analyse
 
 
 def outlines(folder, name="nuclei.geojson"):
@@ -93,14 +74,14 @@ def intersection_over_union(labels, others):
 
 
 @pytest.mark.parametrize("region", [None, REGION])
-def test_outlines_fit_result_and_slide(run, slide, region):
-    result = run("result", region=region)
+def test_outlines_fit_result_and_slide(analysed, slide, region):
+    result = analysed("result", region=region)
     labels = tifffile.imread(result / "nuclei_labels.tif")
     in_result = outlines(result)
     assert len(in_result) == labels.max() > 5
     assert intersection_over_union(labels, rebuilt(in_result, labels.shape)) > 0.95
 
-    in_slide = outlines(run("slide", region=region, geojson_frame="slide"))
+    in_slide = outlines(analysed("slide", region=region, geojson_frame="slide"))
     x, y = (side // FULL * FULL for side in region[:2]) if region else (0, 0)
     returned = {
         label: affinity.affine_transform(each, (4 / FULL, 0, 0, 4 / FULL, -x * 2, -y * 2))
@@ -119,15 +100,18 @@ def test_outlines_fit_result_and_slide(run, slide, region):
             assert top - FULL <= centre.y <= top + height + FULL
 
 
-def test_compressed_outlines_are_the_same_every_time(run, slide):
-    plain, first, second = run("plain"), *(run(n, geojson_gzip=True) for n in ("one", "two"))
+def test_compressed_outlines_are_the_same_every_time(analysed):
+    plain, first, second = (
+        analysed("plain"),
+        *(analysed(n, geojson_gzip=True) for n in ("one", "two")),
+    )
     assert (first / "nuclei.geojson.gz").read_bytes() == (second / "nuclei.geojson.gz").read_bytes()
     content = gzip.decompress((first / "nuclei.geojson.gz").read_bytes())
     assert content == (plain / "nuclei.geojson").read_bytes()
     assert not (first / "nuclei.geojson").exists()
 
 
-def test_a_region_is_that_part_of_the_whole(slide, run):
+def test_a_region_is_that_part_of_the_whole(slide, analysed):
     path, image = slide
     with open_image(path, 1.0, REGION) as part, open_image(path, 1.0) as whole:
         assert part.place == (30, 15, 61, 50) == (*part.place[:2], part.width, part.height)
@@ -136,10 +120,10 @@ def test_a_region_is_that_part_of_the_whole(slide, run):
         np.testing.assert_array_equal(pixels, image[15:65, 30:91])
         with pytest.raises(ValueError, match="not inside"):
             part.read(0, 0, part.width + 1, 1)
-    folder = run("part", region=REGION)
+    folder = analysed("part", region=REGION)
     assert tifffile.imread(folder / "nuclei_labels.tif").shape == (4 * 50, 4 * 61)
     found = tifffile.imread(folder / "super_resolved.ome.tif").astype(int)
-    expected = tifffile.imread(run("whole") / "super_resolved.ome.tif").astype(int)
+    expected = tifffile.imread(analysed("whole") / "super_resolved.ome.tif").astype(int)
     difference = found - expected[4 * 15 : 4 * 65, 4 * 30 : 4 * 91]
     assert np.abs(difference[20:-20, 20:-20]).max() <= 1
 
@@ -155,9 +139,9 @@ def test_a_region_outside_the_image_is_named(slide, region):
         open_image(slide[0], 1.0, region)
 
 
-def test_another_region_or_frame_is_done_again(slide, run, capsys):
+def test_another_region_or_frame_is_done_again(analysed, capsys):
     for flags in ({}, {"region": REGION}, {"region": REGION, "geojson_frame": "slide"}):
-        run("output", **flags)
+        analysed("output", **flags)
         assert "finished before" not in capsys.readouterr().out
-        run("output", **flags)
+        analysed("output", **flags)
         assert "finished before" in capsys.readouterr().out

@@ -8,8 +8,8 @@ import scipy.io
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from images.formats.plain import PILLOW_FORMATS, first_bytes, own_size_limit
 from images.opening import TIFF_MAGIC
-from images.plain import PILLOW_FORMATS, first_bytes, own_size_limit
 
 MATLAB_VARIABLE = (
     "inst_map"  # of CoNSeP, CPM-15, CPM-17 and Kumar, as HoVer-Net's authors give them

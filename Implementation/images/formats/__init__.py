@@ -1,0 +1,1 @@
+"""Readers of image formats: DICOM, plain images, TIFF, slides."""

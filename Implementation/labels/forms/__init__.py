@@ -1,0 +1,1 @@
+"""Readers of forms of labels: masks, label maps, outlines."""
