@@ -40,6 +40,11 @@ FILES = {
     "confidence.png": "Confidence of the super-resolution (PNG)",
     "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
+MODEL_TITLES = {
+    "generator": "Generator x4 (super-resolution)",
+    "generator_x2": "Generator x2 (super-resolution)",
+    "unet": "U-net (nuclei)",
+}
 GOOD_CONFIDENCE = 0.6  # of the super-resolution: an expected error of 5 of 255 grey levels
 # Titles of the measures by which groups are compared.
 MEASURES = {
@@ -100,6 +105,7 @@ def write_report(output_folder: Path) -> Path:
         "run": _read_run(output_folder / "run.json"),
         "groups": _groups(output_folder / "groups.csv"),
         "good_confidence": GOOD_CONFIDENCE,
+        "model_titles": MODEL_TITLES,
     }
     add_pictures(sections, LARGEST_REPORT - len(_render(content)))
     path = output_folder / "report.html"
@@ -127,10 +133,10 @@ def _script_hash(script: str) -> str:
 
 def _read_rows(path: Path) -> list[dict]:
     """Return the rows of summary.csv, figures as float and empty cells as None."""
-    texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
+    texts = ("image", "status", "error", "route", "warning", "generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
-            {"warning": ""}
+            {"route": "", "warning": ""}
             | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
             for row in csv.DictReader(file)
         ]

@@ -1,9 +1,15 @@
 """How an image gets from its own pixels to those of the result: sizes and scales of both."""
 
+import math
 from dataclasses import dataclass
 
 from images.opening import ImageFile
+from program.settings import RESULT_MICRONS
 from tiles.geometry import Window
+
+OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 80)
+FORTY = 40 * RESULT_MICRONS  # an objective's magnification times the um per pixel that it gives
+ALIKE = 1.2  # factor by which pixels may differ that are said to come from the same objective
 
 
 @dataclass(frozen=True)
@@ -14,16 +20,19 @@ class Route:
         scale: pixels of the result per pixel of the input, along each side.
         extent_in, extent: of the input and of the result, in their own pixels.
         microns_in, microns: um per pixel of the input and of the result, None where unknown.
+        microns_full: um per pixel of the file at full resolution.
     """
 
     scale: int
     extent_in: Window
     microns_in: float | None
+    microns_full: float | None
 
     @classmethod
     def of(cls, image: ImageFile, scale: int) -> "Route":
         """Return the route of an opened image."""
-        return cls(scale, Window(0, 0, image.width, image.height), image.microns_per_pixel)
+        extent = Window(0, 0, image.width, image.height)
+        return cls(scale, extent, image.microns_per_pixel, image.full_microns_per_pixel)
 
     @property
     def extent(self) -> Window:
@@ -34,3 +43,21 @@ class Route:
     def microns(self) -> float | None:
         """Micrometres per pixel of the result."""
         return self.microns_in and self.microns_in / self.scale
+
+    def __str__(self) -> str:
+        """Say it in a few words: "20x, 0.50 um, enlarged x2"."""
+        steps = ["pixel size unknown"]
+        if self.microns_full:
+            steps = [objective(self.microns_full), f"{self.microns_full:.2f} um"]
+        if self.microns_in != self.microns_full:
+            steps.append(f"read at {self.microns_in:.2f} um")
+        steps.append(f"enlarged x{self.scale}" if self.scale > 1 else "not enlarged")
+        return ", ".join(steps)
+
+
+def objective(microns: float) -> str:
+    """Name the objective that gives pixels of so many um: "20x", or "about 15x" between two."""
+    exact = FORTY / microns
+    nearest = min(OBJECTIVES, key=lambda each: abs(math.log(each / exact)))
+    alike = 1 / ALIKE < exact / nearest < ALIKE
+    return f"{nearest:g}x" if alike else f"about {exact:.0f}x"

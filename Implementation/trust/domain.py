@@ -27,7 +27,7 @@ LEAST_FINE = -2.0  # log10(fine / medium detail) without noise; H&E from -1.7, s
 LEAST_DETAIL = -4.0  # log10(fine / coarse detail) without noise; H&E from -3.4
 MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E up to -1.24, white noise 0
 PIXEL_SIZES = (0.5, 2.0)  # times the nominal pixel size
-NOMINAL_MICRONS = 1.0  # um per pixel that the generator was trained on
+SIGNS_MICRONS = 1.0  # um per pixel at which an image is measured
 BANDS = {"medium": (4, 8), "fine": (8, 16), "finest": (16, 32), "coarse": (1, 8), "noise": (28, 32)}
 
 

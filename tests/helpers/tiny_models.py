@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+from keras import layers
 
 from networks.loading import load_network
 from srgan.models import build_generator
@@ -27,6 +28,40 @@ def bicubic_generator():
     """A x4 generator as training finds it: bicubic interpolation."""
     keras.utils.set_random_seed(0)
     return build_generator(filters=2, residual_blocks=1)
+
+
+def x2_generator(filters=4, head=4):
+    """A x2 generator: bicubic interpolation, and a x4 generator's residual behind a strided head.
+
+    Beyond the border of the image lies black, for tiles are read with a margin.
+    """
+    inputs = keras.Input((None, None, 3))
+    image = layers.Rescaling(1 / 255)(inputs)
+    x = shrunk = layers.Conv2D(filters, head, strides=2, padding="same")(image)
+    x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+    x = layers.Add()([shrunk, layers.Conv2D(filters, 3, padding="same")(x)])
+    for _ in range(2):
+        x = layers.UpSampling2D(2)(x)
+        x = layers.LeakyReLU(0.2)(layers.Conv2D(filters, 3, padding="same")(x))
+    residual = layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
+    bicubic = layers.Conv2DTranspose(3, 8, strides=2, use_bias=False, name="bicubic")
+    x = layers.Cropping2D(7)(bicubic(layers.ZeroPadding2D(2)(image)))
+    x = layers.Rescaling(255.0)(layers.Add()([x, residual]))
+    model = keras.Model(inputs, layers.ReLU(max_value=255.0)(x))
+    half = [-9, -27, 67, 225]  # Keys' kernel, A = -0.75, sampled for x2
+    weights = np.array(half + half[::-1]) / 256
+    kernel = np.outer(weights, weights)[..., None, None] * np.eye(3)
+    model.get_layer("bicubic").set_weights([kernel.astype(np.float32)])
+    return model
+
+
+def random_x2_generator(head=4):
+    """A x2 generator whose every weight counts."""
+    keras.utils.set_random_seed(0)
+    generator, random = x2_generator(head=head), np.random.default_rng(0)
+    residual = generator.get_layer("residual")
+    residual.set_weights([random.normal(0, 0.2, w.shape) for w in residual.get_weights()])
+    return generator
 
 
 def random_unet(seed=0, depth=2):

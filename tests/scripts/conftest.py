@@ -20,9 +20,10 @@ from stages import assembly
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folder of generator.h5 and Unet.h5."""
+    """Folder of generator.h5, generator_x2.h5 and Unet.h5."""
     folder = tmp_path_factory.mktemp("models")
     tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
+    tiny_models.save(tiny_models.x2_generator(), folder / "generator_x2.h5")
     tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
     return folder
 
@@ -43,6 +44,7 @@ def run(models, tmp_path, monkeypatch):
         defaults = {
             "input_folder": tmp_path / "input",
             "generator": models / "generator.h5",
+            "generator_x2": models / "generator_x2.h5",
             "unet": models / "Unet.h5",
             "microns_per_pixel": 1.0,
         }
