@@ -53,7 +53,7 @@ PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed,
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the files at full resolution, for those that do not
-# state it themselves; None = unknown there
+# state it themselves; None = unknown there; "estimate" = as the size of the nuclei tells
 MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, whatever they state
 READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = as finely as the
 # result needs
@@ -112,7 +112,7 @@ def main(
     segment: bool = SEGMENT,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
-    microns_per_pixel: float | None = MICRONS_PER_PIXEL,
+    microns_per_pixel: float | Literal["estimate"] | None = MICRONS_PER_PIXEL,
     microns_per_pixel_for_all: bool = MICRONS_PER_PIXEL_FOR_ALL,
     read_at_microns_per_pixel: float | None = READ_AT_MICRONS_PER_PIXEL,
     enlarge: Literal["auto", 1, 2, 4] = ENLARGE,
@@ -162,7 +162,8 @@ def main(
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
         microns_per_pixel: um per pixel, at full resolution, of the files that state no pixel size;
-            None = unknown. A file whose own size differs by more than 5 % keeps it and is named.
+            None = unknown; estimate = 1, 0.5, 0.25, ... as the size of the nuclei tells. A file
+            whose own size differs by more than 5 % keeps it and is named.
         microns_per_pixel_for_all: use that number for all files, whatever they state.
         read_at_microns_per_pixel: um per pixel at which slides are read; None = as finely as the
             result needs.

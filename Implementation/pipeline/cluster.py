@@ -17,7 +17,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -236,7 +236,7 @@ def start_image(job: Job, sent: Sent) -> dict | list[dict[int, float]]:
         Row of the summary, or for each stage the missing pieces with their sizes.
     """
     with _analysis(job, sent) as analysis:
-        begin(job)
+        begin(job, asdict(analysis.estimate))
         image, tile = analysis.image, job.settings.tiles.side(analysis.route.scale)
         if image.width * image.height <= SMALL_IMAGE_TILES * tile**2:
             return end(job, analysis.run())

@@ -79,10 +79,21 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 
-def begin(job: Job):
-    """Make the folder of the results; from here on they do not count as finished."""
+def begin(job: Job, estimate: dict | None = None):
+    """Make the folder of the results; from here on they do not count as finished.
+
+    estimate: of the pixel size. It is kept, because all who work on the image must work with the
+    same one, also after an interruption.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
-    _write_manifest(job, {"image": job.image})
+    made = {"made_from": job.made_from, "estimate": estimate}
+    _write_manifest(job, {"image": job.image, "begun": made})
+
+
+def begun(job: Job) -> dict | None:
+    """Return {"estimate": ...} as `begin` kept it; None where nothing was begun from the same."""
+    stored = read_manifest(job.manifest).get("begun")
+    return stored if isinstance(stored, dict) and stored.get("made_from") == job.made_from else None
 
 
 def end(job: Job, row: dict) -> dict:

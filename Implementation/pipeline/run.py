@@ -107,6 +107,8 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
                 print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
         for number, row in _work_off(jobs, networks, settings):
             summary.add(number, row)
+        if networks and _load_others(networks, summary.ordered()):
+            write_run_record(folder / "run.json", constants, settings, networks)
         if networks or groups or (folder / "groups.csv").exists():
             from outputs.report import write_report
             from pipeline.joining import join_results
@@ -126,6 +128,18 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     print_table(summary.ordered())
     print_unknown_sizes(summary.ordered())
     return int(any(row["status"] != "done" for row in summary.ordered()))
+
+
+def _load_others(networks, rows: list[dict]) -> bool:
+    """Load what images needed whose scale was not known at first; tell whether there was any.
+
+    On a cluster it was the workers that did.
+    """
+    before = networks.by_name()
+    for row in rows:
+        if row["status"] == "done":
+            networks.of(row["width_out"] // row["width_in"])
+    return networks.by_name() != before
 
 
 def images_of(settings: Settings) -> list[Path]:

@@ -16,6 +16,7 @@ SUMMARY_COLUMNS = (
     "width_out",
     "height_out",
     "route",
+    "estimated_microns_per_pixel",
     "microns_per_pixel_out",
     "tissue_mm2",
     "tissue_px2",

@@ -1,17 +1,21 @@
 """Does the job of one image: opened, its networks loaded, analysed, whatever goes wrong."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 
 from tqdm import tqdm
 
+from images.opening import ImageFile
 from networks.loading import load_network
 from networks.network import Network, averaged_over_mirrorings, blended
-from pipeline.job import Job, begin, end, failed_row
-from pipeline.reading import opened_image, scale_of
+from nuclei.pixel_size import MOST_PATCHES, Looks, patches_for
+from pipeline.job import Job, begin, begun, end, failed_row
+from pipeline.reading import opened_image, scale_of, takes_estimate
 from program.settings import RESULT_MICRONS, SCALES, ModelSettings
 from program.terminal import Progress
 from stages.analysis import Analysis, Networks
+from stages.route import SizeEstimate, objective_microns
 
 
 class LoadedNetworks:
@@ -69,7 +73,7 @@ def do_job(job: Job, networks: LoadedNetworks, progress: Progress) -> dict:
                 tqdm.write(f"{job.title}: {note}")
             if analysis.image.is_slide:
                 tqdm.write(f"{job.title}: {_said_of_slide(analysis)}")
-            begin(job)
+            begin(job, asdict(analysis.estimate))
             return end(job, analysis.run())
     except Exception as error:
         return failed_row(job, error)
@@ -78,9 +82,29 @@ def do_job(job: Job, networks: LoadedNetworks, progress: Progress) -> dict:
 @contextmanager
 def opened(job: Job, networks: LoadedNetworks, progress: Progress) -> Iterator[Analysis]:
     """Open the image of a job and give its analysis, not yet begun."""
-    with opened_image(job) as image:
-        needed = networks.of(scale_of(image, job.settings.scale))
-        yield Analysis(image, job.folder, needed, job.settings, progress)
+    with ExitStack() as files:
+        image = files.enter_context(opened_image(job))
+        estimate = _estimate(job, image, networks)
+        if estimate.used:
+            image = files.enter_context(opened_image(job, objective_microns(estimate.microns)))
+        scale = scale_of(image, job.settings.scale)
+        image.notes += estimate.note(image, scale)
+        yield Analysis(image, job.folder, networks.of(scale), job.settings, progress, estimate)
+
+
+def _estimate(job: Job, image: ImageFile, networks: LoadedNetworks) -> SizeEstimate:
+    """Return what the nuclei tell of the pixel size; nothing of an image too small for the cost."""
+    if before := begun(job):
+        return SizeEstimate(**before["estimate"])
+    unet, wanted = networks.of(1).unet, takes_estimate(image, job.settings.input)
+    assumed = image.microns_per_pixel or scale_of(image, job.settings.scale) * RESULT_MICRONS
+    patches = patches_for(image.width * image.height * (assumed / RESULT_MICRONS) ** 2)
+    patches = MOST_PATCHES if wanted else patches
+    if not unet or not patches:
+        return SizeEstimate()
+    found = Looks(image, unet, patches).estimate(assumed)
+    microns = found.microns and float(f"{found.microns / image.downsample:.3g}")
+    return SizeEstimate(microns, found.ahead, wanted and microns is not None)
 
 
 def _said_of_slide(analysis: Analysis) -> str:

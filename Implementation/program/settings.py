@@ -11,6 +11,7 @@ from typing import Any
 RESULTS_VERSION = 4  # raised whenever the same input and choices give other results than before
 RESULT_MICRONS = 0.25  # um per pixel to which every image is brought
 NEAR = 0.1  # relative difference to it that is no reason to resample a slide, nor to the U-net
+ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the nuclei tell
 SCALES = (1, 2, 4)  # pixels of the result per pixel of the input, along each side
 
 
@@ -22,7 +23,7 @@ class InputSettings:
     region: tuple[int, int, int, int] | None = None
     regions_folder: Path | None = None
     regions_only: bool = False
-    microns_per_pixel: float | None = None
+    microns_per_pixel: float | str | None = None
     microns_per_pixel_for_all: bool = False
 
 
@@ -199,9 +200,7 @@ def _check(constants: Mapping[str, Any]):
     for name in ("batch_size", "measuring_processes"):
         if constants[name] < 1:
             raise _expected(name, "at least 1", constants)
-    for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
-        if constants[name] is not None and not constants[name] > 0:
-            raise _expected(name, "a positive number or None", constants)
+    _check_sizes(constants)
     for name in ("map_spacing", "map_radius", "hotspot_mm2"):
         if not constants[name] > 0:
             raise _expected(name, "a positive number", constants)
@@ -226,6 +225,17 @@ def _check(constants: Mapping[str, Any]):
     if constants["geojson_objects"] not in ("detection", "annotation"):
         raise _expected("geojson_objects", "detection or annotation", constants)
     _check_enlargement(constants)
+
+
+def _check_sizes(constants: Mapping[str, Any]):
+    microns, read_at = constants["microns_per_pixel"], constants["read_at_microns_per_pixel"]
+    if microns == ESTIMATE:
+        if not constants["segment"]:
+            raise ValueError("MICRONS_PER_PIXEL is to be estimated from nuclei, but SEGMENT is off")
+    elif microns is not None and not (not isinstance(microns, str) and microns > 0):
+        raise _expected("microns_per_pixel", f"a positive number, {ESTIMATE} or None", constants)
+    if read_at is not None and not read_at > 0:
+        raise _expected("read_at_microns_per_pixel", "a positive number or None", constants)
 
 
 def _check_enlargement(constants: Mapping[str, Any]):

@@ -33,7 +33,7 @@ from stages.examining import WindowSource, window_sides, window_stage
 from stages.finished import Finished
 from stages.pieces import Stage, StripRaster
 from stages.predicting import MAPS, PICTURE, Prediction, View, network_stage
-from stages.route import Route
+from stages.route import Route, SizeEstimate
 from tiles.geometry import Window, resized, tile_sides
 from tiles.resampling import resampled
 
@@ -65,6 +65,7 @@ class Analysis:
         networks: what predicts.
         settings: the user's choices.
         progress: is told of stages and pixels done.
+        estimate: of its pixel size; None = there is none.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Analysis:
         networks: Networks,
         settings: Settings,
         progress: Progress,
+        estimate: SizeEstimate | None = None,
     ):
         self.image, self.networks, self.settings = image, networks, settings
         self.progress, self.folder, self.partial = progress, folder, folder / ".partial"
-        self.route = Route.of(image, networks.scale)
+        self.estimate = estimate or SizeEstimate()
+        self.route = Route.of(image, networks.scale, self.estimate.used)
         given = settings.input
         path = regions_file(image.path, given.regions_folder)
         self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
@@ -146,6 +149,7 @@ class Analysis:
             name=printable(name_in(self.image.path, self.settings.input.input_folder)),
             image=self.image,
             route=self.route,
+            estimate=self.estimate.microns,
             tissue=self.tissue,
             annotations=self.annotations,
             pixels=self.pixels,
