@@ -12,6 +12,10 @@ connected parts are the nuclei. Of partly labelled images, only the labelled par
 tests on sharp images whether super-resolution helps: each is degraded in two fixed ways, enlarged
 again by bicubic interpolation and by the generator, and segmented in all versions. Two further
 tables show how well the confidence predicts errors. Labels are used if there are any.
+
+    python Implementation/Evaluate.py --image-folders FOLDER --estimate-sizes
+
+tests how well the pixel size is told by the nuclei, on images brought to several sizes.
 Every constant below is also a flag: see --help.
 """
 
@@ -43,6 +47,7 @@ PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 COMPARE_SEPARATIONS = False
+ESTIMATE_SIZES = False  # True: how well the pixel size is told by the nuclei, at several sizes
 TUNE = False  # True: choose the thresholds on all image folders together
 
 # --- Output ---
@@ -64,6 +69,7 @@ def main(
     generator: Path = GENERATOR,
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
+    estimate_sizes: bool = ESTIMATE_SIZES,
     tune: bool = TUNE,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
@@ -89,6 +95,8 @@ def main(
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
+        estimate_sizes: bring the images to the pixels of several objectives and estimate their size
+            from the nuclei; labels are not needed.
         tune: try other thresholds of the separation and print their PQ and count error, as means
             over the image folders.
         output_file: CSV with a row per image and method.
@@ -112,6 +120,7 @@ def main(
         print(error, file=sys.stderr)
         return 2
     from evaluation import did_it_help as help_work
+    from evaluation import pixel_sizes
     from evaluation.scores import (
         SHOWN,
         chosen_pairs,
@@ -134,6 +143,13 @@ def main(
         network = load_network(unet, "U-net", 1, 2, precision)
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)
+        if estimate_sizes:
+            rows = pixel_sizes.estimate_sizes(
+                image_folders, image_names, microns_per_pixel, network
+            )
+            write_rows(output_file, rows)
+            pixel_sizes.print_sizes(rows)
+            return 0
         if did_it_help:
             sharpener = load_network(generator, "generator", 4, 3, precision)
             pairs = help_work.pairs_for_help(image_folders, label_folder, image_names)
