@@ -137,8 +137,8 @@ def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
         scale: how far the image is enlarged, 1 if the nucleus network takes it as it is.
     """
     nominal = scale * RESULT_MICRONS
-    # Measured at the size of a 10x image, for which the limits were chosen.
-    shrink = max(1, round(SIGNS_MICRONS / (microns or nominal))) if nominal < SIGNS_MICRONS else 1
+    # What a generator takes is measured as it is: the limits hold at 1 and at 0.5 um per pixel.
+    shrink = 1 if scale > 1 else max(1, round(SIGNS_MICRONS / (microns or nominal)))
     shrink = min(shrink, image.width, image.height)
     width, height = image.width // shrink, image.height // shrink
 

@@ -102,12 +102,13 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     summary = Summary(folder / "summary.csv")
     try:
         if networks:
+            known = networks.by_name()
             record = write_run_record(folder / "run.json", constants, settings, networks)
             for line in differences(earlier, record) if earlier else ():
                 print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
         for number, row in _work_off(jobs, networks, settings):
             summary.add(number, row)
-        if networks and _load_others(networks, summary.ordered()):
+        if networks and _of_all(networks, summary.ordered()) != known:
             write_run_record(folder / "run.json", constants, settings, networks)
         if networks or groups or (folder / "groups.csv").exists():
             from outputs.report import write_report
@@ -130,16 +131,15 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     return int(any(row["status"] != "done" for row in summary.ordered()))
 
 
-def _load_others(networks, rows: list[dict]) -> bool:
-    """Load what images needed whose scale was not known at first; tell whether there was any.
+def _of_all(networks, rows: list[dict]) -> dict:
+    """Return the networks of all images, also those whose scale was not known at first.
 
-    On a cluster it was the workers that did.
+    On a cluster it was the workers that loaded these.
     """
-    before = networks.by_name()
     for row in rows:
         if row["status"] == "done":
             networks.of(row["width_out"] // row["width_in"])
-    return networks.by_name() != before
+    return networks.by_name()
 
 
 def images_of(settings: Settings) -> list[Path]:

@@ -42,10 +42,10 @@ def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
     assert loading.startswith("Loading generator.h5")
     assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
     assert "--microns-per-pixel 0.25" in line
-    (line,) = [line for line in after.splitlines() if "pixel size" in line]
+    (line,) = [line for line in after.splitlines() if line.startswith("The pixel size")]
     assert "slide.tif, unknown.png is unknown:" in line and "--microns-per-pixel" in line
     assert run(microns_per_pixel=1.0, segment=False) == 0
-    assert "pixel size" not in capsys.readouterr().out
+    assert "The pixel size" not in capsys.readouterr().out
 
 
 def test_the_pixel_size_of_the_file_is_used(run, tmp_path):

@@ -13,6 +13,7 @@ import tifffile
 from helpers.whole_runs import BACKGROUND, NUCLEUS, Counter, check_agreement, put, summary
 from images.opening import open_image
 from networks.network import Network
+from nuclei.pixel_size import Estimate
 from pipeline import worker
 
 SIDE = 264  # of the field at 0.25 um per pixel
@@ -236,5 +237,100 @@ def test_a_model_that_cannot_be_loaded_later_fails_its_images_alone(
     monkeypatch.setattr(worker.LoadedNetworks, "_load_generator", lambda *_: 1 / 0)
     monkeypatch.setattr("pipeline.reading.scales_of", lambda jobs: {1})
     assert run(microns_per_pixel=None) == 1
-    rows = summary(tmp_path / "output")
-    assert [row["status"] for row in rows.values()] == ["done", "failed"]
+    statuses = {name: row["status"] for name, row in summary(tmp_path / "output").items()}
+    assert statuses == {"0.25.png": "done", "0.5.png": "failed"}
+
+
+@pytest.fixture
+def tells(monkeypatch):
+    """Function that makes nuclei tell a pixel size, in um as the image is read."""
+
+    def make(microns, ahead=9.0):
+        calls = []
+
+        def estimate(looks, assumed):
+            calls.append(assumed)
+            return Estimate(microns, ahead if microns else 0.0)
+
+        monkeypatch.setattr(worker, "patches_for", lambda pixels: 1)
+        monkeypatch.setattr(worker.Looks, "estimate", estimate)
+        return calls
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("stated", "told", "command"),
+    [
+        (None, 0.26, "--microns-per-pixel 0.25"),
+        (None, 0.8, None),
+        (None, None, None),
+        (0.5, 0.24, "--microns-per-pixel 0.25 --microns-per-pixel-for-all"),
+        (0.25, 0.3, None),
+    ],
+)
+def test_a_size_that_the_nuclei_contradict_is_doubted(
+    run, tmp_path, field, capsys, tells, stated, told, command
+):
+    tells(told)
+    dpi = {"dpi": (25400 / stated,) * 2} if stated else {}
+    put(tmp_path / "input", "a.png", at(field[0], stated or 1.0), **dpi)
+    assert run(microns_per_pixel=None) == 0
+    (row,) = summary(tmp_path / "output").values()
+    assert row["estimated_microns_per_pixel"] == (f"{told:g}" if told else "")
+    printed = capsys.readouterr().out.split("Report: ")[0]
+    report = (tmp_path / "output" / "report.html").read_text("utf-8")
+    for text in (printed, row["warning"], report):
+        assert ("nuclei look as if" in text) == bool(command)
+        assert not command or f"run it with {command}" in text
+    assert "estimate" not in row["route"]
+
+
+def test_an_estimate_is_used_only_where_it_is_asked_for(run, tmp_path, field, tells, capsys):
+    tells(0.27)
+    put(tmp_path / "input", "unknown.png", at(field[0], 0.25))
+    put_plain(tmp_path / "input", field[0], 0.5)
+    put_slide(tmp_path / "input", field[0], 0.125)
+    assert run(microns_per_pixel="estimate") == 0
+    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5"]
+    routes = {name: row["route"] for name, row in summary(tmp_path / "output").items()}
+    assert routes["unknown.png"] == "40x, 0.25 um by estimate, not enlarged"
+    assert routes["0.5.png"] == "20x, 0.50 um, enlarged x2"
+    assert routes["0.125.tif"] == "80x, 0.12 um, read at 0.25 um, not enlarged"
+    tells(0.49)
+    assert run("all", microns_per_pixel="estimate", microns_per_pixel_for_all=True) == 0
+    rows = summary(tmp_path / "all")
+    assert rows["unknown.png"]["route"] == "20x, 0.50 um by estimate, enlarged x2"
+    assert rows["0.125.tif"]["route"] == "40x, 0.25 um by estimate, not enlarged"  # read at half
+    assert rows["unknown.png"]["microns_per_pixel_out"] == "0.25"
+    record = json.loads((tmp_path / "all" / "run.json").read_text("utf-8"))
+    assert (
+        record["models"]["generator_x2"] and record["constants"]["microns_per_pixel"] == "estimate"
+    )
+    assert Pick_fields.main(tmp_path / "all", tmp_path / "fields", 3, 128) == 0
+
+
+def test_an_interrupted_image_keeps_its_estimate(run, tmp_path, field, tells, monkeypatch):
+    put(tmp_path / "input", "a.png", at(field[0], 0.5))
+    flags = {"microns_per_pixel": "estimate", "tile_size": 16}
+    tells(0.5)
+    with monkeypatch.context() as patch:
+        Counter(patch, Network, "predict_middle", 20)
+        assert run(**flags) == 130
+    calls = tells(1.0)  # another processor may tell another one
+    predicted = Counter(monkeypatch, Network, "predict_middle")
+    assert run(**flags) == 0
+    assert not calls and predicted.calls > 0
+    (row,) = summary(tmp_path / "output").values()
+    assert row["route"] == "20x, 0.50 um by estimate, enlarged x2"
+    assert run(**flags, overwrite=True) == 0
+    assert calls
+
+
+def test_small_images_and_runs_without_a_unet_are_not_estimated(run, tmp_path, field, monkeypatch):
+    monkeypatch.setattr(worker.Looks, "estimate", lambda *_: 1 / 0)
+    put_plain(tmp_path / "input", field[0], 0.5)
+    assert run(microns_per_pixel=None) == 0
+    monkeypatch.setattr(worker, "patches_for", lambda pixels: 1)
+    assert run("pictures", microns_per_pixel=None, segment=False) == 0
+    assert run("estimated", microns_per_pixel="estimate", segment=False) == 2
