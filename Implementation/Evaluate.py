@@ -13,6 +13,10 @@ tests on sharp images whether super-resolution helps: each is degraded in two fi
 again by bicubic interpolation and by the generators (x4 from 10x, x2 from 20x), and segmented in
 all versions. Further tables show how well the confidence predicts errors. Labels are used if there
 are any.
+
+    python Implementation/Evaluate.py --image-folders FOLDER --estimate-sizes
+
+tests how well the pixel size is told by the nuclei, on images brought to several sizes.
 Every constant below is also a flag: see --help.
 """
 
@@ -45,6 +49,7 @@ DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 COMPARE_SEPARATIONS = False
+ESTIMATE_SIZES = False  # True: how well the pixel size is told by the nuclei, at several sizes
 TUNE = False  # True: choose the thresholds on all image folders together
 
 # --- Output ---
@@ -67,6 +72,7 @@ def main(
     generator_x2: Path = GENERATOR_X2,
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
+    estimate_sizes: bool = ESTIMATE_SIZES,
     tune: bool = TUNE,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
@@ -93,6 +99,8 @@ def main(
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
+        estimate_sizes: bring the images to the pixels of several objectives and estimate their size
+            from the nuclei; labels are not needed.
         tune: try other thresholds of the separation and print their PQ and count error, as means
             over the image folders.
         output_file: CSV with a row per image and method.
@@ -116,6 +124,7 @@ def main(
         print(error, file=sys.stderr)
         return 2
     from evaluation import did_it_help as help_work
+    from evaluation import pixel_sizes
     from evaluation.scores import (
         SHOWN,
         chosen_pairs,
@@ -139,6 +148,13 @@ def main(
         network = load_network(unet, "U-net", 1, 2, precision)
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)
+        if estimate_sizes:
+            rows = pixel_sizes.estimate_sizes(
+                image_folders, image_names, microns_per_pixel, network
+            )
+            write_rows(output_file, rows)
+            pixel_sizes.print_sizes(rows)
+            return 0
         if did_it_help:
             generators = [
                 load_network(generator, "generator", 4, 3, precision),

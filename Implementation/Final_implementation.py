@@ -1,11 +1,12 @@
-"""Super-resolve low-resolution H&E images and measure every nucleus in them.
+"""Super-resolve H&E images of any objective to that of 40x and measure every nucleus in them.
 
 Put images or slides into INPUT_FOLDER and run
 
     python Implementation/Final_implementation.py
 
-Each image is super-resolved x4, its nuclei are outlined, separated and measured, and pictures,
-tables and QuPath files are written to OUTPUT_FOLDER. To resume an interrupted run, start it again
+Each image is brought to about 0.25 um per pixel, by super-resolution x4 from 10x, x2 from 20x, none
+from 40x; its nuclei are outlined, separated and measured, and pictures, tables and QuPath files are
+written to OUTPUT_FOLDER. To resume an interrupted run, start it again
 with the same command: finished images are skipped, an unfinished one continues where it stopped.
 Every constant below is also a flag: see --help. `--from-run run.json` takes the constants of an
 earlier run instead; flags given beside it take precedence.
@@ -39,11 +40,12 @@ SCHEDULER = None  # None = this process; an address such as "tcp://host:8786" = 
 MEASURING_PROCESSES = 2  # helpers for large images, 0.4 GB each; 1 = none; raise it on more cores
 
 # --- Models ---
-GENERATOR = ROOT / "models" / "generator.h5"
+GENERATOR = ROOT / "models" / "generator.h5"  # x4
 FAITHFUL_GENERATOR = ROOT / "models" / "generator_pretrained.h5"
+GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
+FAITHFUL_GENERATOR_X2 = ROOT / "models" / "generator_x2_pretrained.h5"
 FAITHFUL_SHARE = 0.0  # 0 = GENERATOR: sharp, for looking; 1 = FAITHFUL_GENERATOR, for measuring
 UNET = ROOT / "models" / "Unet.h5"
-SUPER_RESOLVE = True  # False: images are already at 40x (about 0.25 um per pixel)
 SEGMENT = True  # False: super-resolution only
 TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
 PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed, if the processor
@@ -51,13 +53,18 @@ PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed,
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the files at full resolution, for those that do not
-# state it themselves; None = unknown there
+# state it themselves; None = unknown there; "estimate" = as the size of the nuclei tells
 MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, whatever they state
-READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = what the
-# first network was trained on: 1.0 with super-resolution, 0.25 without
+READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = as finely as the
+# result needs
+ENLARGE = "auto"  # "auto" = by the pixel size, so that the result has 0.25 um; or always 1, 2 or 4
+SUPER_RESOLVE = True  # False: the same as ENLARGE = 1
+X2_FROM = 0.35  # um per pixel from which an image is enlarged x2; a finer one is taken as it is
+X4_FROM = 0.7  # um per pixel from which it is enlarged x4
 
 # --- Tiles ---
-TILE_SIZE = 512  # side of a tile in input pixels, a multiple of 16; smaller tiles need less memory
+TILE_SIZE = 512  # side of a tile of a 10x image in pixels, a multiple of 16, twice as many of a 20x
+# image; smaller tiles need less memory
 BATCH_SIZE = 1  # tiles per call of a network; more than 1 helps only on a GPU
 
 # --- Nuclei ---
@@ -98,15 +105,20 @@ def main(
     measuring_processes: int = MEASURING_PROCESSES,
     generator: Path = GENERATOR,
     faithful_generator: Path = FAITHFUL_GENERATOR,
+    generator_x2: Path = GENERATOR_X2,
+    faithful_generator_x2: Path = FAITHFUL_GENERATOR_X2,
     faithful_share: float = FAITHFUL_SHARE,
     unet: Path = UNET,
-    super_resolve: bool = SUPER_RESOLVE,
     segment: bool = SEGMENT,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
-    microns_per_pixel: float | None = MICRONS_PER_PIXEL,
+    microns_per_pixel: float | Literal["estimate"] | None = MICRONS_PER_PIXEL,
     microns_per_pixel_for_all: bool = MICRONS_PER_PIXEL_FOR_ALL,
     read_at_microns_per_pixel: float | None = READ_AT_MICRONS_PER_PIXEL,
+    enlarge: Literal["auto", 1, 2, 4] = ENLARGE,
+    super_resolve: bool = SUPER_RESOLVE,
+    x2_from: float = X2_FROM,
+    x4_from: float = X4_FROM,
     tile_size: int = TILE_SIZE,
     batch_size: int = BATCH_SIZE,
     probability_threshold: float = PROBABILITY_THRESHOLD,
@@ -139,21 +151,29 @@ def main(
         scheduler: address of a Dask cluster that does the work; None = this process.
         measuring_processes: helper processes that assess and measure a large image, window by
             window; 1 = none, as on the workers of a cluster.
-        generator: super-resolution model (.h5).
+        generator: super-resolution model x4 (.h5), for 10x images.
         faithful_generator: second super-resolution model, trained on the pixel loss alone.
-        faithful_share: its share in the blend of the two models' weights, 0 to 1.
+        generator_x2: super-resolution model x2, for 20x images.
+        faithful_generator_x2: its partner that was trained on the pixel loss alone.
+        faithful_share: share of the faithful models in the blend of both models' weights, 0 to 1.
         unet: nucleus model (.h5).
-        super_resolve: enlarge x4 first; off for images that are already at 40x.
         segment: find and measure nuclei.
         test_time_augmentation: average the U-net over four mirrorings of each tile.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
         microns_per_pixel: um per pixel, at full resolution, of the files that state no pixel size;
-            None = unknown. A file whose own size differs by more than 5 % keeps it and is named.
+            None = unknown; estimate = 1, 0.5, 0.25, ... as the size of the nuclei tells. A file
+            whose own size differs by more than 5 % keeps it and is named.
         microns_per_pixel_for_all: use that number for all files, whatever they state.
-        read_at_microns_per_pixel: um per pixel at which slides are read; None = 1.0, or 0.25
-            without super-resolution.
-        tile_size: side of a tile in input pixels, a multiple of 16.
+        read_at_microns_per_pixel: um per pixel at which slides are read; None = as finely as the
+            result needs.
+        enlarge: how far images are enlarged; auto = as far as brings each one to about 0.25 um per
+            pixel, by its pixel size; x4 where that is unknown.
+        super_resolve: off = enlarge 1: images are segmented as they are.
+        x2_from: um per pixel from which auto enlarges x2.
+        x4_from: um per pixel from which auto enlarges x4.
+        tile_size: side of a tile of a 10x image in pixels, a multiple of 16; tiles of other images
+            are as large in the result.
         batch_size: tiles per call of a network.
         probability_threshold: a pixel belongs to a nucleus above this probability.
         seed_rise: a summit of the relief that rises by more is a separate nucleus.

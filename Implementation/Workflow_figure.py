@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 IMAGE = ROOT / "data" / "samples" / "histo.png"
 FIELD = 96  # input pixels
 TILE_SIZE = 48  # input pixels
-GENERATOR = ROOT / "models" / "generator.h5"
+GENERATOR = ROOT / "models" / "generator.h5"  # x4, for 10x images
+GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"  # for 20x images
 UNET = ROOT / "models" / "Unet.h5"
 PICTURE = ROOT / "Implementation" / "results" / "workflow.png"
 
@@ -29,16 +30,18 @@ def main(
     field: int = FIELD,
     tile_size: int = TILE_SIZE,
     generator: Path = GENERATOR,
+    generator_x2: Path = GENERATOR_X2,
     unet: Path = UNET,
     picture: Path = PICTURE,
 ) -> int:
     """Draw the figure.
 
     Args:
-        image: low-resolution image.
+        image: an image that a run would enlarge: 10x, 20x, or without a known pixel size.
         field: side of the field shown, in input pixels; it is taken from the middle of the image.
         tile_size: side of a tile in input pixels; small, so that the picture shows several.
-        generator: super-resolution model (.h5).
+        generator: super-resolution model x4 (.h5).
+        generator_x2: super-resolution model x2 (.h5).
         unet: nucleus model (.h5).
         picture: PNG file to write.
 
@@ -52,7 +55,8 @@ def main(
         start_keras()
         from evaluation.workflow import draw_workflow
 
-        draw_workflow(image, field, tile_size, generator, unet, picture)
+        generators = {4: generator, 2: generator_x2}
+        draw_workflow(image, field, tile_size, generators, unet, picture)
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -30,11 +30,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 IMAGE = ROOT / "data" / "samples" / "histo.png"
 MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
-TILE_SIZES = (256, 512, 640)  # input pixels
+TILE_SIZES = (256, 512, 640)  # pixels of a 10x image
 BATCH_SIZES = (1, 4)
 MEASURING_PROCESSES = 2  # helpers for large images; 1 = none
 REPEATS = 3
-GENERATOR = ROOT / "models" / "generator.h5"
+ENLARGE = 4  # by which route: 4 from 10x, 2 from 20x
+GENERATOR = ROOT / "models" / "generator.h5"  # x4
+GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 UNET = ROOT / "models" / "Unet.h5"
 PRECISION = "auto"  # of the networks, as in Final_implementation.py
 REPORT = ROOT / "Implementation" / "results" / "benchmark.json"
@@ -49,7 +51,9 @@ def main(
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
     measuring_processes: int = MEASURING_PROCESSES,
     repeats: int = REPEATS,
+    enlarge: Literal[2, 4] = ENLARGE,
     generator: Path = GENERATOR,
+    generator_x2: Path = GENERATOR_X2,
     unet: Path = UNET,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     report: Path = REPORT,
@@ -61,11 +65,13 @@ def main(
     Args:
         image: an image; mirrored copies of it fill the sizes that are measured.
         megapixels: sizes of the test images in million output pixels.
-        tile_sizes: sides of the tiles in input pixels.
+        tile_sizes: sides of the tiles in pixels of a 10x image; twice as many of a 20x image.
         batch_sizes: tiles per call of a network.
         measuring_processes: helper processes that assess and measure large images; 1 = none.
         repeats: runs of which the median is reported.
-        generator: super-resolution model (.h5).
+        enlarge: 4 = the route of a 10x image, 2 = that of a 20x image.
+        generator: super-resolution model x4 (.h5).
+        generator_x2: super-resolution model x2 (.h5).
         unet: nucleus model (.h5).
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
@@ -85,7 +91,8 @@ def main(
         from evaluation.pipeline_speed import Benchmark, measure_speed
 
         if memory:
-            measure_memory(image, memory_sides, {"generator": generator, "unet": unet})
+            models = {"generator": generator, "generator-x2": generator_x2, "unet": unet}
+            measure_memory(image, memory_sides, enlarge, models)
             return 0
         chosen = Benchmark(
             image,
@@ -94,7 +101,8 @@ def main(
             batch_sizes,
             measuring_processes,
             repeats,
-            generator,
+            enlarge,
+            {4: generator, 2: generator_x2}[enlarge],
             unet,
             precision,
         )

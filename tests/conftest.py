@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of generator.h5, which is bicubic interpolation, and Unet.h5: dark is nucleus.
+    """Folder of generator.h5 and generator_x2.h5, bicubic interpolation, and Unet.h5: dark = nucleus.
 
     So small that an image takes a second, and what is drawn must be found.
     """
@@ -59,5 +59,6 @@ def models(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("models")
     tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
+    tiny_models.save(tiny_models.bicubic_generator(scale=2), folder / "generator_x2.h5")
     tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
     return folder

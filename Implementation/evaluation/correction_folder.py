@@ -1,5 +1,6 @@
 """The folder in which fields are corrected: pictures, outlines, QuPath scripts and a page."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from outputs.png import write_image
 from outputs.tiff import write_pyramid
 from pipeline.job import read_manifest
 from pipeline.repetition import read_run
-from program.settings import SEGMENTED_AT
+from program.settings import ESTIMATE, ScaleSettings
+from stages.route import objective_microns
 from tiles.geometry import Window, intersection
 
 TEMPLATE = Path(__file__).with_name("correction_page.html")
@@ -138,9 +140,15 @@ def _picture_of(source: Path, manifest: dict, results: Path) -> Iterator[Callabl
     if path is None:
         choices = manifest["made_from"]["choices"]
         path = Path(read_run(results / "run.json")["constants"]["input_folder"], manifest["image"])
-        stated = choices["microns_per_pixel"], choices["microns_per_pixel_for_all"]
-        read_at = choices["read_at_microns_per_pixel"] or SEGMENTED_AT
-        options = read_at, choices["region"], StatedSize(*stated)
+        microns = choices["microns_per_pixel"]
+        if microns == ESTIMATE:
+            estimate = manifest["summary"]["estimated_microns_per_pixel"]
+            microns = estimate and objective_microns(estimate)
+        stated = StatedSize(microns, choices["microns_per_pixel_for_all"])
+        known = {
+            f.name: choices[f.name] for f in dataclasses.fields(ScaleSettings) if f.name in choices
+        }
+        options = ScaleSettings(**known).read_at, choices["region"], stated
     with open_image(path, *options) as image:
         size = manifest["summary"]["width_out"], manifest["summary"]["height_out"]
         if (image.width, image.height) != size:

@@ -11,17 +11,22 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from program.settings import RESULT_MICRONS
+
 SCRIPT = Path(__file__).resolve().parents[1] / "Final_implementation.py"
 SAMPLING = 0.05  # seconds between two looks at the memory
 
 
-def measure_memory(image: Path, sides: tuple[int, ...], models: dict[str, Path]) -> list[dict]:
+def measure_memory(
+    image: Path, sides: tuple[int, ...], scale: int, models: dict[str, Path]
+) -> list[dict]:
     """Run Final_implementation.py on mirrored copies of an image and watch its memory.
 
     Args:
         image: picture that is mirrored to the sizes.
         sides: of the square inputs in pixels.
-        models: `generator` and `unet`.
+        scale: by which they are enlarged.
+        models: the flags of models with their files.
 
     Returns:
         For each size its `side`, `peak` (largest resident memory of the process and its helpers
@@ -40,7 +45,7 @@ def measure_memory(image: Path, sides: tuple[int, ...], models: dict[str, Path])
             inputs.mkdir()
             Image.fromarray(mirrored(tissue, side)).save(inputs / "image.png")
             flags = {"input-folder": inputs, "output-folder": Path(folder) / "results"}
-            flags |= models | {"microns-per-pixel": 1.0}
+            flags |= models | {"microns-per-pixel": scale * RESULT_MICRONS, "enlarge": scale}
             peak, seconds = _run(flags, Path(folder) / "terminal.txt")
         print(f"{f'{side}x{side}':>12}{peak:>12.2f}{seconds:>12.0f}", flush=True)
         rows.append({"side": side, "peak": peak, "seconds": seconds})

@@ -9,6 +9,7 @@ from keras import layers
 
 from networks.network import Network
 from networks.tile_middle import shapes_of
+from program.settings import TileSettings
 
 MATRIX_SIDE = 3000
 NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, at least
@@ -26,7 +27,7 @@ def multiplication_rate(repeats: int, precision: str) -> float:
 
 
 def network_rows(name, network: Network, tile_sizes, batch_sizes, repeats, rate) -> list[dict]:
-    """Time a bare network for each tile (in input pixels of the pipeline) and batch size.
+    """Time a bare network for each tile (in pixels of a 10x image) and batch size.
 
     `Mpx/s` counts the pixels that the operations in the margin would make, too; `tiled Mpx/s` does
     not. Batches that would not fit into the memory of a small machine are left out.
@@ -34,7 +35,7 @@ def network_rows(name, network: Network, tile_sizes, batch_sizes, repeats, rate)
     bare = operations_per_pixel(network)
     rows = []
     for tile in tile_sizes:
-        inner = tile if network.scale > 1 else tile * 4
+        inner = TileSettings(tile).side(network.scale)
         side, pixels = inner + 2 * network.margin, (inner * network.scale) ** 2
         done = operations(network.middle, side)
         for batch in batch_sizes:

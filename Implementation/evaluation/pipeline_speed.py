@@ -28,7 +28,7 @@ from nuclei.measurement import measure
 from nuclei.separation import separate
 from outputs.png import write_image
 from program.processor import chosen_precision
-from program.settings import MachineSettings, Settings, TileSettings
+from program.settings import RESULT_MICRONS, MachineSettings, Settings, TileSettings
 from stages.analysis import Analysis, Networks
 from stages.examining import WINDOW
 from tiles.geometry import Window
@@ -74,6 +74,7 @@ class Benchmark:
     batch_sizes: tuple[int, ...]
     measuring_processes: int
     repeats: int
+    enlarge: int
     generator: Path
     unet: Path
     precision: str
@@ -92,7 +93,7 @@ def measure_speed(chosen: Benchmark, report: Path):
     """
     precision, repeats = chosen_precision(chosen.precision), chosen.repeats
     networks = {
-        "generator": load_network(chosen.generator, "generator", 4, 3, precision),
+        "generator": load_network(chosen.generator, "generator", chosen.enlarge, 3, precision),
         "U-net": load_network(chosen.unet, "U-net", 1, 2, precision),
     }
     with open_image(chosen.image) as file:
@@ -161,7 +162,8 @@ def pipeline_row(
     tissue, megapixels: float, networks: Networks, repeats: int, settings: Settings
 ) -> dict:
     """Time a whole analysis of a mirrored image of about so many output pixels."""
-    side = round((megapixels * 1e6) ** 0.5 / 4)
+    scale = networks.generator.scale
+    side = round((megapixels * 1e6) ** 0.5 / scale)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_image(path, mirrored(tissue, side))
@@ -169,7 +171,7 @@ def pipeline_row(
         runs = [_timed_run(path, networks, settings) for _ in range(repeats + 1)][1:]
     stages = {name: median(run[name] for run in runs) for name in runs[0]}
     total = sum(stages.values())
-    pixels = (4 * side) ** 2
+    pixels = (scale * side) ** 2
     other = total - stages["super-resolve"] - stages["segment"]
     row = {"Mpx": pixels / 1e6} | {"tile": settings.tiles.tile_size}
     row |= {"batch": settings.tiles.batch_size, "seconds": total, "Mpx/s": pixels / 1e6 / total}
@@ -183,7 +185,8 @@ def _timed_run(path: Path, networks: Networks, settings: Settings) -> dict:
     Tiles are read in a thread while the network works, so `read` is what comes before.
     """
     clock = StageClock()
-    with open_image(path, stated=StatedSize(1.0)) as image:
+    microns = networks.generator.scale * RESULT_MICRONS
+    with open_image(path, stated=StatedSize(microns)) as image:
         Analysis(image, path.parent, networks, settings, clock).run()
     clock.stage(None)
     return clock.seconds

@@ -13,28 +13,46 @@ from nuclei.measurement import measure
 from nuclei.separation import separate
 from outputs.figures import draw_outlines
 from program.processor import chosen_precision
+from program.settings import ScaleSettings
 from tiles.geometry import Window, grid, tile_sides
 
-SCALE = 4
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # told apart by colour-blind readers
 
 
-def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Path, picture: Path):
+def draw_workflow(
+    image: Path, field: int, tile: int, generators: dict[int, Path], unet: Path, picture: Path
+):
     """Run the method on the middle of an image and draw each step.
+
+    Args:
+        image: of any pixel size that is enlarged.
+        field: its side in pixels.
+        tile: side of a tile in pixels.
+        generators: by their scale.
+        unet: the nucleus model.
+        picture: to write.
 
     Raises:
         ImageReadError, ModelError: the image or a model cannot be used.
+        ValueError: a run would not enlarge the image.
         OSError: the picture cannot be written.
     """
-    with open_image(image) as file:
+    choice = ScaleSettings()
+    with open_image(image, choice.read_at) as file:
         width, height = min(field, file.width), min(field, file.height)
         box = ((file.width - width) // 2, (file.height - height) // 2, width, height)
         low, microns = file.read(*box), file.microns_per_pixel
-    sharpener = load_network(generator, "generator", SCALE, 3, chosen_precision())
+    scale = choice.scale_of(microns)
+    if scale == 1:
+        raise ValueError(
+            f"IMAGE {image}: {microns:.2g} um per pixel are not enlarged, and the figure shows how "
+            "an image is; expected one from a 10x or 20x objective"
+        )
+    sharpener = load_network(generators[scale], "generator", scale, 3, chosen_precision())
     segmenter = load_network(unet, "U-net", 1, 2, chosen_precision())
     sharp = np.clip(np.rint(predict_image(sharpener, low, tile)), 0, 255).astype(np.uint8)
-    maps = predict_image(segmenter, sharp, tile * SCALE)
-    microns = microns and microns / SCALE
+    maps = predict_image(segmenter, sharp, tile * scale)
+    microns = microns and microns / scale
     labels = separate(maps[..., 0], maps[..., 1], microns or unet_microns(segmenter))
     measured = measure(labels, sharp, maps[..., 0], microns)
     windows = grid(width, height, *tile_sides(Window(0, 0, width, height), tile, sharpener.pooling))
@@ -44,7 +62,7 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
     _show(axes[0], low, "1  low resolution")
     _show(axes[1], low, f"2  tiles, read with {sharpener.radius} px margin")
     _draw_tiles(axes[1], windows, sharpener.radius)
-    _show(axes[2], _with_gaps(windows, sharp), "3  super-resolved tiles x4")
+    _show(axes[2], _with_gaps(windows, sharp, scale), f"3  super-resolved tiles x{scale}")
     _show(axes[3], sharp, "4  stitched without seams")
     _show(axes[4], maps[..., 0], "5  U-net: nucleus probability")
     _show(axes[5], maps[..., 1], "6  U-net: relative distance to border")
@@ -54,14 +72,14 @@ def draw_workflow(image: Path, field: int, tile: int, generator: Path, unet: Pat
     figure.savefig(picture, dpi=200)
 
 
-def _with_gaps(windows, sharp, gap=12) -> np.ndarray:
+def _with_gaps(windows, sharp, scale: int, gap=12) -> np.ndarray:
     """Return the tiles set apart on white, so that they are seen as tiles."""
     columns = sorted({window.x for window in windows})
     rows = sorted({window.y for window in windows})
     height = sharp.shape[0] + gap * (len(rows) - 1)
     canvas = np.full((height, sharp.shape[1] + gap * (len(columns) - 1), 3), 255, np.uint8)
     for window in windows:
-        x, y, w, h = (SCALE * side for side in vars(window).values())
+        x, y, w, h = (scale * side for side in vars(window).values())
         top, left = y + gap * rows.index(window.y), x + gap * columns.index(window.x)
         canvas[top : top + h, left : left + w] = sharp[y : y + h, x : x + w]
     return canvas

@@ -6,7 +6,7 @@ Whatever is wrong with a file is an ImageReadError.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,7 +130,7 @@ class ImageFile:
 
 def open_image(
     path: str | Path,
-    read_at_microns_per_pixel: float | None = None,
+    read_at_microns_per_pixel: float | Callable[[float | None], float | None] | None = None,
     region: Sequence[int] | None = None,
     stated: StatedSize | None = None,
 ) -> ImageFile:
@@ -138,19 +138,21 @@ def open_image(
 
     `path` is a file, or a folder that holds one DICOM slide. `read_at_microns_per_pixel` (um) is
     the scale at which a slide is read where that is more than 1 % coarser than its full resolution
-    and its pixel size is known; plain images are taken as they are. `region` (x, y, width, height,
+    and its pixel size is known, or a function that gives this scale for the pixel size of the file
+    (None = as it is); plain images are taken as they are. `region` (x, y, width, height,
     in pixels of the full resolution) limits it to a part, which is cut at the border of the image.
     `stated` is what the user says of the pixel size. Raises ImageReadError for a file that cannot
     be read or a region that lies outside, ValueError for a scale <= 0.
     """
     path = Path(path)
-    target = read_at_microns_per_pixel
-    if target is not None and not 0 < target < math.inf:
-        raise ValueError(f"read_at_microns_per_pixel is {target}; give a positive number, or None")
+    read_at = read_at_microns_per_pixel
+    if not (read_at is None or callable(read_at) or 0 < read_at < math.inf):
+        raise ValueError(f"read_at_microns_per_pixel is {read_at}; give a positive number, or None")
     with one_error_type(path):
         source = _open_source(path)
         microns, notes = (stated or StatedSize()).or_of_file(source.microns)
         source = replace(source, microns=microns, notes=(*source.notes, *notes))
+        target = read_at(microns) if callable(read_at) else read_at
         try:
             return ImageFile(path, source, target, region)
         except BaseException:

@@ -8,6 +8,7 @@ import numpy as np
 
 from networks.folding import folded
 from networks.model_files import ModelError
+from program.settings import NEAR, RESULT_MICRONS
 from tiles.geometry import Window
 from tiles.seamless import Tiling, predict_tiles
 
@@ -15,8 +16,7 @@ OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError"
 
 MIRRORINGS = ((), (1,), (2,), (1, 2))  # axes of a batch that are flipped
 
-PIXEL_SIZE_TOLERANCE = 0.1  # relative difference to the U-net's own; above it, resample
-UNET_MICRONS = 0.25  # um per pixel if the U-net's record does not state it
+UNET_MICRONS = RESULT_MICRONS  # um per pixel if the U-net's record does not state it
 
 
 @dataclass
@@ -151,4 +151,4 @@ def unet_ratio(unet: Network, microns: float | None) -> float:
     if microns is None:
         return 1.0
     ratio = microns / unet_microns(unet)
-    return ratio if abs(ratio - 1) > PIXEL_SIZE_TOLERANCE else 1.0
+    return ratio if abs(ratio - 1) > NEAR else 1.0

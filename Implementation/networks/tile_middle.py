@@ -40,7 +40,8 @@ class Cut:
         needed: how far beyond the middle each tensor is needed, in its pixels; inf = all of it.
         borders: what the margin becomes in each uncut tensor whose size is proportional to the
             input's.
-        pools: whether the model has a layer that makes maps smaller.
+        pools: whether the model has a layer that makes cut maps smaller. One that takes a whole
+            map, as the first convolution of a x2 generator does, is none.
     """
 
     margin: int
@@ -81,7 +82,8 @@ def cut_to_middle(model: keras.Model, margin: int) -> Cut | None:
             return None  # folding makes it a part of the next convolution, and cuts there
         if not whole and id(layer.output) not in borders:
             return None
-    return Cut(margin, needed, borders, any(step_of(layer) > 1 for layer in model.layers))
+    pools = any(step_of(layer) > 1 and _is_centred(layer) for layer in model.layers)
+    return Cut(margin, needed, borders, pools)
 
 
 def _needed_by(model) -> dict[int, float]:

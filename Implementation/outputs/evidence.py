@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from outputs.figures import save_figure
 from outputs.tiff import write_grey_tiff
+from program.settings import RESULT_MICRONS
 from tiles.raster import Raster
 from trust.confidence import confidence, restored
-from trust.domain import NOMINAL_MICRONS, measure_signs, warnings_of
+from trust.domain import SIGNS_MICRONS, measure_signs, warnings_of
 from trust.judgement import Judgement
 
 EVIDENCE_COLUMNS = (
@@ -133,11 +134,11 @@ def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
         image: the input: `width`, `height` and `read(x, y, width, height)`.
         tissue: bool (rows, columns), its tissue mask.
         microns: um per pixel of the input, None if unknown.
-        scale: 4 if the image is super-resolved, 1 if the nucleus network takes it as it is.
+        scale: how far the image is enlarged, 1 if the nucleus network takes it as it is.
     """
-    nominal = NOMINAL_MICRONS if scale > 1 else NOMINAL_MICRONS / 4
-    # Measured at the size of a low-resolution image, for which the limits were chosen.
-    shrink = 1 if scale > 1 else max(1, round(NOMINAL_MICRONS / (microns or nominal)))
+    nominal = scale * RESULT_MICRONS
+    # What a generator takes is measured as it is: the limits hold at 1 and at 0.5 um per pixel.
+    shrink = 1 if scale > 1 else max(1, round(SIGNS_MICRONS / (microns or nominal)))
     shrink = min(shrink, image.width, image.height)
     width, height = image.width // shrink, image.height // shrink
 

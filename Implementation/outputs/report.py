@@ -40,6 +40,11 @@ FILES = {
     "confidence.png": "Confidence of the super-resolution (PNG)",
     "sr_confidence.tif": "Confidence, full size (TIFF)",
 }
+MODEL_TITLES = {
+    "generator": "Generator x4 (super-resolution)",
+    "generator_x2": "Generator x2 (super-resolution)",
+    "unet": "U-net (nuclei)",
+}
 GOOD_CONFIDENCE = 0.6  # of the super-resolution: an expected error of 5 of 255 grey levels
 # Column of summary.csv, title, unit, decimals. Columns that are empty in all rows are left out.
 COLUMNS = (
@@ -93,6 +98,7 @@ def write_report(output_folder: Path) -> Path:
         "run": _read_run(output_folder / "run.json"),
         "groups": read_groups(output_folder / "groups.csv"),
         "good_confidence": GOOD_CONFIDENCE,
+        "model_titles": MODEL_TITLES,
     }
     add_pictures(sections, LARGEST_REPORT - len(_render(content)))
     path = output_folder / "report.html"

@@ -32,10 +32,10 @@ MOST_REGIONS = 200  # rows of an image; the others are only in its regions.csv
 
 def read_summary(path: Path) -> list[dict]:
     """Return the rows of summary.csv, figures as float and empty cells as None."""
-    texts = ("image", "status", "error", "warning", "generator_sha256", "unet_sha256")
+    texts = ("image", "status", "error", "route", "warning", "generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
-            {"warning": ""}
+            {"route": "", "warning": ""}
             | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
             for row in csv.DictReader(file)
         ]

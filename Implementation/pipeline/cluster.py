@@ -17,7 +17,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from distributed.diagnostics.plugin import UploadFile
 from tqdm import tqdm
 
 from pipeline.job import Job, begin, end, failed_row, finished_row
-from pipeline.worker import load_networks, opened
+from pipeline.worker import LoadedNetworks, opened
 from program.settings import MachineSettings, ModelSettings, Settings
 from program.terminal import BAR, Progress
 from stages.analysis import Analysis
@@ -67,7 +67,7 @@ def rows_from_cluster(jobs: dict[int, Job], settings: Settings) -> Iterator[tupl
         _connected(address) as client,
         tqdm(total=len(jobs), bar_format=BAR, leave=False) as bar,
     ):
-        sent = send_code_and_models(client, settings.models)
+        sent = send_code_and_models(client, settings.model_files())
         # Workers are the processes here, and Dask forbids them helpers of their own.
         alone = replace(settings, machines=MachineSettings(address, measuring_processes=1))
         jobs = {key: replace(job, settings=alone) for key, job in jobs.items()}
@@ -86,8 +86,8 @@ def _connected(address: str) -> Client:
         ) from error
 
 
-def send_code_and_models(client: Client, models: ModelSettings) -> Sent:
-    """Send all that workers need, also those that join later.
+def send_code_and_models(client: Client, models: dict[str, Path]) -> Sent:
+    """Send all that workers may need, also those that join later; models by name of their constant.
 
     Everything is named by its content, so that no worker mistakes the code or the model of another
     run for it.
@@ -98,7 +98,9 @@ def send_code_and_models(client: Client, models: ModelSettings) -> Sent:
         code.write_bytes(content)
         client.register_plugin(UploadFile(str(code), load=False), name=code.name)
     sent = {}
-    for model, path in models.files().items():
+    for model, path in models.items():
+        if not path.is_file():  # an image that needs it will say so
+            continue
         sent[model] = f"{_name(path.read_bytes())}.h5"
         for file in filter(Path.is_file, (path, path.with_suffix(".json"))):
             plugin = UploadFile(str(file), load=False)
@@ -234,8 +236,8 @@ def start_image(job: Job, sent: Sent) -> dict | list[dict[int, float]]:
         Row of the summary, or for each stage the missing pieces with their sizes.
     """
     with _analysis(job, sent) as analysis:
-        begin(job)
-        image, tile = analysis.image, job.settings.tiles.tile_size
+        begin(job, asdict(analysis.estimate))
+        image, tile = analysis.image, job.settings.tiles.side(analysis.route.scale)
         if image.width * image.height <= SMALL_IMAGE_TILES * tile**2:
             return end(job, analysis.run())
         analysis.prepare()
@@ -275,4 +277,4 @@ def _analysis(job: Job, sent: Sent) -> Iterator[Analysis]:
 
 @lru_cache(maxsize=1)
 def _networks(models: ModelSettings):
-    return load_networks(models)
+    return LoadedNetworks(models)

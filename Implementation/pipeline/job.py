@@ -6,6 +6,7 @@ Light on purpose: a run over a finished folder reads no more than this.
 import errno
 import json
 import traceback
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -49,8 +50,8 @@ class Job:
 
 
 def model_files(settings: Settings) -> dict[str, str]:
-    """Return the SHA-256 of each model file that the run needs; "" where there is none."""
-    files = settings.models.files()
+    """Return the SHA-256 of each model file that the run may need; "" where there is none."""
+    files = settings.model_files()
     return {n: sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for n, p in files.items()}
 
 
@@ -66,28 +67,50 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
         changed = stamp(path)
     except (OSError, ValueError):  # vanished; opening it will say so
         changed = None
-    choices = asdict(settings.nuclei) | asdict(settings.tiles) | asdict(settings.input)
-    choices |= asdict(settings.outputs) | asdict(settings.maps)
+    parts = settings.nuclei, settings.tiles, settings.input, settings.scale
+    parts += settings.outputs, settings.maps
+    choices = {name: value for part in parts for name, value in asdict(part).items()}
     for name in ("input_folder", "regions_folder", "output_folder", "overwrite"):
         del choices[name]
-    for name in ("precision", "faithful_share", "test_time_augmentation"):
+    for name in ("segment", "precision", "faithful_share", "test_time_augmentation"):
         choices[name] = getattr(settings.models, name)
     content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
     content["regions"] = regions_stamp(path, settings.input.regions_folder)
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 
-def begin(job: Job):
-    """Make the folder of the results; from here on they do not count as finished."""
+def begin(job: Job, estimate: dict | None = None):
+    """Make the folder of the results; from here on they do not count as finished.
+
+    estimate: of the pixel size. It is kept, because all who work on the image must work with the
+    same one, also after an interruption.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
-    _write_manifest(job, {"image": job.image})
+    made = {"made_from": job.made_from, "estimate": estimate}
+    _write_manifest(job, {"image": job.image, "begun": made})
+
+
+def begun(job: Job) -> dict | None:
+    """Return {"estimate": ...} as `begin` kept it; None where nothing was begun from the same."""
+    stored = read_manifest(job.manifest).get("begun")
+    return stored if isinstance(stored, dict) and stored.get("made_from") == job.made_from else None
 
 
 def end(job: Job, row: dict) -> dict:
-    """Write the manifest, by which a later run knows that the image is finished; return its row."""
+    """Write the manifest, by which a later run knows that the image is finished; return its row.
+
+    Of the models it names those of the image's scale only: another one for other scales is no
+    reason to do the image again.
+    """
     row = _empty_row(job) | row
-    _write_manifest(job, {"image": job.image, "made_from": job.made_from, "summary": row})
+    used = job.settings.models.files([row["width_out"] // row["width_in"]])
+    made_from = job.made_from | {"models": _only(used, job.made_from["models"])}
+    _write_manifest(job, {"image": job.image, "made_from": made_from, "summary": row})
     return row
+
+
+def _only(names: Iterable[str], models: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in models.items() if name in names}
 
 
 def failed_row(job: Job, error: Exception) -> dict:
@@ -106,8 +129,11 @@ def failed_row(job: Job, error: Exception) -> dict:
 def finished_row(job: Job) -> dict | None:
     """Return the row of an image that was made from the same; None if it is to be done."""
     stored = read_manifest(job.manifest)
-    finished = isinstance(stored.get("summary"), dict) and stored.get("made_from") == job.made_from
-    return stored["summary"] if finished else None
+    before, now = stored.get("made_from"), job.made_from
+    if not isinstance(before, dict) or not isinstance(stored.get("summary"), dict):
+        return None
+    same = before == now | {"models": _only(before.get("models", ()), now["models"])}
+    return stored["summary"] if same else None
 
 
 def reason_to_repeat(job: Job) -> str | None:
@@ -121,7 +147,8 @@ def reason_to_repeat(job: Job) -> str | None:
         return "the file has changed"
     if before.get("regions") != job.made_from["regions"]:
         return "its annotated regions have changed"
-    if before.get("models") != job.made_from["models"]:
+    models = before.get("models", {})
+    if models != _only(models, job.made_from["models"]):
         return "another model is used now"
     old, new = before.get("choices", {}), job.made_from["choices"]
     changed = [name.upper() for name in new if old.get(name) != new[name]]

@@ -38,14 +38,22 @@ def constants_of_run(path: Path, function: Callable) -> dict:
             f"{path}: constants of another version of this script: {', '.join(unknown)}; repeat "
             "the run with that version, or remove them from a copy of the file"
         )
-    if run.get("results_version", 1) < 2 and "seed_rise" in constants:
-        # It acted at half its value then.
-        constants = constants | {"seed_rise": constants["seed_rise"] / 2}
+    constants = constants | _meant_then(constants, run.get("results_version", 1))
     constants = {
         name: Path(value) if value is not None and _is_path(parameters[name]) else value
         for name, value in constants.items()
     }
     return constants | _moved_models(constants, run.get("model_files", {}))
+
+
+def _meant_then(constants: dict, results_version: int) -> dict:
+    """Return the constants that an earlier version of the program understood in another way."""
+    meant = {}
+    if results_version < 2 and "seed_rise" in constants:
+        meant["seed_rise"] = constants["seed_rise"] / 2  # it acted at half its value
+    if results_version < 4:  # all images were enlarged x4, or none
+        meant["enlarge"] = 4 if constants.get("super_resolve", True) else 1
+    return meant
 
 
 def _is_path(parameter: inspect.Parameter) -> bool:

@@ -62,7 +62,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         groups = groups_of([job.image for job in jobs], settings.comparison.groups)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         if not _all_done(jobs, folder):
-            networks = _loaded(settings)
+            networks = _loaded(settings, jobs)
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder)
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
@@ -80,14 +80,20 @@ def _is_to_be_done(job: Job) -> bool:
     return job.settings.outputs.overwrite or finished_row(job) is None
 
 
-def _loaded(settings: Settings):
-    """Start Keras and load the networks, which takes seconds; say so first."""
-    names = " and ".join(path.name for path in settings.models.files().values())
-    print(f"Loading {names} ...", flush=True)
-    start_keras()
-    from pipeline.worker import load_networks
+def _loaded(settings: Settings, jobs: list[Job]):
+    """Start Keras and load the networks of all images, which takes seconds; say so first."""
+    from pipeline.reading import scales_of  # not above: it loads every decoder
 
-    return load_networks(settings.models)
+    scales = scales_of(jobs) or {1}  # where none can be read, at least the U-net is checked
+    names = " and ".join(path.name for path in settings.models.files(scales).values())
+    print(f"Loading {names or 'Keras'} ...", flush=True)
+    start_keras()
+    from pipeline.worker import LoadedNetworks
+
+    networks = LoadedNetworks(settings.models)
+    for scale in sorted(scales):
+        networks.of(scale)
+    return networks
 
 
 def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlier, groups) -> int:
@@ -96,11 +102,14 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     summary = Summary(folder / "summary.csv")
     try:
         if networks:
+            known = networks.by_name()
             record = write_run_record(folder / "run.json", constants, settings, networks)
             for line in differences(earlier, record) if earlier else ():
                 print(f"Not the same as in the earlier run: {line}", file=sys.stderr)
         for number, row in _work_off(jobs, networks, settings):
             summary.add(number, row)
+        if networks and _of_all(networks, summary.ordered()) != known:
+            write_run_record(folder / "run.json", constants, settings, networks)
         if networks or groups or (folder / "groups.csv").exists():
             from outputs.report import write_report
             from pipeline.joining import join_results
@@ -120,6 +129,17 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     print_table(summary.ordered())
     print_unknown_sizes(summary.ordered())
     return int(any(row["status"] != "done" for row in summary.ordered()))
+
+
+def _of_all(networks, rows: list[dict]) -> dict:
+    """Return the networks of all images, also those whose scale was not known at first.
+
+    On a cluster it was the workers that loaded these.
+    """
+    for row in rows:
+        if row["status"] == "done":
+            networks.of(row["width_out"] // row["width_in"])
+    return networks.by_name()
 
 
 def images_of(settings: Settings) -> list[Path]:
@@ -227,7 +247,7 @@ def write_run_record(path: Path, constants: dict, settings: Settings, networks) 
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "models": {
             name: network and {"sha256": network.sha256, "record": network.record}
-            for name, network in vars(networks).items()
+            for name, network in networks.by_name().items()
         },
         "model_files": model_files(settings),
         "tables": "CSV, UTF-8 with byte order mark, comma, decimal point",

@@ -15,6 +15,8 @@ SUMMARY_COLUMNS = (
     "height_in",
     "width_out",
     "height_out",
+    "route",
+    "estimated_microns_per_pixel",
     "microns_per_pixel_out",
     "tissue_mm2",
     "tissue_px2",
@@ -82,10 +84,10 @@ class Summary:
 
 
 def print_table(rows: list[dict]):
-    """Print one line per image: sizes, nuclei, density, mean area, seconds; or its error."""
+    """Print one line per image: sizes, nuclei, density, mean area, seconds, route; or its error."""
     width = max(len("image"), *(len(row["image"]) for row in rows))
     header = ("in", "out", "nuclei", "per mm2", "mean area", "seconds")
-    print(f"\n{'image':{width}}" + "".join(f"{title:>13}" for title in header))
+    print(f"\n{'image':{width}}" + "".join(f"{title:>13}" for title in header) + "  route")
     for row in rows:
         if row["status"] != "done":
             print(f"{row['image']:{width}}  failed: {row['error']}")
@@ -96,7 +98,8 @@ def print_table(rows: list[dict]):
         unit = "px2" if row["microns_per_pixel_out"] is None else "um2"
         cells.append(_shown(row.get(f"mean_area_{unit}"), ".1f", f" {unit}"))
         cells.append(_shown(row["seconds"], ".1f"))
-        print(f"{row['image']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
+        line = "".join(f"{cell:>13}" for cell in cells)
+        print(f"{row['image']:{width}}{line}  {row['route']}")
         if row.get("warning"):
             print(f"{'':{width}}  warning: {row['warning']}")
 

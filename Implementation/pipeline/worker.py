@@ -1,41 +1,67 @@
-"""Does the job of one image: networks loaded, image opened, analysed, whatever goes wrong."""
+"""Does the job of one image: opened, its networks loaded, analysed, whatever goes wrong."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 
 from tqdm import tqdm
 
-from images.opening import open_image
-from images.sizes import StatedSize, refuse_coarse_size
+from images.opening import ImageFile
 from networks.loading import load_network
-from networks.network import averaged_over_mirrorings, blended
-from pipeline.job import Job, begin, end, failed_row
-from program.settings import ModelSettings
+from networks.network import Network, averaged_over_mirrorings, blended
+from nuclei.pixel_size import MOST_PATCHES, Looks, patches_for
+from pipeline.job import Job, begin, begun, end, failed_row
+from pipeline.reading import opened_image, scale_of, takes_estimate
+from program.settings import RESULT_MICRONS, SCALES, ModelSettings
 from program.terminal import Progress
 from stages.analysis import Analysis, Networks
+from stages.route import SizeEstimate, objective_microns
 
 
-def load_networks(models: ModelSettings) -> Networks:
-    """Load what a run needs.
+class LoadedNetworks:
+    """The networks of a run, each loaded when it is first needed.
 
-    Raises:
-        ModelError: a model is missing or not what it should be.
+    Args:
+        models: which networks.
     """
-    generator = unet = None
-    if models.super_resolve:
-        generator = load_network(models.generator, "generator", 4, 3, models.precision)
-        if models.faithful_share:
-            path, kind = models.faithful_generator, "faithful generator"
-            faithful = load_network(path, kind, 4, 3, models.precision)
-            generator = blended(generator, faithful, models.faithful_share)
-    if models.segment:
-        unet = load_network(models.unet, "U-net", 1, 2, models.precision)
-        if models.test_time_augmentation:
-            unet = averaged_over_mirrorings(unet)
-    return Networks(generator, unet)
+
+    def __init__(self, models: ModelSettings):
+        self.models = models
+        self._generators: dict[int, Network] = {}
+        self._unet: Network | None = None
+
+    def of(self, scale: int) -> Networks:
+        """Return the networks of an image that is enlarged so far.
+
+        Raises:
+            ModelError: a model is missing or not what it should be.
+        """
+        if self.models.segment and not self._unet:
+            self._unet = self._load_unet()
+        if scale > 1 and scale not in self._generators:
+            self._generators[scale] = self._load_generator(scale)
+        return Networks(self._generators.get(scale), self._unet)
+
+    def by_name(self) -> dict[str, Network | None]:
+        """Return the networks by the name of their constant; None = not loaded."""
+        named = {self.models.generators(n)[0]: self._generators.get(n) for n in SCALES if n > 1}
+        return named | {"unet": self._unet}
+
+    def _load_generator(self, scale: int) -> Network:
+        models, (name, *faithful) = self.models, self.models.generators(scale)
+        names = [name, *faithful]
+        loaded = [
+            load_network(getattr(models, n), n.replace("_", " "), scale, 3, models.precision)
+            for n in names
+        ]
+        return blended(*loaded, models.faithful_share) if faithful else loaded[0]
+
+    def _load_unet(self) -> Network:
+        unet = load_network(self.models.unet, "U-net", 1, 2, self.models.precision)
+        return averaged_over_mirrorings(unet) if self.models.test_time_augmentation else unet
 
 
-def do_job(job: Job, networks: Networks, progress: Progress) -> dict:
+def do_job(job: Job, networks: LoadedNetworks, progress: Progress) -> dict:
     """Analyse one image; return its row of the summary, also when it fails.
 
     Raises:
@@ -45,31 +71,55 @@ def do_job(job: Job, networks: Networks, progress: Progress) -> dict:
         with opened(job, networks, progress) as analysis:
             for note in (*analysis.image.notes, *analysis.annotations.notes):
                 tqdm.write(f"{job.title}: {note}")
-            if analysis.image.is_slide and analysis.route.scale > 1 and not analysis.route.microns:
-                tqdm.write(_unknown_scale(job, analysis))
-            begin(job)
+            if analysis.image.is_slide:
+                tqdm.write(f"{job.title}: {_said_of_slide(analysis)}")
+            begin(job, asdict(analysis.estimate))
             return end(job, analysis.run())
     except Exception as error:
         return failed_row(job, error)
 
 
 @contextmanager
-def opened(job: Job, networks: Networks, progress: Progress) -> Iterator[Analysis]:
+def opened(job: Job, networks: LoadedNetworks, progress: Progress) -> Iterator[Analysis]:
     """Open the image of a job and give its analysis, not yet begun."""
-    settings = job.settings
-    given = settings.input
-    stated = StatedSize(given.microns_per_pixel, given.microns_per_pixel_for_all)
-    with open_image(job.path, settings.read_at, given.region, stated) as image:
-        if not given.microns_per_pixel_for_all:
-            refuse_coarse_size(job.path, image.microns_per_pixel, image.is_slide)
-        yield Analysis(image, job.folder, networks, settings, progress)
+    with ExitStack() as files:
+        image = files.enter_context(opened_image(job))
+        estimate = _estimate(job, image, networks)
+        if estimate.used:
+            image = files.enter_context(opened_image(job, objective_microns(estimate.microns)))
+        scale = scale_of(image, job.settings.scale)
+        image.notes += estimate.note(image, scale)
+        yield Analysis(image, job.folder, networks.of(scale), job.settings, progress, estimate)
 
 
-def _unknown_scale(job: Job, analysis: Analysis) -> str:
-    """Say before the long work that it may be done on the wrong scale."""
-    size = f"{analysis.route.extent.width} x {analysis.route.extent.height}"
+def _estimate(job: Job, image: ImageFile, networks: LoadedNetworks) -> SizeEstimate:
+    """Return what the nuclei tell of the pixel size; nothing of an image too small for the cost."""
+    if before := begun(job):
+        return SizeEstimate(**before["estimate"])
+    unet, wanted = networks.of(1).unet, takes_estimate(image, job.settings.input)
+    assumed = image.microns_per_pixel or scale_of(image, job.settings.scale) * RESULT_MICRONS
+    patches = patches_for(image.width * image.height * (assumed / RESULT_MICRONS) ** 2)
+    patches = MOST_PATCHES if wanted else patches
+    if not unet or not patches:
+        return SizeEstimate()
+    found = Looks(image, unet, patches).estimate(assumed)
+    microns = found.microns and float(f"{found.microns / image.downsample:.3g}")
+    return SizeEstimate(microns, found.ahead, wanted and microns is not None)
+
+
+def _said_of_slide(analysis: Analysis) -> str:
+    """Say before the long work at what scale it is done, and what to do if that is not wanted."""
+    route, choice = analysis.route, analysis.settings.scale
+    if route.scale > 1 and not route.microns:
+        size = f"{route.extent.width} x {route.extent.height}"
+        return (
+            "the slide states no pixel size, so it is read at its full resolution and enlarged to "
+            f"{size} pixels. If it was scanned at 40x, stop (Ctrl-C) and run it with "
+            "--microns-per-pixel 0.25"
+        )
+    if route.scale > 1 or len(choice.possible) == 1:
+        return str(route)
     return (
-        f"{job.title}: the slide states no pixel size, so it is read at its full resolution and "
-        f"enlarged to {size} pixels. If it was scanned at 40x, stop (Ctrl-C) and run it with "
-        "--no-super-resolve --microns-per-pixel 0.25"
+        f"{route}; to see super-resolution on it, run it with --read-at-microns-per-pixel "
+        f"{4 * RESULT_MICRONS:g}"
     )

@@ -3,27 +3,68 @@
 Each field has the name of its constant and its flag. Every room gets its own part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 3  # raised whenever the same input and choices give other results than before
-SUPER_RESOLVED_FROM = 1.0  # um per pixel at which a slide is read for the generator
-SEGMENTED_AT = 0.25  # um per pixel at which a slide is read for the U-net alone
+RESULTS_VERSION = 4  # raised whenever the same input and choices give other results than before
+RESULT_MICRONS = 0.25  # um per pixel to which every image is brought
+NEAR = 0.1  # relative difference to it that is no reason to resample a slide, nor to the U-net
+ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the nuclei tell
+SCALES = (1, 2, 4)  # pixels of the result per pixel of the input, along each side
 
 
 @dataclass(frozen=True)
 class InputSettings:
-    """Which images are read, and at what scale."""
+    """Which images are read, and what is known of their pixels."""
 
     input_folder: Path = Path()
     region: tuple[int, int, int, int] | None = None
     regions_folder: Path | None = None
     regions_only: bool = False
-    microns_per_pixel: float | None = None
+    microns_per_pixel: float | str | None = None
     microns_per_pixel_for_all: bool = False
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """At what scale images are read, and how far they are enlarged."""
+
+    enlarge: str | int = "auto"
+    super_resolve: bool = True
+    x2_from: float = 0.35
+    x4_from: float = 0.7
     read_at_microns_per_pixel: float | None = None
+
+    @property
+    def possible(self) -> tuple[int, ...]:
+        """The scales that images may get."""
+        if not self.super_resolve:
+            return (1,)
+        return SCALES if self.enlarge == "auto" else (int(self.enlarge),)
+
+    def scale_of(self, microns: float | None) -> int:
+        """Return how far an image is enlarged that is read at so many um per pixel.
+
+        Without a pixel size (None) it is taken for one of the coarsest, as a 10x objective gives.
+        """
+        if len(self.possible) == 1:
+            return self.possible[0]
+        if microns is None or microns >= self.x4_from:
+            return 4
+        return 2 if microns >= self.x2_from else 1
+
+    def read_at(self, microns: float | None) -> float | None:
+        """Return the um per pixel at which a slide is read, given its own; None = as it is.
+
+        The result shall have `RESULT_MICRONS`. Read coarser than that needs, a slide would lose
+        what it recorded; so it is read as it is where that comes near enough.
+        """
+        if self.read_at_microns_per_pixel or microns is None:
+            return self.read_at_microns_per_pixel
+        target = RESULT_MICRONS * self.scale_of(microns)
+        return target if microns < (1 - NEAR) * target else None
 
 
 @dataclass(frozen=True)
@@ -32,21 +73,26 @@ class ModelSettings:
 
     generator: Path = Path()
     faithful_generator: Path = Path()
+    generator_x2: Path = Path()
+    faithful_generator_x2: Path = Path()
     faithful_share: float = 0.0
     unet: Path = Path()
-    super_resolve: bool = True
     segment: bool = True
     test_time_augmentation: bool = False
     precision: str = "float32"
 
-    def files(self) -> dict[str, Path]:
-        """Return the files of the models that the run needs, by the name of their constant."""
-        wanted = {
-            "generator": self.super_resolve,
-            "faithful_generator": self.super_resolve and self.faithful_share > 0,
-            "unet": self.segment,
-        }
-        return {name: getattr(self, name) for name, needed in wanted.items() if needed}
+    def files(self, scales: Iterable[int] = SCALES) -> dict[str, Path]:
+        """Return the files of the models for images of these scales, by name of the constant."""
+        names = [name for scale in sorted(scales) for name in self.generators(scale)]
+        names += ["unet"] * self.segment
+        return {name: getattr(self, name) for name in names}
+
+    def generators(self, scale: int) -> tuple[str, ...]:
+        """Return the constants that name the generator of a scale, and that blended into it."""
+        if scale == 1:
+            return ()
+        name = "generator" if scale == 4 else f"generator_x{scale}"
+        return (name, f"faithful_{name}") if self.faithful_share > 0 else (name,)
 
 
 @dataclass(frozen=True)
@@ -55,6 +101,13 @@ class TileSettings:
 
     tile_size: int = 512
     batch_size: int = 1
+
+    def side(self, scale: int) -> int:
+        """Return the side of a tile, in pixels of an image that is enlarged so far.
+
+        So tiles of all images are as large in the result, and need as much memory.
+        """
+        return self.tile_size * SCALES[-1] // scale
 
 
 @dataclass(frozen=True)
@@ -109,6 +162,7 @@ class Settings:
     """All choices of a run, a part for each concern."""
 
     input: InputSettings = field(default_factory=InputSettings)
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
     tiles: TileSettings = field(default_factory=TileSettings)
     nuclei: NucleiSettings = field(default_factory=NucleiSettings)
@@ -129,11 +183,9 @@ class Settings:
         parts = {part.name: _part(part.default_factory, constants) for part in fields(cls)[:-1]}
         return cls(**parts, debug=constants["debug"])
 
-    @property
-    def read_at(self) -> float:
-        """Micrometres per pixel at which slides are read."""
-        default = SUPER_RESOLVED_FROM if self.models.super_resolve else SEGMENTED_AT
-        return self.input.read_at_microns_per_pixel or default
+    def model_files(self) -> dict[str, Path]:
+        """Return the files of all models that an image of the run may need."""
+        return self.models.files(self.scale.possible)
 
 
 def _part(kind, constants: Mapping[str, Any]):
@@ -148,9 +200,7 @@ def _check(constants: Mapping[str, Any]):
     for name in ("batch_size", "measuring_processes"):
         if constants[name] < 1:
             raise _expected(name, "at least 1", constants)
-    for name in ("microns_per_pixel", "read_at_microns_per_pixel"):
-        if constants[name] is not None and not constants[name] > 0:
-            raise _expected(name, "a positive number or None", constants)
+    _check_sizes(constants)
     for name in ("map_spacing", "map_radius", "hotspot_mm2"):
         if not constants[name] > 0:
             raise _expected(name, "a positive number", constants)
@@ -174,8 +224,34 @@ def _check(constants: Mapping[str, Any]):
         raise _expected("geojson_frame", "result or slide", constants)
     if constants["geojson_objects"] not in ("detection", "annotation"):
         raise _expected("geojson_objects", "detection or annotation", constants)
-    if not (constants["super_resolve"] or constants["segment"]):
-        raise ValueError("SUPER_RESOLVE and SEGMENT are both off: nothing to do")
+    _check_enlargement(constants)
+
+
+def _check_sizes(constants: Mapping[str, Any]):
+    microns, read_at = constants["microns_per_pixel"], constants["read_at_microns_per_pixel"]
+    if microns == ESTIMATE:
+        if not constants["segment"]:
+            raise ValueError("MICRONS_PER_PIXEL is to be estimated from nuclei, but SEGMENT is off")
+    elif microns is not None and not (not isinstance(microns, str) and microns > 0):
+        raise _expected("microns_per_pixel", f"a positive number, {ESTIMATE} or None", constants)
+    if read_at is not None and not read_at > 0:
+        raise _expected("read_at_microns_per_pixel", "a positive number or None", constants)
+
+
+def _check_enlargement(constants: Mapping[str, Any]):
+    if constants["enlarge"] not in ("auto", *SCALES):
+        raise _expected("enlarge", "auto, 1, 2 or 4", constants)
+    if not 0 < constants["x2_from"] <= constants["x4_from"]:
+        limits = f"{constants['x2_from']} and {constants['x4_from']}"
+        raise ValueError(f"X2_FROM, X4_FROM: expected 0 < X2_FROM <= X4_FROM, found {limits}")
+    if not constants["super_resolve"] and constants["enlarge"] not in ("auto", 1):
+        raise ValueError(
+            f"SUPER_RESOLVE is off, which means ENLARGE = 1, but ENLARGE is {constants['enlarge']}"
+        )
+    if not constants["segment"] and (constants["enlarge"] == 1 or not constants["super_resolve"]):
+        raise ValueError(
+            "SUPER_RESOLVE and SEGMENT are both off, or ENLARGE is 1 and SEGMENT off: nothing to do"
+        )
 
 
 def _expected(name: str, what: str, constants: Mapping[str, Any]) -> ValueError:

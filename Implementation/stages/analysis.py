@@ -33,7 +33,7 @@ from stages.examining import WindowSource, window_sides, window_stage
 from stages.finished import Finished
 from stages.pieces import Stage, StripRaster
 from stages.predicting import MAPS, PICTURE, Prediction, View, network_stage
-from stages.route import Route
+from stages.route import Route, SizeEstimate
 from tiles.geometry import Window, resized, tile_sides
 from tiles.resampling import resampled
 
@@ -42,7 +42,7 @@ UNET_TILE = 1536  # side of the U-net's tiles at most, in its pixels; more needs
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a run; None for what is switched off."""
+    """The networks of an image; None for what it does not need."""
 
     generator: Network | None
     unet: Network | None
@@ -65,6 +65,7 @@ class Analysis:
         networks: what predicts.
         settings: the user's choices.
         progress: is told of stages and pixels done.
+        estimate: of its pixel size; None = there is none.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Analysis:
         networks: Networks,
         settings: Settings,
         progress: Progress,
+        estimate: SizeEstimate | None = None,
     ):
         self.image, self.networks, self.settings = image, networks, settings
         self.progress, self.folder, self.partial = progress, folder, folder / ".partial"
-        self.route = Route.of(image, networks.scale)
+        self.estimate = estimate or SizeEstimate()
+        self.route = Route.of(image, networks.scale, self.estimate.used)
         given = settings.input
         path = regions_file(image.path, given.regions_folder)
         self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
@@ -146,6 +149,7 @@ class Analysis:
             name=printable(name_in(self.image.path, self.settings.input.input_folder)),
             image=self.image,
             route=self.route,
+            estimate=self.estimate.microns,
             tissue=self.tissue,
             annotations=self.annotations,
             pixels=self.pixels,
@@ -195,22 +199,26 @@ class Analysis:
     def _super_resolving(self) -> StripRaster:
         """Add the stage that enlarges the input; return the raster of RGB that it fills."""
         view = View(self.image.read, self.route.extent_in, 1.0)
-        tiles = self.settings.tiles
+        tiles = self._tiles(self.settings.tiles.side(self.route.scale))
         prediction = Prediction(self.networks.generator, PICTURE, view, self.tissue, tiles)
         return self._predicting("super-resolving", "pixels", prediction)
+
+    def _tiles(self, side: int) -> TileSettings:
+        """Return the tiles of a network: of so many of its own pixels per side."""
+        return replace(self.settings.tiles, tile_size=side)
 
     def _segmenting(self) -> StripRaster:
         """Add the stage that fills the U-net's maps, in 1/255; return their raster.
 
         It has the U-net's own pixel size.
         """
-        unet, route, tiles = self.networks.unet, self.route, self.settings.tiles
+        unet, route = self.networks.unet, self.route
         ratio = unet_ratio(unet, route.microns)
         extent = resized(route.extent, ratio)
         read = self.pixels.read
         if ratio != 1:
             read = resampled(read, route.extent, extent)
-        tiles = TileSettings(min(tiles.tile_size * route.scale, UNET_TILE), tiles.batch_size)
+        tiles = self._tiles(min(self.settings.tiles.side(1), UNET_TILE))
         view = View(read, extent, route.scale * ratio)
         return self._predicting(
             "segmenting", "maps", Prediction(unet, MAPS, view, self.tissue, tiles)
@@ -235,8 +243,8 @@ class Analysis:
         generator, unet = self.networks.generator, self.networks.unet
         sides = None
         if generator:
-            tile = self.settings.tiles.tile_size, generator.pooling
-            sides = tile_sides(self.route.extent_in, *tile)
+            side = self.settings.tiles.side(generator.scale)
+            sides = tile_sides(self.route.extent_in, side, generator.pooling)
         source = WindowSource(
             self.image if generator else None,
             self.pixels,

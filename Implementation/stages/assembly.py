@@ -90,6 +90,8 @@ def _describe(finished: Finished) -> dict:
         "height_in": finished.image.height,
         "width_out": finished.route.extent.width,
         "height_out": finished.route.extent.height,
+        "route": str(finished.route),
+        "estimated_microns_per_pixel": finished.estimate,
         "microns_per_pixel_out": finished.route.microns,
         "tissue_px2": round(tissue_pixels),
         "tissue_mm2": finished.route.microns and tissue_pixels * finished.route.microns**2 / 1e6,

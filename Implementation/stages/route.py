@@ -1,9 +1,43 @@
 """How an image gets from its own pixels to those of the result: sizes and scales of both."""
 
+import math
 from dataclasses import dataclass
 
 from images.opening import ImageFile
+from nuclei.pixel_size import is_doubted
+from program.settings import RESULT_MICRONS
 from tiles.geometry import Window
+
+OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 80)
+FORTY = 40 * RESULT_MICRONS  # an objective's magnification times the um per pixel that it gives
+ALIKE = 1.2  # factor by which pixels may differ that are said to come from the same objective
+
+
+@dataclass(frozen=True)
+class SizeEstimate:
+    """What the nuclei of an image tell of its pixel size.
+
+    Attributes:
+        microns: um per pixel of the file at full resolution; None = they tell nothing.
+        ahead: see `nuclei.pixel_size.Estimate`.
+        used: whether the image is taken to have this size.
+    """
+
+    microns: float | None = None
+    ahead: float = 0.0
+    used: bool = False
+
+    def note(self, image: ImageFile, scale: int) -> tuple[str, ...]:
+        """Return a line where this is far from the size by which an opened image is enlarged."""
+        stated = image.full_microns_per_pixel
+        assumed = stated or scale * RESULT_MICRONS
+        if not self.microns or not is_doubted(self.microns / assumed, self.ahead):
+            return ()
+        likely = objective_microns(self.microns)
+        looks = f"nuclei look as if a pixel were about {self.microns:.2g} um ({objective(likely)})"
+        believed = f"{assumed:.3g} um as {'stated' if stated else 'assumed'}"
+        command = f"--microns-per-pixel {likely:g}" + " --microns-per-pixel-for-all" * bool(stated)
+        return (f"{looks}, not {believed}; if so, run it with {command}",)
 
 
 @dataclass(frozen=True)
@@ -14,16 +48,21 @@ class Route:
         scale: pixels of the result per pixel of the input, along each side.
         extent_in, extent: of the input and of the result, in their own pixels.
         microns_in, microns: um per pixel of the input and of the result, None where unknown.
+        microns_full: um per pixel of the file at full resolution.
+        estimated: whether this size is an estimate.
     """
 
     scale: int
     extent_in: Window
     microns_in: float | None
+    microns_full: float | None
+    estimated: bool = False
 
     @classmethod
-    def of(cls, image: ImageFile, scale: int) -> "Route":
-        """Return the route of an opened image."""
-        return cls(scale, Window(0, 0, image.width, image.height), image.microns_per_pixel)
+    def of(cls, image: ImageFile, scale: int, estimated: bool) -> "Route":
+        """Return the route of an opened image; estimated: whether its pixel size is."""
+        extent = Window(0, 0, image.width, image.height)
+        return cls(scale, extent, image.microns_per_pixel, image.full_microns_per_pixel, estimated)
 
     @property
     def extent(self) -> Window:
@@ -34,3 +73,27 @@ class Route:
     def microns(self) -> float | None:
         """Micrometres per pixel of the result."""
         return self.microns_in and self.microns_in / self.scale
+
+    def __str__(self) -> str:
+        """Say it in a few words: "20x, 0.50 um, enlarged x2"."""
+        steps = ["pixel size unknown"]
+        if self.microns_full:
+            size = f"{self.microns_full:.2f} um" + " by estimate" * self.estimated
+            steps = [objective(self.microns_full), size]
+        if self.microns_in != self.microns_full:
+            steps.append(f"read at {self.microns_in:.2f} um")
+        steps.append(f"enlarged x{self.scale}" if self.scale > 1 else "not enlarged")
+        return ", ".join(steps)
+
+
+def objective_microns(microns: float) -> float:
+    """Return the um per pixel of the nearest objective: 0.25, 0.5, 1, ..."""
+    return RESULT_MICRONS * 2.0 ** round(math.log2(microns / RESULT_MICRONS))
+
+
+def objective(microns: float) -> str:
+    """Name the objective that gives pixels of so many um: "20x", or "about 15x" between two."""
+    exact = FORTY / microns
+    nearest = min(OBJECTIVES, key=lambda each: abs(math.log(each / exact)))
+    alike = 1 / ALIKE < exact / nearest < ALIKE
+    return f"{nearest:g}x" if alike else f"about {exact:.0f}x"

@@ -1,6 +1,6 @@
 """Is this an image of the kind that the networks were trained on? If not, why not, in a few words.
 
-Simple measures of the input at about 1 um per pixel, each with a limit far from what H&E of eight
+Simple measures of the input at 0.5 to 1 um per pixel, each with a limit far from what H&E of eight
 sources shows. An image is never refused, only flagged.
 
 Colour is measured in optical density, where a stain has the same hue however strong it is:
@@ -23,11 +23,12 @@ HE_HUES = (40.0, 190.0)  # degrees, hue in optical density, of H&E: blue 60, vio
 MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E up to .16, DAB from .92
 LEAST_COLOUR = 0.05  # difference of the channels' densities / mean density; H&E from .14, grey 0
 MOST_CLIPPED = 0.30  # share of tissue pixels with a saturated channel; H&E up to .14
+# At 0.5 um per pixel H&E shows about the same, and sigma 1.5 um as much blur as 3 um does at 1 um.
 LEAST_FINE = -2.0  # log10(fine / medium detail) without noise; H&E from -1.7, sigma 3 um below -2.2
 LEAST_DETAIL = -4.0  # log10(fine / coarse detail) without noise; H&E from -3.4
 MOST_FLAT = -0.8  # log10(finest / coarse detail); H&E up to -1.24, white noise 0
 PIXEL_SIZES = (0.5, 2.0)  # times the nominal pixel size
-NOMINAL_MICRONS = 1.0  # um per pixel that the generator was trained on
+SIGNS_MICRONS = 1.0  # um per pixel at which an image is measured that is not enlarged
 BANDS = {"medium": (4, 8), "fine": (8, 16), "finest": (16, 32), "coarse": (1, 8), "noise": (28, 32)}
 
 
@@ -59,7 +60,7 @@ def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
     """Measure an image on at most MOST_PATCHES squares of PATCH pixels of its tissue.
 
     Args:
-        read: function (x, y, width, height) -> uint8 RGB at about 1 um per pixel.
+        read: function (x, y, width, height) -> uint8 RGB at 0.5 to 1 um per pixel.
         width, height: size of the image in these pixels.
         tissue: bool (rows, columns), the tissue mask of the whole image at any size.
     """

@@ -11,11 +11,10 @@ from PIL import Image
 from evaluation.did_it_help import by_confidence, degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
-from helpers.tiny_models import load_once, save
+from helpers.tiny_models import load_once
 from images.degradation import SCALES, degrade_area, degrade_scanner
 from metrics.segmentation import best_ious
 from networks import loading
-from srgan.models import build_generator
 
 
 @pytest.fixture(autouse=True)
@@ -215,11 +214,11 @@ def test_unreadable_labels_are_named(drawn_set, unet, capsys):
 
 
 @pytest.fixture
-def generators(models, tmp_path):
+def generators(models):
     """The arguments that name an x4 and an x2 generator."""
     return {
         "generator": models / "generator.h5",
-        "generator_x2": save(build_generator(2, 1, scale=2), tmp_path / "generator_x2.h5"),
+        "generator_x2": models / "generator_x2.h5",
     }
 
 

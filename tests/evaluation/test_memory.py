@@ -29,7 +29,7 @@ def measure(tmp_path, monkeypatch):
     (tmp_path / "program.py").write_text(PROGRAM)
     monkeypatch.setattr(memory, "SCRIPT", tmp_path / "program.py")
     Image.fromarray(np.full((30, 20, 3), 200, np.uint8)).save(tmp_path / "image.png")
-    return lambda *sides: memory.measure_memory(tmp_path / "image.png", sides, {})
+    return lambda *sides: memory.measure_memory(tmp_path / "image.png", sides, 4, {})
 
 
 def test_peaks_and_growth_are_measured(measure, capsys):

@@ -16,20 +16,20 @@ UNET_MICRONS = 0.25  # um per pixel in the record of the tiny U-net
 load_once = functools.lru_cache(load_network)  # so that each is traced once
 
 
-def random_generator(seed=0, filters=4):
-    """A x4 generator whose every weight counts, the zero-initialised last layer's too."""
+def random_generator(seed=0, filters=4, scale=4):
+    """A generator whose every weight counts, the zero-initialised last layer's too."""
     keras.utils.set_random_seed(seed)
-    generator = build_generator(filters=filters, residual_blocks=1)
+    generator = build_generator(filters, 1, scale)
     residual = generator.get_layer("residual")
     random = np.random.default_rng(seed)
     residual.set_weights([random.normal(0, 0.2, w.shape) for w in residual.get_weights()])
     return generator
 
 
-def bicubic_generator():
-    """A x4 generator as training finds it: bicubic interpolation."""
+def bicubic_generator(scale=4):
+    """A generator as training finds it: bicubic interpolation."""
     keras.utils.set_random_seed(0)
-    return build_generator(filters=2, residual_blocks=1)
+    return build_generator(filters=2, residual_blocks=1, scale=scale)
 
 
 def random_unet(seed=0, depth=2):

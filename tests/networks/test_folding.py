@@ -10,6 +10,7 @@ from helpers.tiny_models import random_generator, random_unet
 from networks.folding import folded
 from networks.receptive_field import receptive_interval
 from srgan.models import build_generator
+from tiles.geometry import round_up
 from unet.model import build_unet
 
 HARD_TO_FOLD = {
@@ -113,6 +114,14 @@ def test_the_middle_of_a_generators_tile_is_predicted_without_most_of_its_margin
     model.set_weights([np.random.default_rng(0).normal(0, 0.2, w.shape) for w in model.weights])
     margin = int(np.ceil(receptive_interval(model).before))
     found, expected, left = middle_and_expected(model, margin, scale=4)
+    assert left <= 1
+    np.testing.assert_allclose(found, expected, atol=1e-2)  # of 255 grey levels
+
+
+def test_behind_a_strided_convolution_maps_are_cut_as_without_one():
+    model = random_generator(scale=2)
+    margin = round_up(int(np.ceil(receptive_interval(model).before)), 2)
+    found, expected, left = middle_and_expected(model, margin, scale=2)
     assert left <= 1
     np.testing.assert_allclose(found, expected, atol=1e-2)  # of 255 grey levels
 

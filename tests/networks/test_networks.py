@@ -105,6 +105,23 @@ def test_stitched_super_resolution_equals_the_untiled_one(generator, height, wid
 
 @pytest.mark.parametrize(
     ("height", "width", "tile"),
+    [(97, 75, 16), (97, 75, 30), (96, 74, 31), (97, 75, 256), (3, 2, 16), (1, 1, 16)],
+)
+def test_stitched_x2_super_resolution_equals_the_untiled_one(tmp_path, height, width, tile):
+    """Its first convolution has stride 2: tiles and margins must be even."""
+    path = tiny_models.save(tiny_models.random_generator(scale=2), tmp_path / "x2.h5")
+    network = load_network(path, "generator", 2, 3)
+    assert (network.scale, network.pooling) == (2, 2)
+    image = noise(height, width)
+    whole = untiled(network, image)
+    assert whole.std() > 20 or image.size == 3
+    found = stitched(network, image, tile)
+    assert found.shape == (2 * height, 2 * width, 3)
+    assert np.abs(as_bytes(found) - as_bytes(whole)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tile"),
     [(97, 75, 16), (97, 75, 32), (97, 75, 64), (97, 75, 256), (9, 70, 32), (3, 2, 16), (1, 1, 16)],
 )
 def test_stitched_segmentation_equals_the_untiled_one(unet, height, width, tile):
@@ -147,6 +164,7 @@ def convolution(size, **options):
 
 ARCHITECTURES = {
     "generator": tiny_models.random_generator,
+    "x2 generator": lambda: tiny_models.random_generator(scale=2),
     "U-net of depth 1": lambda: tiny_models.random_unet(depth=1),
     "U-net of depth 3": lambda: tiny_models.random_unet(depth=3),
     "large kernel": lambda: chain(convolution(9)),

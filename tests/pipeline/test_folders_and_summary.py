@@ -11,7 +11,16 @@ from pipeline.job import Job, begin, end, finished_row, reason_to_repeat, signat
 from pipeline.run import result_names
 from pipeline.summary import SUMMARY_COLUMNS, Summary
 from program import disk
-from program.settings import NucleiSettings, Settings
+from program.settings import ModelSettings, NucleiSettings, Settings
+
+MODELS = {"generator": "1", "generator_x2": "2", "unet": "3"}  # hashes of their files
+
+
+def later(done, settings=None, models=MODELS):
+    """The same image in a later run."""
+    settings = settings or Settings()
+    made_from = signature(done.path, settings, models)
+    return Job(done.path, done.folder, "a", settings, made_from)
 
 
 def finished(output, names, name):
@@ -19,10 +28,10 @@ def finished(output, names, name):
     settings = Settings()
     path = output.parent / name
     path.write_bytes(b"pixels")
-    made_from = signature(path, settings, {})
+    made_from = signature(path, settings, MODELS)
     end_job = Job(path, output / names[path], name, settings, made_from)
     begin(end_job)
-    end(end_job, {"nuclei": 3})
+    end(end_job, {"width_in": 20, "width_out": 40, "nuclei": 3})
     return end_job
 
 
@@ -69,23 +78,33 @@ def test_a_finished_image_of_the_same_version_is_finished(done):
 
 def test_results_of_another_version_are_done_again(done, monkeypatch):
     monkeypatch.setattr(job, "RESULTS_VERSION", job.RESULTS_VERSION + 1)
-    later = Job(done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {}))
-    assert finished_row(later) is None
-    assert "earlier version" in reason_to_repeat(later)
+    assert finished_row(later(done)) is None
+    assert "earlier version" in reason_to_repeat(later(done))
 
 
 def test_what_has_changed_is_named(done):
     settings = Settings(nuclei=NucleiSettings(probability_threshold=0.4))
-    changed = Job(done.path, done.folder, "a", settings, signature(done.path, settings, {}))
+    changed = later(done, settings)
     assert finished_row(changed) is None
     assert reason_to_repeat(changed) == "changed: PROBABILITY_THRESHOLD"
-    other = Job(
-        done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {"u": "1"})
-    )
-    assert "model" in reason_to_repeat(other)
     done.path.write_bytes(b"other pixels")
-    edited = Job(done.path, done.folder, "a", Settings(), signature(done.path, Settings(), {}))
-    assert "file has changed" in reason_to_repeat(edited)
+    assert "file has changed" in reason_to_repeat(later(done))
+
+
+@pytest.mark.parametrize("name", ["generator_x2", "unet"])
+def test_another_model_of_the_image_is_a_reason_to_repeat_it(done, name):
+    other = later(done, models=MODELS | {name: "other"})
+    assert finished_row(other) is None
+    assert "model" in reason_to_repeat(other)
+
+
+def test_another_model_of_other_scales_is_none(done):
+    assert finished_row(later(done, models=MODELS | {"generator": "other"}))["nuclei"] == 3
+
+
+def test_other_stages_are_a_reason_though_no_model_has_changed(done):
+    without = Settings(models=ModelSettings(segment=False))
+    assert reason_to_repeat(later(done, without)) == "changed: SEGMENT"
 
 
 # --- the summary ---

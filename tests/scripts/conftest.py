@@ -18,6 +18,7 @@ def run(models, tmp_path, monkeypatch):
         defaults = {
             "input_folder": tmp_path / "input",
             "generator": models / "generator.h5",
+            "generator_x2": models / "generator_x2.h5",
             "unet": models / "Unet.h5",
             "microns_per_pixel": 1.0,
         }

@@ -100,6 +100,8 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(
         {"geojson_frame": "level 2"},
         {"precision": "half"},
         {"super_resolve": False, "segment": False},
+        {"enlarge": 1, "segment": False},
+        {"super_resolve": False, "enlarge": 2},
     ],
 )
 def test_a_constant_that_cannot_work_is_named(run, capsys, flags):

@@ -1,0 +1,137 @@
+"""How well the pixel size is told from the nuclei: the work behind `Evaluate.py --estimate-sizes`.
+
+Images of known size are brought to the pixels of several objectives, and their size is estimated:
+without a stated size, as a run does; with the right one stated (a doubt would be a false alarm);
+and with wrong ones (a doubt would be right).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from images.finding import find_images
+from images.masks import without_masks
+from labels.pairing import Pair
+from labels.reading import read_image
+from networks.network import Network, unet_microns
+from nuclei.pixel_size import MOST_PATCHES, OFF, Looks, is_doubted
+from program.settings import RESULT_MICRONS, ScaleSettings
+
+SIZES = (0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel to which images are brought
+WRONG = (0.25, 0.5, 2.0, 4.0)  # times the right size
+IMAGES_PER_FOLDER = 20  # at most, evenly chosen
+SHOWN = {
+    "told": "told",
+    "right": f"within {OFF}",
+    "false alarm": "false alarm",
+    "alarm x2": "alarm x2",
+    "alarm x4": "alarm x4",
+}
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """An image in memory, read like an opened one."""
+
+    pixels: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        return self.pixels[y : y + height, x : x + width]
+
+
+def estimate_sizes(folders, names, microns: float | None, unet: Network) -> list[dict]:
+    """Estimate the pixel size of images at several sizes.
+
+    Args:
+        folders: of images; masks among them are left out.
+        names: only images whose names begin with one of these; none = all.
+        microns: um per pixel of all images; None = what each file says, else the U-net's.
+        unet: the nucleus network.
+
+    Returns:
+        A row for each image and size with what is told of it.
+
+    Raises:
+        OSError, ValueError: no such images.
+    """
+    rows = []
+    for folder in folders:
+        for path in tqdm(_chosen(folder, names), desc=folder.name, leave=False):
+            image, stated = read_image(Pair(path, ()))
+            size = microns or stated or unet_microns(unet)
+            for right in SIZES:
+                looks = Looks(InMemory(resized(image, size / right)), unet, MOST_PATCHES)
+                row = {"folder": str(folder), "image": path.name, "microns_per_pixel": right}
+                rows.append(row | _figures(looks, right))
+    return rows
+
+
+def resized(image: np.ndarray, ratio: float) -> np.ndarray:
+    """Return an image at `ratio` times its size: by area means, or cubic where it is enlarged."""
+    how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
+    return image if ratio == 1 else cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=how)
+
+
+def print_sizes(rows: list[dict]):
+    """Print the shares for each folder and for each size, and for all."""
+    groups = [
+        (Path(f).name, [r for r in rows if r["folder"] == f]) for f in _values(rows, "folder")
+    ]
+    sizes = _values(rows, "microns_per_pixel")
+    groups += [(f"{s:g} um", [r for r in rows if r["microns_per_pixel"] == s]) for s in sizes]
+    groups.append(("all", rows))
+    width = max(len(name) for name, _ in groups)
+    print(f"\n{'':{width}}{'n':>6}" + "".join(f"{title:>13}" for title in SHOWN.values()))
+    for name, group in groups:
+        cells = "".join(f"{_share(group, figure):>13}" for figure in SHOWN)
+        print(f"{name:{width}}{len(group):>6}{cells}")
+
+
+def _chosen(folder: Path, names) -> list[Path]:
+    images, _ = without_masks(find_images(folder))
+    images = [path for path in images if not names or path.name.startswith(tuple(names))]
+    if not images:
+        raise ValueError(f"no images in {folder} whose names begin with {', '.join(names)}")
+    chosen = np.linspace(0, len(images) - 1, min(len(images), IMAGES_PER_FOLDER)).astype(int)
+    return [images[index] for index in chosen]
+
+
+def _figures(looks: Looks, right: float) -> dict:
+    """Return what is told, and whether right and wrong sizes are doubted."""
+    unknown = looks.estimate(RESULT_MICRONS * ScaleSettings().scale_of(None))
+    told = unknown.microns is not None
+    figures = {"estimate": unknown.microns, "told": told}
+    figures["right"] = 1 / OFF <= unknown.microns / right <= OFF if told else None
+    figures["false alarm"] = _is_doubted(looks, right)
+    for factor in WRONG:
+        figures[f"alarm x{factor:g}"] = _is_doubted(looks, factor * right)
+    return figures
+
+
+def _is_doubted(looks: Looks, assumed: float) -> bool:
+    found = looks.estimate(assumed)
+    return found.microns is not None and is_doubted(found.microns / assumed, found.ahead)
+
+
+def _values(rows: list[dict], name: str) -> list:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _share(rows: list[dict], figure: str) -> str:
+    """Return a share in per cent; an alarm x2 is one at twice or half the right size."""
+    names = [figure]
+    if figure.startswith("alarm"):
+        names += [f"alarm x{1 / float(figure.split('x')[1]):g}"]
+    values = [row[name] for row in rows for name in names if row[name] is not None]
+    return f"{np.mean(values):.1%}" if values else "-"
