@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of generator.h5 and generator_x2.h5, bicubic interpolation, and Unet.h5: dark = nucleus.
+    """Folder of generator.h5, generator_x2.h5 (bicubic interpolation) and Unet.h5 (dark = nucleus).
 
     So small that an image takes a second, and what is drawn must be found.
     """
