@@ -25,7 +25,8 @@ def write_results(folder, nuclei, size=(300, 200)):
             rest = {"area_um2": area, "mean_hematoxylin_od": 0.3, "probability": probability}
             add(place | rest | {"nucleus_confidence": float("nan")})
     job = Job(Path("a.png"), folder, "", Settings(), {})
-    end(job, {"width_out": size[0], "height_out": size[1], "microns_per_pixel_out": 0.25})
+    sizes = {"width_in": size[0] // 4, "width_out": size[0], "height_out": size[1]}
+    end(job, sizes | {"microns_per_pixel_out": 0.25})
 
 
 def field(image, confidence, look=0.0, x=0):
