@@ -24,7 +24,7 @@ def write_results(folder, nuclei, size=(300, 200)):
             place = {"centroid_x_px": float(x), "centroid_y_px": float(y)}
             rest = {"area_um2": area, "mean_hematoxylin_od": 0.3, "probability": probability}
             add(place | rest | {"nucleus_confidence": float("nan")})
-    job = Job(Path("a.png"), folder, "", Settings(), {})
+    job = Job(Path("a.png"), folder, "", Settings(), {"models": {}})
     sizes = {"width_in": size[0] // 4, "width_out": size[0], "height_out": size[1]}
     end(job, sizes | {"microns_per_pixel_out": 0.25})
 
