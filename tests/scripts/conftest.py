@@ -39,6 +39,7 @@ def finished(models, tmp_path_factory):
         input_folder=folder / "input",
         output_folder=folder / "output",
         generator=models / "generator.h5",
+        generator_x2=models / "generator_x2.h5",
         unet=models / "Unet.h5",
         microns_per_pixel=1.0,
     )

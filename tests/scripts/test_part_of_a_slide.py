@@ -36,7 +36,8 @@ def analysed(run, slide, tmp_path):
     """Function that analyses the slide with some flags; returns the folder of its results."""
 
     def analyse(name, **flags):
-        assert run(name, microns_per_pixel=None, jpeg_quality=0, tile_size=32, **flags) == 0
+        scale = {"microns_per_pixel": None, "read_at_microns_per_pixel": 1.0}
+        assert run(name, **scale, jpeg_quality=0, tile_size=32, **flags) == 0
         return tmp_path / name / "slide"
 
     return analyse

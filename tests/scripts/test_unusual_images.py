@@ -169,7 +169,7 @@ def test_a_slide_is_read_at_low_resolution_and_written_as_a_pyramid(run, tmp_pat
     tifffile.imwrite(
         tmp_path / "input" / "slide.tif", double, tile=(64, 64), photometric="rgb", **resolution
     )
-    assert run(microns_per_pixel=None, jpeg_quality=0) == 0
+    assert run(microns_per_pixel=None, read_at_microns_per_pixel=1.0, jpeg_quality=0) == 0
     folder = tmp_path / "output" / "slide"
     assert not (folder / "super_resolved.png").exists()
     with tifffile.TiffFile(folder / "super_resolved.ome.tif") as tiff:
