@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from networks.network import Network, unet_microns
 from nuclei.separation import separate
-from tiles.geometry import Reader, Window, resized
+from tiles.geometry import Reader, Window, intersection, resized
 from tiles.resampling import resampled
 
 SIZES = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel of the search
@@ -31,14 +31,13 @@ NOTHING = -100.0  # log-likelihood of a size at which too little is found
 LEAST_SURE = 0.86  # mean probability of nuclei that tell anything
 # Nuclei at the right size, and how far they are from that as a rule: how sure the U-net is (against
 # the size at which it is surest), its distance map in their middle, their diameter.
-SURE_SPREAD = 0.012
-MIDDLE, MIDDLE_SPREAD = 0.71, 0.2
-DIAMETER, SMALLER_SPREAD, LARGER_SPREAD = 5.3, 0.3, 0.45  # um, octaves, octaves
-SHARPNESS = 1.5  # of the weights by which the sizes around the best are averaged
+SURE_SPREAD = 0.02
+MIDDLE, MIDDLE_SPREAD = 0.71, 0.1
+DIAMETER, DIAMETER_SPREAD = 6.8, 0.6  # um, octaves
 # An assumed size at which nuclei look like this is not doubted, and no other is tried.
 CONVINCING_SURE, CONVINCING_UM, CONVINCING_COUNT = 0.9, (4.0, 8.0), 8
 # One is doubted that is off by this factor, if nuclei speak that much more for the estimate.
-OFF, AHEAD = 1.5, 2.0
+OFF, AHEAD = 1.5, 3.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class Look:
         """
         if self.sure < LEAST_SURE:
             return NOTHING
-        octaves = math.log2(self.diameter / DIAMETER)
-        octaves /= LARGER_SPREAD if octaves > 0 else SMALLER_SPREAD
+        octaves = math.log2(self.diameter / DIAMETER) / DIAMETER_SPREAD
         unsure = (surest - self.sure) / SURE_SPREAD
         flat = max(MIDDLE - self.middle, 0) / MIDDLE_SPREAD
         return -unsure - flat - octaves**2 / 2
@@ -147,7 +145,7 @@ def _estimated(looks: list[Look], assumed: Look) -> Estimate:
         return Estimate()
     near = [each for each in looks if abs(each.octave - best.octave) < 2.1 * HALF]
     ahead = [best.score(surest) - each.score(surest) for each in near]
-    weights = np.exp(-SHARPNESS * np.array(ahead))
+    weights = np.exp(-np.array(ahead))
     octave = float(np.average([each.octave for each in near], weights=weights))
     return Estimate(2.0**octave, best.score(surest) - assumed.score(surest))
 
@@ -178,7 +176,10 @@ def _look(image: Any, spots: list[tuple[int, int]], unet: Network, octave: float
     image_extent = Window(0, 0, image.width, image.height)
     extent = resized(image_extent, ratio)
     read = resampled(image.read, image_extent, extent)
-    windows = dict.fromkeys(_around(spot, ratio, extent) for spot in spots)
+    windows = []
+    for window in (_around(spot, ratio, extent) for spot in spots):
+        if all(intersection(window, each) is None for each in windows):  # a nucleus counts once
+            windows.append(window)
     found = [_nuclei(unet, read, window) for window in windows]
     count = sum(len(areas) for areas, _, _ in found)
     if count < FEWEST:

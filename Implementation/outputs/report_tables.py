@@ -35,7 +35,7 @@ def read_summary(path: Path) -> list[dict]:
     texts = ("image", "status", "error", "route", "warning", "generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
-            {"route": "", "warning": ""}
+            {"route": "", "warning": "", "estimated_microns_per_pixel": None}
             | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
             for row in csv.DictReader(file)
         ]

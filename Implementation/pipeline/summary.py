@@ -105,9 +105,9 @@ def print_table(rows: list[dict]):
 
 
 def print_unknown_sizes(rows: Iterable[dict]):
-    """Say which images have no pixel size, and what that means for their results."""
+    """Say which images have no pixel size, what their nuclei tell of it, and what that means."""
     names = [
-        row["image"]
+        row["image"] + _by_nuclei(row.get("estimated_microns_per_pixel"))
         for row in rows
         if row["status"] == "done" and row["microns_per_pixel_out"] is None
     ]
@@ -117,6 +117,10 @@ def print_unknown_sizes(rows: Iterable[dict]):
             "there is no density, and nuclei were looked for as if the pixels had the size that "
             "the U-net was trained at. If you know it, give --microns-per-pixel."
         )
+
+
+def _by_nuclei(microns: float | None) -> str:
+    return f" (about {microns:.2g} um by its nuclei)" if microns else ""
 
 
 def _write(path: Path, rows: list[dict]):

@@ -56,17 +56,19 @@ def draw(microns, diameter=DIAMETER, side=600, count=400, seed=0):
 def test_nuclei_tell_the_pixel_size_whatever_is_assumed(microns, assumed):
     found = Looks(draw(microns), Sure(), MOST_PATCHES).estimate(assumed)
     assert found.microns == pytest.approx(microns, rel=0.25)
-    assert is_doubted(found.microns / assumed, found.ahead) == (not 0.5 < microns / assumed < 2)
+    # Diameters alone do not speak against a factor of 2: there is tissue with such nuclei.
+    assert is_doubted(found.microns / assumed, found.ahead) == (not 0.3 < microns / assumed < 3)
 
 
 def test_where_the_assumed_size_convinces_no_other_is_tried():
     unet = Sure()
     looks = Looks(draw(0.25), unet, MOST_PATCHES)
     first = looks.estimate(0.25)
-    assert first.microns == pytest.approx(0.25, rel=0.25) and unet.calls == 3 * MOST_PATCHES
-    assert looks.estimate(0.25) == first and unet.calls == 3 * MOST_PATCHES
+    calls = unet.calls
+    assert first.microns == pytest.approx(0.25, rel=0.25) and 3 <= calls <= 3 * MOST_PATCHES
+    assert looks.estimate(0.25) == first and unet.calls == calls
     looks.estimate(1.0)
-    assert unet.calls > 3 * MOST_PATCHES
+    assert unet.calls > calls
 
 
 def noise(random):

@@ -15,7 +15,6 @@ from PIL import Image
 from helpers.drawn_tissue import draw_tissue
 from helpers.whole_runs import finished_folders, without_pictures
 from pipeline import cluster
-from program.settings import ModelSettings
 
 RESULTS = ("nuclei_labels.tif", "nuclei.csv", "nuclei.geojson", "super_resolved.png")
 TILE_SIZE = 16  # 64 tiles at most make a small image
@@ -23,12 +22,14 @@ TILE_SIZE = 16  # 64 tiles at most make a small image
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Folder of images: one large, small ones and a bad one."""
+    """Folder of images: two large, one of them from 20x, small ones and a bad one."""
     folder = tmp_path_factory.mktemp("inputs")
     sizes = {"large": (150, 240), "small": (40, 60), "other": (61, 33)}
     for seed, (name, (height, width)) in enumerate(sizes.items()):
         image, _ = draw_tissue(height, width, seed, nuclei=height * width // 600)
         Image.fromarray(image).save(folder / f"{name}.png")
+    fine, _ = draw_tissue(240, 300, 3, nuclei=100)
+    Image.fromarray(fine).save(folder / "fine.png", dpi=(50800, 50800))  # 0.5 um per pixel
     (folder / "bad.png").write_bytes(b"no image")
     return folder
 
@@ -43,6 +44,7 @@ def run(inputs, models, monkeypatch):
             input_folder=inputs,
             output_folder=output,
             generator=models / "generator.h5",
+            generator_x2=models / "generator_x2.h5",
             unet=models / "Unet.h5",
             microns_per_pixel=1.0,
             tile_size=TILE_SIZE,
@@ -123,12 +125,14 @@ def test_a_lost_worker_changes_nothing(run, tmp_path, scheduler):
     finally:
         run_is_over.set()
         killer.join()
-    assert seen["finished"] < 3  # it died before all images were done
+    assert seen["finished"] < 4  # it died before all images were done
 
     assert run(tmp_path / "single") == 1
     found, expected = (rows_of(tmp_path / end / "summary.csv") for end in ("cluster", "single"))
-    assert list(found) == list(expected) == ["bad.png", "large.png", "other.png", "small.png"]
-    assert int(expected["large.png"]["nuclei"]) > 20
+    names = ["bad.png", "fine.png", "large.png", "other.png", "small.png"]
+    assert list(found) == list(expected) == names
+    for name, route in (("large.png", "enlarged x4"), ("fine.png", "enlarged x2")):
+        assert int(expected[name]["nuclei"]) > 20 and route in expected[name]["route"]
     for image, row in expected.items():
         del row["seconds"], found[image]["seconds"]
         assert row == found[image]
@@ -155,8 +159,8 @@ def test_workers_get_code_and_models_by_content(models):
             self.names.append(name)
 
     client = Recording()
-    chosen = ModelSettings(generator=models / "generator.h5", unet=models / "Unet.h5")
-    sent = cluster.send_code_and_models(client, chosen)
-    assert set(sent.models) == {"generator", "unet"}  # the run does not need the faithful one
+    files = {"generator": models / "generator.h5", "unet": models / "Unet.h5"}
+    sent = cluster.send_code_and_models(client, files | {"generator_x2": models / "none.h5"})
+    assert set(sent.models) == {"generator", "unet"}  # what is missing may not be needed
     assert {sent.code, *sent.models.values()} <= {*client.names}
-    assert sent == cluster.send_code_and_models(client, chosen)  # named by content alone
+    assert sent == cluster.send_code_and_models(client, files)  # named by content alone

@@ -278,12 +278,15 @@ def test_a_size_that_the_nuclei_contradict_is_doubted(
     assert run(microns_per_pixel=None) == 0
     (row,) = summary(tmp_path / "output").values()
     assert row["estimated_microns_per_pixel"] == (f"{told:g}" if told else "")
-    printed = capsys.readouterr().out.split("Report: ")[0]
+    printed, after = capsys.readouterr().out.split("Report: ")
     report = (tmp_path / "output" / "report.html").read_text("utf-8")
     for text in (printed, row["warning"], report):
         assert ("nuclei look as if" in text) == bool(command)
         assert not command or f"run it with {command}" in text
     assert "estimate" not in row["route"]
+    # Where no size is known, it is said in any case.
+    about = f"a.png (about {told:.2g} um by its nuclei) is unknown" if told else "a.png is unknown"
+    assert (about in after) == (stated is None)
 
 
 def test_an_estimate_is_used_only_where_it_is_asked_for(run, tmp_path, field, tells, capsys):
