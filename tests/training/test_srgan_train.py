@@ -262,7 +262,8 @@ def test_an_x2_training_starts_from_x4_weights_and_ships_under_its_own_name(
         copy = shipped / f"generator_x2{kind}.h5"
         assert copy.read_bytes() == (tmp_path / f"generator{kind}.h5").read_bytes()
         record = json.loads(copy.with_suffix(".json").read_text(encoding="utf-8"))
-        assert record["task"].startswith("x2 ") and record["input_microns_per_pixel"] == 0.5
+        assert record["model"] == copy.name and record["task"].startswith("x2 ")
+        assert record["input_microns_per_pixel"] == 0.5
         generator = keras.models.load_model(copy)
         assert generator(np.zeros((1, 6, 8, 3), np.float32)).shape == (1, 12, 16, 3)
 

@@ -1,5 +1,6 @@
 """The two phases of training an SRGAN: checks, networks, fits, models and records."""
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -215,10 +216,10 @@ def publish(run_folder: Path, models: Path, scale: int):
     """Copy the finished generators and their records into the folder of shipped models."""
     shipped = "generator" if scale == 4 else f"generator_x{scale}"
     for kind in ("", "_pretrained"):
-        for suffix in (".h5", ".json"):
-            shutil.copy2(
-                run_folder / f"generator{kind}{suffix}", models / f"{shipped}{kind}{suffix}"
-            )
+        source, target = run_folder / f"generator{kind}.h5", models / f"{shipped}{kind}.h5"
+        shutil.copy2(source, target)
+        entries = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
+        write_json(target.with_suffix(".json"), entries | {"model": target.name})
 
 
 def _advice(error) -> str:
