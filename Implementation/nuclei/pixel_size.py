@@ -26,7 +26,7 @@ PLACES = 12  # along each side of the image, among which patches are chosen
 PLACE = 64  # pixels of the image at each place that are looked at
 EOSIN_IN_RED = 0.4  # of its density in green, and more; hematoxylin has as much in both
 PASSED_OVER = 0.05  # share of the bluest places: ink is among them
-FEWEST = 3  # whole nuclei; fewer tell nothing
+FEWEST = 8  # whole nuclei; fewer tell nothing
 NOTHING = -100.0  # log-likelihood of a size at which too little is found
 LEAST_SURE = 0.86  # mean probability of nuclei that tell anything
 # Nuclei at the right size, and how far they are from that as a rule: how sure the U-net is (against
@@ -35,9 +35,9 @@ SURE_SPREAD = 0.02
 MIDDLE, MIDDLE_SPREAD = 0.71, 0.1
 DIAMETER, DIAMETER_SPREAD = 6.8, 0.6  # um, octaves
 # An assumed size at which nuclei look like this is not doubted, and no other is tried.
-CONVINCING_SURE, CONVINCING_UM, CONVINCING_COUNT = 0.9, (4.0, 8.0), 8
+CONVINCING_SURE, CONVINCING_UM = 0.9, (4.0, 8.0)
 # One is doubted that is off by this factor, if nuclei speak that much more for the estimate.
-OFF, AHEAD = 1.5, 3.0
+OFF, AHEAD = 1.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,12 @@ class Look:
 
     Attributes:
         octave: log2 of the size in um.
-        count: whole nuclei.
         sure: mean probability in them; 0 where there are too few.
         middle: median of the highest value of the distance map in each.
         diameter: their median in um.
     """
 
     octave: float
-    count: int
     sure: float = 0.0
     middle: float = 0.0
     diameter: float = DIAMETER
@@ -62,7 +60,7 @@ class Look:
     def convincing(self) -> bool:
         """Whether nuclei look as they should, so that no other size needs to be tried."""
         right = CONVINCING_UM[0] <= self.diameter <= CONVINCING_UM[1]
-        return right and self.sure >= CONVINCING_SURE and self.count >= CONVINCING_COUNT
+        return right and self.sure >= CONVINCING_SURE
 
     def score(self, surest: float) -> float:
         """Return the log-likelihood of this at the right size; NOTHING if it tells nothing.
@@ -183,11 +181,11 @@ def _look(image: Any, spots: list[tuple[int, int]], unet: Network, octave: float
     found = [_nuclei(unet, read, window) for window in windows]
     count = sum(len(areas) for areas, _, _ in found)
     if count < FEWEST:
-        return Look(octave, count)
+        return Look(octave)
     areas, sure, middle = (np.concatenate(values) for values in zip(*found, strict=True))
     diameter = 2 * microns * math.sqrt(float(np.median(areas)) / math.pi)
     mean = float(np.average(sure, weights=areas))
-    return Look(octave, count, mean, float(np.median(middle)), diameter)
+    return Look(octave, mean, float(np.median(middle)), diameter)
 
 
 def _around(spot: tuple[int, int], ratio: float, extent: Window) -> Window:

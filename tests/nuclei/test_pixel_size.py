@@ -10,7 +10,6 @@ from scipy import ndimage
 from evaluation.pixel_sizes import InMemory, resized
 from networks.network import Network
 from nuclei.pixel_size import (
-    CONVINCING_COUNT,
     DIAMETER,
     MOST_PATCHES,
     SIDE,
@@ -76,7 +75,7 @@ def noise(random):
 
 
 def few(random):
-    return draw(0.25, count=2).pixels
+    return draw(0.25, count=6).pixels
 
 
 def glass(random):
@@ -116,10 +115,10 @@ def test_patches_cost_at_most_a_quarter_of_the_segmentation():
         assert 3 * patches_for(pixels) * SIDE**2 <= pixels / 4
 
 
-def test_a_look_is_convincing_only_if_nuclei_are_many_sure_and_of_their_size():
-    right = {"count": CONVINCING_COUNT, "sure": 0.92, "middle": 0.7, "diameter": 6.0}
+def test_a_look_is_convincing_only_if_nuclei_are_sure_and_of_their_size():
+    right = {"sure": 0.92, "middle": 0.7, "diameter": 6.0}
     assert Look(0.0, **right).convincing
-    for other in ({"count": 3}, {"sure": 0.88}, {"diameter": 12.0}, {"diameter": 3.0}):
+    for other in ({"sure": 0.88}, {"diameter": 12.0}, {"diameter": 3.0}):
         assert not Look(0.0, **right | other).convincing
 
 
