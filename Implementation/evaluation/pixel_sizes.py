@@ -85,9 +85,8 @@ def resized(image: np.ndarray, ratio: float) -> np.ndarray:
 
 def print_sizes(rows: list[dict]):
     """Print the shares for each folder and for each size, and for all."""
-    groups = [
-        (Path(f).name, [r for r in rows if r["folder"] == f]) for f in _values(rows, "folder")
-    ]
+    folders = {"/".join(Path(name).parts[-2:]): name for name in _values(rows, "folder")}
+    groups = [(title, [r for r in rows if r["folder"] == f]) for title, f in folders.items()]
     sizes = _values(rows, "microns_per_pixel")
     groups += [(f"{s:g} um", [r for r in rows if r["microns_per_pixel"] == s]) for s in sizes]
     groups.append(("all", rows))
