@@ -81,7 +81,8 @@ class Estimate:
 
     Attributes:
         microns: um per pixel; None = they tell nothing.
-        ahead: by how much they speak more for it than for the assumed size, in log-likelihood.
+        ahead: by how much they speak more for it than for the assumed size, in log-likelihood; 0
+            where they are not convincing at any size.
     """
 
     microns: float | None = None
@@ -145,7 +146,8 @@ def _estimated(looks: list[Look], assumed: Look) -> Estimate:
     ahead = [best.score(surest) - each.score(surest) for each in near]
     weights = np.exp(-np.array(ahead))
     octave = float(np.average([each.octave for each in near], weights=weights))
-    return Estimate(2.0**octave, best.score(surest) - assumed.score(surest))
+    margin = best.score(surest) - assumed.score(surest)
+    return Estimate(2.0**octave, margin if best.convincing else 0.0)
 
 
 def bluest_spots(image: Any, count: int) -> list[tuple[int, int]]:
