@@ -17,15 +17,16 @@ from images.masks import without_masks
 from labels.pairing import Pair
 from labels.reading import read_image
 from networks.network import Network, unet_microns
-from nuclei.pixel_size import MOST_PATCHES, OFF, Looks, is_doubted
+from nuclei.pixel_size import MOST_PATCHES, Looks, is_doubted
 from program.settings import RESULT_MICRONS, ScaleSettings
 
 SIZES = (0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel to which images are brought
 WRONG = (0.25, 0.5, 2.0, 4.0)  # times the right size
+RIGHT = (1.5, 2.5)  # factors within which an estimate counts as right
 IMAGES_PER_FOLDER = 20  # at most, evenly chosen
 SHOWN = {
     "told": "told",
-    "right": f"within {OFF}",
+    **{f"within {factor}": f"within {factor}" for factor in RIGHT},
     "false alarm": "false alarm",
     "alarm x2": "alarm x2",
     "alarm x4": "alarm x4",
@@ -111,7 +112,9 @@ def _figures(looks: Looks, right: float) -> dict:
     unknown = looks.estimate(RESULT_MICRONS * ScaleSettings().scale_of(None))
     told = unknown.microns is not None
     figures = {"estimate": unknown.microns, "told": told}
-    figures["right"] = 1 / OFF <= unknown.microns / right <= OFF if told else None
+    for factor in RIGHT:
+        near = told and 1 / factor <= unknown.microns / right <= factor
+        figures[f"within {factor}"] = near if told else None
     figures["false alarm"] = _is_doubted(looks, right)
     for factor in WRONG:
         figures[f"alarm x{factor:g}"] = _is_doubted(looks, factor * right)

@@ -26,7 +26,7 @@ PLACES = 12  # along each side of the image, among which patches are chosen
 PLACE = 64  # pixels of the image at each place that are looked at
 EOSIN_IN_RED = 0.4  # of its density in green, and more; hematoxylin has as much in both
 PASSED_OVER = 0.05  # share of the bluest places: ink is among them
-FEWEST = 8  # whole nuclei; fewer tell nothing
+FEWEST = 3  # whole nuclei; fewer tell nothing
 NOTHING = -100.0  # log-likelihood of a size at which too little is found
 LEAST_SURE = 0.86  # mean probability of nuclei that tell anything
 # Nuclei at the right size, and how far they are from that as a rule: how sure the U-net is (against
@@ -37,7 +37,8 @@ DIAMETER, DIAMETER_SPREAD = 6.8, 0.6  # um, octaves
 # An assumed size at which nuclei look like this is not doubted, and no other is tried.
 CONVINCING_SURE, CONVINCING_UM = 0.9, (4.0, 8.0)
 # One is doubted that is off by this factor, if nuclei speak that much more for the estimate.
-OFF, AHEAD = 1.5, 4.0
+# Nuclei of some tissues are twice as large as those of others: a smaller factor may be the tissue.
+OFF, AHEAD = 2.5, 3.0
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def test_images_are_brought_to_several_sizes_and_told_from_wrong_ones(
     assert {f"alarm x{factor:g}" for factor in WRONG} <= set(rows[0])
     for row in rows[1:4]:  # at the ends too little is left, or seen
         size = float(row["microns_per_pixel"])
-        assert float(row["estimate"]) == pytest.approx(size, rel=0.4) and row["right"] == "True"
+        assert (
+            float(row["estimate"]) == pytest.approx(size, rel=0.4) and row["within 1.5"] == "True"
+        )
         assert row["false alarm"] == "False" and row["alarm x4"] == "True"
     printed = capsys.readouterr().out.splitlines()
     names = ["/".join(folder.parts[-2:]), *(f"{size:g} um" for size in SIZES), "all"]

@@ -55,9 +55,7 @@ def draw(microns, diameter=DIAMETER, side=600, count=400, seed=0):
 def test_nuclei_tell_the_pixel_size_whatever_is_assumed(microns, assumed):
     found = Looks(draw(microns), Sure(), MOST_PATCHES).estimate(assumed)
     assert found.microns == pytest.approx(microns, rel=0.25)
-    doubted = is_doubted(found.microns / assumed, found.ahead)
-    if microns == assumed or not 0.3 < microns / assumed < 3:  # a factor of 2 may be the tissue
-        assert doubted == (microns != assumed)
+    assert is_doubted(found.microns / assumed, found.ahead) == (not 0.3 < microns / assumed < 3)
 
 
 def test_where_the_assumed_size_convinces_no_other_is_tried():
@@ -76,7 +74,7 @@ def noise(random):
 
 
 def few(random):
-    return draw(0.25, count=6).pixels
+    return draw(0.25, count=2).pixels
 
 
 def glass(random):
@@ -123,15 +121,8 @@ def test_a_look_is_convincing_only_if_nuclei_are_sure_and_of_their_size():
         assert not Look(0.0, **right | other).convincing
 
 
-@pytest.mark.parametrize(
-    ("factor", "ahead", "doubted"),
-    [
-        (1.4, 9.0, False),
-        (1 / 1.4, 9.0, False),
-        (2.0, 0.5, False),
-        (2.0, 9.0, True),
-        (0.5, 9.0, True),
-    ],
-)
-def test_a_size_is_doubted_where_it_is_far_off_and_nuclei_speak_against_it(factor, ahead, doubted):
-    assert is_doubted(factor, ahead) == doubted
+@pytest.mark.parametrize("factor", [4.0, 1 / 4])
+def test_a_size_is_doubted_where_it_is_far_off_and_nuclei_speak_against_it(factor):
+    assert is_doubted(factor, ahead=9.0)
+    assert not is_doubted(factor, ahead=0.5)
+    assert not is_doubted(factor**0.5, ahead=9.0)  # other tissue has nuclei of such a size

@@ -265,8 +265,8 @@ def tells(monkeypatch):
         (None, 0.26, "--microns-per-pixel 0.25"),
         (None, 0.8, None),
         (None, None, None),
-        (0.5, 0.24, "--microns-per-pixel 0.25 --microns-per-pixel-for-all"),
-        (0.25, 0.3, None),
+        (1.0, 0.24, "--microns-per-pixel 0.25 --microns-per-pixel-for-all"),
+        (0.25, 0.45, None),
     ],
 )
 def test_a_size_that_the_nuclei_contradict_is_doubted(
