@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from images.errors import one_line, printable
 from images.finding import find_images, name_in, name_of
-from pipeline.groups import FOLDERS, groups_of
+from pipeline.group_membership import FOLDERS, groups_of
 from pipeline.job import (
     Job,
     finished_row,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.groups import groups_of
+from pipeline.group_membership import groups_of
 
 NAMES = ["a.png", "b.svs", "c.png"]
 
