@@ -7,8 +7,10 @@ output, downscaled again, departs from the input (which it does where it takes t
     expected error = FACTOR * (detail + OFFSET)^DETAIL_POWER * (departure + OFFSET)^DEPARTURE_POWER
 
 in grey levels. The three numbers are a least-squares fit of the logarithms over 16x16 blocks of
-images that are not in the validation set. For any folder and model, `Evaluate.py --did-it-help`
-prints the fit there, and how well the numbers below predict the true error.
+images that are not in the validation set; for x2, whose output holds more of what was recorded, the
+factor is smaller, so that the mean agrees with the true error. For any folder and model,
+`Evaluate.py --did-it-help` prints the fit there, and how well the numbers below predict the true
+error.
 """
 
 import cv2
@@ -22,7 +24,8 @@ DETAIL_BOX = 3  # side of the square over which detail is averaged, in input pix
 DEPARTURE_BOX = 37  # the same for the departure: single pixels say little about noise
 MARGIN = 20  # input pixels around a window on which its expected error depends
 OFFSET = 0.3  # grey levels; keeps the logarithms of the fit finite
-DETAIL_POWER, DEPARTURE_POWER, FACTOR = 0.58, 0.45, 5.6
+DETAIL_POWER, DEPARTURE_POWER = 0.58, 0.45
+FACTOR = {4: 5.6, 2: 2.6}  # by the scale of the super-resolution
 ERROR_SCALE = 10.0  # grey levels; an expected error this large is a confidence of 0.37
 STEPS_PER_GREY_LEVEL = 8  # of the stored expected error, uint8
 RING = 4  # output pixels around a nucleus that count as its surroundings
@@ -50,11 +53,13 @@ def expected_error(low: np.ndarray, output: np.ndarray) -> np.ndarray:
     """Return the expected absolute error, mean over the channels, in grey levels.
 
     Nearer than `MARGIN` to a border that is not the image's own, values differ from those of the
-    whole image. Arguments as for `detail_and_departure`; float32 (height, width).
+    whole image. Arguments as for `detail_and_departure`, the output x4 or x2; float32 (height,
+    width).
     """
     detail, departure = detail_and_departure(low, output)
+    factor = FACTOR[output.shape[0] // low.shape[0]]
     return (
-        FACTOR * (detail + OFFSET) ** DETAIL_POWER * (departure + OFFSET) ** DEPARTURE_POWER
+        factor * (detail + OFFSET) ** DETAIL_POWER * (departure + OFFSET) ** DEPARTURE_POWER
     ).astype(np.float32)
 
 

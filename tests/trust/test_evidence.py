@@ -112,6 +112,16 @@ def test_more_drawn_detail_and_more_departure_raise_the_expected_error():
     assert conf.expected_error(low, departed).mean() > base * 1.3
 
 
+def test_the_same_detail_means_less_error_where_less_was_enlarged():
+    """A constant image: no detail, no departure, so that the factors alone remain."""
+    flat = np.full((24, 24, 3), 150, np.uint8)
+    errors = [
+        conf.expected_error(flat, flat.repeat(scale, axis=0).repeat(scale, axis=1)).mean()
+        for scale in (4, 2)
+    ]
+    assert errors[1] / errors[0] == pytest.approx(2.6 / 5.6)
+
+
 def test_expected_error_of_windows_with_margin_is_that_of_the_whole():
     low = tissue(100, 130)
     output = cv2.GaussianBlur(enlarged(low), (0, 0), 2)
