@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from pipeline.repetition import read_run
 from program.settings import ESTIMATE, ScaleSettings
 from stages.route import objective_microns
 from tiles.geometry import Window, intersection
+from tiles.raster import InMemory
 
 TEMPLATE = Path(__file__).with_name("correction_page.html")
 SMALLEST_PART = 10  # pixels; less of a nucleus that the border of a field cuts is left out
@@ -47,26 +47,6 @@ exportAllObjectsToGeoJson(outlines.getAbsolutePath(), "FEATURE_COLLECTION", "EXC
 println("Written: " + outlines)
 """,
 }
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """Pixels in memory, in the form that `write_pyramid` reads."""
-
-    pixels: np.ndarray
-    channels = 3
-    dtype = np.uint8
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
-
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
-
-    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        return self.pixels[y : y + height, x : x + width]
 
 
 def write_fields(fields: list[Field], results: Path, folder: Path, suffix: str) -> Path:
@@ -163,7 +143,7 @@ def _write_picture(path: Path, pixels: np.ndarray, microns: float | None):
     if path.suffix == ".png":
         write_image(path, pixels, dots_per_inch=microns and 25400 / microns)
     else:
-        write_pyramid(path, _Picture(pixels), microns, jpeg_quality=None)
+        write_pyramid(path, InMemory(pixels), microns, jpeg_quality=None)
 
 
 def _write_outlines(path: Path, labels: np.ndarray):

@@ -8,10 +8,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from evaluation.scores import chosen_pairs, chosen_size, predict_maps, scores
+from evaluation.scores import chosen_images, chosen_pairs, chosen_size, predict_maps, scores
 from images.degradation import degrade_area, degrade_scanner
-from images.finding import find_images
-from images.masks import without_masks
 from labels.label_map import Labels
 from labels.pairing import Pair
 from labels.reading import read_image, read_labels
@@ -59,11 +57,7 @@ def pairs_for_help(folders, label_folder, names):
         return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
     except (OSError, ValueError) as error:
         print(f"no labels ({error}): compared with the nuclei of the high resolution alone")
-    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
-    chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
-    if not chosen:
-        raise ValueError(f"no images whose names begin with {', '.join(names)}")
-    return [Pair(path, ()) for path in chosen]
+    return [Pair(path, ()) for path in chosen_images(folders, names)]
 
 
 def examine(pairs, generators: list[Network], unet: Network, separation, microns, masks):

@@ -5,20 +5,19 @@ without a stated size, as a run does; with the right one stated (a doubt would b
 and with wrong ones (a doubt would be right).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from images.finding import find_images
-from images.masks import without_masks
+from evaluation.scores import chosen_images
 from labels.pairing import Pair
 from labels.reading import read_image
 from networks.network import Network, unet_microns
 from nuclei.pixel_size import MOST_PATCHES, Looks, is_doubted
 from program.settings import RESULT_MICRONS, ScaleSettings
+from tiles.raster import InMemory
 
 SIZES = (0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel to which images are brought
 WRONG = (0.25, 0.5, 2.0, 4.0)  # times the right size
@@ -31,24 +30,6 @@ SHOWN = {
     "alarm x2": "alarm x2",
     "alarm x4": "alarm x4",
 }
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """An image in memory, read like an opened one."""
-
-    pixels: np.ndarray
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
-
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
-
-    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        return self.pixels[y : y + height, x : x + width]
 
 
 def estimate_sizes(folders, names, microns: float | None, unet: Network) -> list[dict]:
@@ -68,7 +49,7 @@ def estimate_sizes(folders, names, microns: float | None, unet: Network) -> list
     """
     rows = []
     for folder in folders:
-        for path in tqdm(_chosen(folder, names), desc=folder.name, leave=False):
+        for path in tqdm(_evenly(chosen_images([folder], names)), desc=folder.name, leave=False):
             image, stated = read_image(Pair(path, ()))
             size = microns or stated or unet_microns(unet)
             for right in SIZES:
@@ -98,13 +79,9 @@ def print_sizes(rows: list[dict]):
         print(f"{name:{width}}{len(group):>6}{cells}")
 
 
-def _chosen(folder: Path, names) -> list[Path]:
-    images, _ = without_masks(find_images(folder))
-    images = [path for path in images if not names or path.name.startswith(tuple(names))]
-    if not images:
-        raise ValueError(f"no images in {folder} whose names begin with {', '.join(names)}")
-    chosen = np.linspace(0, len(images) - 1, min(len(images), IMAGES_PER_FOLDER)).astype(int)
-    return [images[index] for index in chosen]
+def _evenly(paths: list[Path]) -> list[Path]:
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), IMAGES_PER_FOLDER)).astype(int)
+    return [paths[index] for index in chosen]
 
 
 def _figures(looks: Looks, right: float) -> dict:

@@ -9,6 +9,8 @@ from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 from tqdm import tqdm
 
+from images.finding import find_images
+from images.masks import without_masks
 from labels.label_map import Labels, naming
 from labels.pairing import Pair, find_pairs
 from labels.reading import read_image, read_labels
@@ -47,6 +49,20 @@ def chosen_pairs(folder: Path, label_folder: Path | None, names=()) -> list[Pair
     chosen = [pair for pair in pairs if not names or pair.image.name.startswith(tuple(names))]
     if not chosen:
         raise ValueError(f"no images in {folder} whose names begin with {', '.join(names)}")
+    return chosen
+
+
+def chosen_images(folders, names=()) -> list[Path]:
+    """List the images of folders, masks left out; `names` begin those that are wanted.
+
+    Raises:
+        OSError, ValueError: a folder holds no images, or none has such a name.
+    """
+    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
+    chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
+    if not chosen:
+        where = ", ".join(map(str, folders))
+        raise ValueError(f"no images in {where} whose names begin with {', '.join(names)}")
     return chosen
 
 

@@ -111,7 +111,7 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
         if networks and _of_all(networks, summary.ordered()) != known:
             write_run_record(folder / "run.json", constants, settings, networks)
         if networks or groups or (folder / "groups.csv").exists():
-            from outputs.report import write_report
+            from outputs.report.page import write_report
             from pipeline.joining import join_results
 
             rows = {job.folder: summary.rows[number] for number, job in enumerate(jobs)}

@@ -1,5 +1,6 @@
-"""A large image on disk that is read and written by rectangle, so that none is held in memory."""
+"""Images that are read by rectangle: large ones on disk, so that none is held in memory."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,26 @@ class Raster:
                 f"rectangle {width}x{height} at ({x}, {y}) leaves the {self.width}x{self.height} "
                 "raster"
             )
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """An RGB image (height, width, 3), uint8, read by rectangle like one on disk."""
+
+    pixels: np.ndarray
+    channels = 3
+    dtype = np.uint8
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        return self.pixels[y : y + height, x : x + width]
 
 
 def preview(source, factor: int, reduce: str = "mean") -> np.ndarray:

@@ -18,7 +18,7 @@ import json, os, sys, traceback
 from pathlib import Path
 sys.path[:0] = {str(IMPLEMENTATION)!r}, {str(TESTS)!r}
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import Final_implementation, outputs.report, pipeline.run, pipeline.worker
+import Final_implementation, outputs.report.page, pipeline.run, pipeline.worker
 from helpers.whole_runs import without_pictures
 without_pictures(setattr)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from evaluation.pixel_sizes import InMemory, resized
+from evaluation.pixel_sizes import resized
 from networks.network import Network
 from nuclei.pixel_size import (
     DIAMETER,
@@ -19,6 +19,7 @@ from nuclei.pixel_size import (
     is_doubted,
     patches_for,
 )
+from tiles.raster import InMemory
 
 BACKGROUND, NUCLEUS = (230, 170, 205), (90, 60, 140)
 

@@ -14,10 +14,10 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from outputs import previews, report, report_tables
 from outputs.groups import Measured, compare, write_groups
 from outputs.png import write_image
-from outputs.report import write_report
+from outputs.report import page, previews, tables
+from outputs.report.page import write_report
 from outputs.tables import table_writer
 from outputs.tiff import write_label_tiff, write_pyramid
 from pipeline.summary import SUMMARY_COLUMNS
@@ -220,7 +220,7 @@ def test_histograms_state_unit_median_and_count(run):
 
 def test_histogram_counts_every_value_once():
     values = np.array([0.0] * 3 + [0.5] * 4 + [1.0] * 5, np.float32)
-    drawn = report._histogram(values, "Eccentricity", "", 1.0)
+    drawn = page._histogram(values, "Eccentricity", "", 1.0)
     heights = [100 - float(y) for y in re.findall(r"V([\d.]+)h", drawn["path"])]
     assert heights[0] == 60 and heights[15] == 80 and heights[-1] == 100
     assert sum(heights) == 240
@@ -229,7 +229,7 @@ def test_histogram_counts_every_value_once():
 
 @pytest.mark.parametrize("values", [[0.0], [-0.1, -0.1], [3e-9], [1e6, 1.0]])
 def test_histogram_of_odd_values_has_an_axis(values):
-    drawn = report._histogram(np.array(values, np.float32), "", "", None)
+    drawn = page._histogram(np.array(values, np.float32), "", "", None)
     assert drawn["count"] == len(values) and 2 <= len(drawn["ticks"]) <= 9
 
 
@@ -281,8 +281,8 @@ def test_a_warning_is_read_in_the_table_beside_the_status(run):
 def test_what_a_good_confidence_is_stands_beside_the_number(run):
     run.add("a.png", sr_confidence=0.7)
     html = run.report()
-    assert f"good: from {report.GOOD_CONFIDENCE}" in html
-    grey_levels = -10 * np.log([0.9, 0.74, report.GOOD_CONFIDENCE])
+    assert f"good: from {page.GOOD_CONFIDENCE}" in html
+    grey_levels = -10 * np.log([0.9, 0.74, page.GOOD_CONFIDENCE])
     assert np.rint(grey_levels).tolist() == [1, 3, 5]
 
 
@@ -302,7 +302,7 @@ def test_regions_and_their_classes_are_shown_with_their_image(run, monkeypatch):
     assert re.findall('<th scope="col">(\\w+)', table) == [
         *("Region", "Class", "Tissue", "Nuclei", "Median")
     ]
-    monkeypatch.setattr(report_tables, "MOST_REGIONS", 1)
+    monkeypatch.setattr(tables, "MOST_REGIONS", 1)
     assert "1 more in regions.csv" in run.report()
 
 
@@ -433,7 +433,7 @@ def test_large_image_is_shown_reduced_and_says_so(run, monkeypatch):
 
 
 def test_report_keeps_its_limit_and_shares_it(run, monkeypatch):
-    monkeypatch.setattr(report, "LARGEST_REPORT", 400_000)
+    monkeypatch.setattr(page, "LARGEST_REPORT", 400_000)
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
     for number in range(12):  # noise cannot be compressed: 12 x 1.4 MB
         write_image(run.add(f"{number}.png", size=(600, 800)) / "super_resolved.png", noise)
@@ -444,7 +444,7 @@ def test_report_keeps_its_limit_and_shares_it(run, monkeypatch):
 
 
 def test_table_goes_on_where_sections_end(run, monkeypatch):
-    monkeypatch.setattr(report, "MOST_SECTIONS", 2)
+    monkeypatch.setattr(page, "MOST_SECTIONS", 2)
     for name in ("a b.png", "c.png", "d e.png"):
         run.add(name)
     page = Page(run.report())

@@ -13,24 +13,13 @@ from helpers.drawn_tissue import draw_tissue
 from nuclei.tissue import tissue_mask
 from outputs import evidence
 from tiles.geometry import Window, expanded, grid, intersection
-from tiles.raster import Raster
+from tiles.raster import InMemory, Raster
 from trust import confidence as conf
 from trust import domain
 from trust.consistency import BIN, Tally, block_means, colour_difference
 from trust.judgement import JudgedWindow, Judgement, judge_window
 
 SCALE = 4
-
-
-class InMemory:
-    """An image that is read by rectangle."""
-
-    def __init__(self, pixels):
-        self.pixels, (self.height, self.width) = pixels, pixels.shape[:2]
-
-    def read(self, x, y, width, height):
-        assert 0 <= x <= x + width <= self.width and 0 <= y <= y + height <= self.height
-        return self.pixels[y : y + height, x : x + width]
 
 
 def enlarged(low):

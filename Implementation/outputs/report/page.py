@@ -12,10 +12,10 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from outputs.previews import LONGEST_ERROR, add_pictures
-from outputs.report_tables import read_groups, read_regions, read_summary, ticks
+from outputs.report.previews import LONGEST_ERROR, add_pictures
+from outputs.report.tables import read_groups, read_regions, read_summary, ticks
 
-TEMPLATE = Path(__file__).with_name("report_template.html")
+TEMPLATE = Path(__file__).with_name("template.html")
 LARGEST_REPORT = 24_000_000  # bytes; mail and web viewers often refuse 25 MB
 MOST_SECTIONS = 1000  # images with a section of their own; the others are only in the table
 MOST_ROWS = 20_000  # images in the table
