@@ -447,9 +447,9 @@ def test_table_goes_on_where_sections_end(run, monkeypatch):
     monkeypatch.setattr(page, "MOST_SECTIONS", 2)
     for name in ("a b.png", "c.png", "d e.png"):
         run.add(name)
-    page = Page(run.report())
-    assert len(page.all("section", id="image-2")) == 1 and not page.all("section", id="image-3")
-    assert page.all("a", href="d%20e/")
+    html = Page(run.report())
+    assert len(html.all("section", id="image-2")) == 1 and not html.all("section", id="image-3")
+    assert html.all("a", href="d%20e/")
 
 
 # ---------------------------------------------------------------------------------- browser
