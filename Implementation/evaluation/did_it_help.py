@@ -31,6 +31,7 @@ TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
 CONFIDENCES = (0.4, 0.5, 0.6)  # between which images are grouped; 0.6 = good, says the report
+NUCLEUS_CONFIDENCES = (0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 SHOWN = {
     "true_count": "true",
     "predicted_count": "found",
@@ -162,6 +163,29 @@ def _print_trust(trust):
     for name, group in by_confidence(trust).items():
         wrong, error = _joined(group, "wrong"), _joined(group, "error")
         print(f"{name:14}{len(group):>8}{error.mean():>9.2f}{len(wrong):>8}{wrong.mean():>8.3f}")
+
+    _print_calibration(trust)
+
+
+def _print_calibration(trust):
+    confidences, wrong = _joined(trust, "confidence"), _joined(trust, "wrong")
+    print("\nNuclei by their confidence, nucleus_confidence of nuclei.csv (both degradations)")
+    print(f"{'':14}{'nuclei':>8}{'with a partner in high resolution':>35}")
+    for (low, high), count, share in calibration(confidences, wrong):
+        print(f"{f'{low:g} to {high:g}':14}{count:>8}{share:>35.2f}")
+
+
+def calibration(confidences: np.ndarray, wrong: np.ndarray):
+    """List ((from, to), nuclei, share of them that is not wrong) for ranges of the confidence.
+
+    Ranges without nuclei, and nuclei without a confidence (nan), are left out.
+    """
+    found = []
+    for low, high in pairwise(NUCLEUS_CONFIDENCES):
+        inside = (confidences >= low) & (confidences < high if high < 1 else confidences <= 1)
+        if inside.any():
+            found.append(((low, high), int(inside.sum()), float(1 - wrong[inside].mean())))
+    return found
 
 
 def by_confidence(trust: list[dict]) -> dict[str, list[dict]]:

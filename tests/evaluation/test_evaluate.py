@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.did_it_help import by_confidence, degraded, fitted, wrong_shares
+from evaluation.did_it_help import by_confidence, calibration, degraded, fitted, wrong_shares
 from evaluation.scores import chosen_pairs, predict_maps
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import load_once
@@ -242,8 +242,11 @@ def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(
     ):
         assert text in shown
     assert "rank correlation" in shown and "labels" in shown
-    grouped = shown.split("by their mean confidence")[1].splitlines()[2:]
-    assert sum(int(line[14:22]) for line in grouped if " to " in line) == 2 * 2
+    x4 = [row for row in rows if row["method"] == "super-resolved x4 from 10x"]
+    nuclei = sum(int(row["predicted_count"]) for row in x4)
+    for table, counted in (("by their mean", len(x4)), ("Nuclei by their", nuclei)):
+        lines = shown.split(table)[1].split("\n\n")[0].splitlines()[2:]
+        assert sum(int(line[14:22]) for line in lines if " to " in line) == counted > 3
 
 
 def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, generators, capsys):
@@ -273,6 +276,16 @@ def test_the_fit_finds_the_law_that_errors_follow():
     detail, departure = np.random.default_rng(0).uniform(0.5, 9, (2, 500))
     error = 4 * (detail + 0.3) ** 0.7 * (departure + 0.3) ** 0.2
     np.testing.assert_allclose(fitted(detail, departure, error), [0.7, 0.2, 4], rtol=1e-6)
+
+
+def test_calibration_counts_nuclei_and_their_partners_by_confidence():
+    confidences = np.array([0.1, 0.85, 0.8, 0.89, 0.9, 1.0, np.nan])
+    wrong = np.array([True, False, False, True, False, True, True])
+    assert calibration(confidences, wrong) == [
+        ((0, 0.3), 1, 0.0),
+        ((0.8, 0.9), 3, pytest.approx(2 / 3)),
+        ((0.9, 1), 2, 0.5),
+    ]
 
 
 def test_wrong_shares_compare_the_least_with_the_most_confident_fifth():
