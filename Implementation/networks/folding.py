@@ -97,6 +97,8 @@ class _Folding:
         if self.cut.leaves_whole(layer):
             return new, self.cut.borders.get(id(layer.output))
         least = min(self.beyond[id(tensor)] for tensor in tensors)
+        if len(tensors) > 1:
+            least = min(least, self.cut.needed[id(layer.output)])
         least = least if step <= 1 else int(least // step * step)  # a pooling needs whole steps
         return [self._cut(tensor, least) for tensor in tensors], round(least / step)
 
@@ -186,8 +188,9 @@ def _is_blockwise(layer) -> bool:
     """Tell whether a transposed convolution has few channels and a kernel of whole steps."""
     step = layer.strides[0]
     whole = all(side % step == 0 for side in layer.kernel_size)
-    plain = layer.padding == "valid" and max(layer.dilation_rate) == 1 and not layer.output_padding
-    return layer.filters <= FEW_CHANNELS and whole and plain and layer.strides[1] == step
+    even = layer.padding == "valid" or all((n - step) % 2 == 0 for n in layer.kernel_size)
+    plain = max(layer.dilation_rate) == 1 and not layer.output_padding and layer.strides[1] == step
+    return layer.filters <= FEW_CHANNELS and whole and even and plain
 
 
 def _by_blocks(layer, source, policy: str):
@@ -203,7 +206,11 @@ def _by_blocks(layer, source, policy: str):
     padded = layers.ZeroPadding2D([(tap - 1, tap - 1) for tap in taps], dtype=policy)(source)
     options = {"use_bias": bias is not None, "activation": layer.activation, "name": layer.name}
     convolution = layers.Conv2D(step**2 * layer.filters, taps, dtype=policy, **options)
-    return _BlocksOfPixels(step, policy)(_applied(convolution, padded, kernel, bias))
+    result = _BlocksOfPixels(step, policy)(_applied(convolution, padded, kernel, bias))
+    if layer.padding == "valid":
+        return result
+    superfluous = [(side - step) // 2 for side in layer.kernel_size]
+    return layers.Cropping2D(superfluous, dtype=policy)(result)
 
 
 def _applied(new, source, kernel, bias):

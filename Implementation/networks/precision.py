@@ -9,7 +9,8 @@ def layers_in_bfloat16(model: keras.Model) -> set[str]:
 
     These are all layers between the first and the last convolutions. Those themselves and what lies
     outside them cost little and would lose grey levels: bfloat16 has eight bits. A 1x1 convolution
-    at the beginning only mixes colours, so the next one counts as the first.
+    at the beginning only mixes colours, so the next one counts as the first. Filters from three
+    channels to three, such as interpolation, do not count as convolutions.
     """
     inner = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     sources = {layer.name: [id(t) for t in keras.tree.flatten(layer.input)] for layer in inner}
@@ -29,4 +30,6 @@ def layers_in_bfloat16(model: keras.Model) -> set[str]:
 
 
 def _is_convolution(layer) -> bool:
-    return isinstance(layer, layers.Conv2D | layers.Conv2DTranspose)
+    if not isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+        return False
+    return max(layer.filters, layer.input.shape[-1]) > 3

@@ -1,8 +1,7 @@
 """Which parts of a network's maps the middle of a tile depends on; the rest is never computed.
 
-In a network that pools, maps are cut where they are joined, because most of its wide margin is
-needed by its small maps only. In a network that does not, convolutions with odd square kernels cut
-them, by using no padding as long as there is margin left.
+Maps are cut where they are joined, and convolutions with odd square kernels cut them by using no
+padding as long as there is margin left.
 """
 
 import math
@@ -15,6 +14,7 @@ from keras import layers
 CENTRED = (
     layers.InputLayer,
     layers.Conv2D,
+    layers.DepthwiseConv2D,
     layers.BatchNormalization,
     layers.Activation,
     layers.ReLU,
@@ -22,11 +22,14 @@ CENTRED = (
     layers.PReLU,
     layers.Rescaling,
     layers.Add,
+    layers.Subtract,
+    layers.Multiply,
     layers.Concatenate,
     layers.MaxPooling2D,
     layers.AveragePooling2D,
 )
 POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 MANY = 64  # margins; the size at which borders are derived
 
@@ -40,25 +43,19 @@ class Cut:
         needed: how far beyond the middle each tensor is needed, in its pixels; inf = all of it.
         borders: what the margin becomes in each uncut tensor whose size is proportional to the
             input's.
-        pools: whether the model has a layer that makes cut maps smaller. One that takes a whole
-            map, as the first convolution of a x2 generator does, is none.
     """
 
     margin: int
     needed: dict[int, float]
     borders: dict[int, int]
-    pools: bool
 
     def leaves_whole(self, layer) -> bool:
         """Tell whether a layer's input and output keep their full size."""
         return not _is_centred(layer) or self.needed[id(layer.output)] == math.inf
 
     def needs_no_padding(self, layer, beyond: int | None) -> bool:
-        """Tell whether a convolution may shrink maps that extend this far beyond the middle.
-
-        In a model that pools it may not: a pooling cannot take odd sides.
-        """
-        if self.pools or self.leaves_whole(layer):
+        """Tell whether a convolution may shrink maps that extend this far beyond the middle."""
+        if self.leaves_whole(layer):
             return False
         sides = {*layer.kernel_size}
         alike = len(sides) == len({*layer.dilation_rate}) == 1 and min(sides) % 2 == 1
@@ -82,8 +79,7 @@ def cut_to_middle(model: keras.Model, margin: int) -> Cut | None:
             return None  # folding makes it a part of the next convolution, and cuts there
         if not whole and id(layer.output) not in borders:
             return None
-    pools = any(step_of(layer) > 1 and _is_centred(layer) for layer in model.layers)
-    return Cut(margin, needed, borders, pools)
+    return Cut(margin, needed, borders)
 
 
 def _needed_by(model) -> dict[int, float]:
@@ -123,20 +119,26 @@ def shapes_of(model, side: int) -> dict[int, tuple]:
 
 def reach_of(layer) -> int:
     """Return how many pixels a convolution reaches beyond an output pixel; 0 for other layers."""
-    if not isinstance(layer, layers.Conv2D):
-        return 0
-    return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
+    if isinstance(layer, layers.Conv2DTranspose):
+        return math.ceil((max(layer.kernel_size) - layer.strides[0]) / 2 / layer.strides[0])
+    if isinstance(layer, CONVOLUTIONS):
+        return max(layer.kernel_size) // 2 * max(layer.dilation_rate)
+    return 0
 
 
 def step_of(layer) -> float:
     """Return how many input pixels along a side a layer has per output pixel."""
-    if isinstance(layer, (*POOLING, layers.Conv2D)):
+    if isinstance(layer, layers.Conv2DTranspose):
+        return 1 / layer.strides[0]
+    if isinstance(layer, (*POOLING, *CONVOLUTIONS)):
         return layer.strides[0]
     return 1 / layer.size[0] if isinstance(layer, layers.UpSampling2D) else 1
 
 
 def _is_centred(layer) -> bool:
-    if isinstance(layer, layers.Conv2D):
+    if isinstance(layer, layers.Conv2DTranspose):
+        return layer.padding == "same" and _is_even(layer)
+    if isinstance(layer, CONVOLUTIONS):
         padded = layer.padding == "same" or max(layer.kernel_size) == 1
         return padded and max(layer.strides) == 1
     if isinstance(layer, POOLING):
@@ -144,6 +146,13 @@ def _is_centred(layer) -> bool:
     if isinstance(layer, layers.UpSampling2D):
         return layer.interpolation == "nearest"  # all others look at neighbours
     return isinstance(layer, CENTRED)
+
+
+def _is_even(layer) -> bool:
+    """Tell whether a transposed convolution extends as far to the left as to the right."""
+    sides = {side - step for side, step in zip(layer.kernel_size, layer.strides, strict=True)}
+    plain = max(layer.dilation_rate) == 1 and not layer.output_padding
+    return plain and len(sides) == 1 and min(sides) >= 0 and min(sides) % 2 == 0
 
 
 def sources_of(layer) -> list:

@@ -241,9 +241,9 @@ def loaded_as_it_is(folder, model):
 def test_radius_and_pooling_of_the_networks(generator, unet):
     assert (generator.scale, generator.pooling) == (4, 1)
     assert (unet.scale, unet.pooling) == (1, 4)
-    # Head, 2 convolutions of a block, trunk end, half and quarter pixels of the tail: 5 or 6.
-    # The enlargement beside them reaches a little farther than it sees.
-    assert 5 <= generator.radius <= 10
+    # Head, 2 convolutions of a block, trunk end, half and quarter pixels of the tail: 5 or 6. Then
+    # back-projection: the pixels of a block, a blur of 5, an enlargement that reaches 2 to 4.
+    assert 12 <= generator.radius <= 17
     assert 2 * 1 + 2 * 2 + 2 * 4 + 2 * 2 + 2 * 1 <= unet.radius <= 30
 
 

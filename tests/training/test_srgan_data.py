@@ -16,6 +16,7 @@ from srgan.data import (
     flip,
     random_crop,
     recolour,
+    soft_violet,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -122,6 +123,16 @@ def test_recolour_changes_two_crops_in_five():
     image = draw_tissue(8, 8)[0]
     changed = [not np.array_equal(recolour(image, rng(seed)), image) for seed in range(500)]
     assert 0.33 < np.mean(changed) < 0.47
+
+
+def test_soft_violet_has_the_colours_of_an_old_camera():
+    tissue = [draw_tissue(64, 64, seed)[0] for seed in range(20)]
+    violet = [soft_violet(image, rng(seed)) for seed, image in enumerate(tissue)]
+    assert 190 < np.mean([image[..., 2].mean() for image in violet]) < 230
+    darkest = np.array([image.reshape(-1, 3).min(axis=0) for image in violet]).mean(axis=0)
+    assert darkest[1] < darkest[0] < 110 and 120 < darkest[2] < 200
+    grey = [image.mean(axis=-1).std() for image in violet]
+    assert min(grey) > 3  # the tissue is still there
 
 
 @settings(max_examples=50, deadline=None)

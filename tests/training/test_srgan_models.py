@@ -12,17 +12,29 @@ from hypothesis.extra import numpy as hnp
 from keras import layers
 
 from helpers.drawn_tissue import draw_tissue, write_vgg19
+from helpers.tiny_models import random_unet
+from srgan.lpips import build_lpips_vgg19
 from srgan.models import (
     SRGAN,
     build_discriminator,
     build_generator,
+    is_held_to_input,
     scale_of,
     take_weights,
 )
+from srgan.segmenter import build_segmenter, nuclei_losses, pooling_of
 from srgan.vgg19 import build_vgg19_features
+from trust.consistency import block_means
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
-TERMS = ("pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss")
+WEIGHTS = {
+    "pixel_loss": 1.0,
+    "content_loss": 0.1,
+    "adversarial_loss": 0.01,
+    "nuclei_loss": 0.1,
+    "nuclei_features_loss": 0.05,
+}
+TERMS = (*WEIGHTS, "discriminator_loss")
 
 
 def run(model, image):
@@ -48,15 +60,41 @@ def moved(network, before):
     return {name for name, w in snapshot(network).items() if not np.array_equal(w, before[name])}
 
 
+def before_back_projection(model, image):
+    """Grey levels of the enlarged image before it is held to the input."""
+    inner = keras.Model(model.input, model.get_layer("bicubic_plus_residual").output)
+    return np.clip(255 * run(inner, image), 0, 255)
+
+
 @pytest.fixture(scope="module")
 def untrained():
     return build_generator(4, 1)
 
 
-@pytest.fixture
-def vgg19(tmp_path):
-    write_vgg19(tmp_path / "vgg19.h5")
-    return build_vgg19_features(str(tmp_path / "vgg19.h5"), "block1_conv2")
+@pytest.fixture(scope="module")
+def distance(tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "vgg19.h5"
+    write_vgg19(file)
+    return build_lpips_vgg19(str(file))
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "Unet.h5"
+    unet = random_unet(depth=2)
+    last = unet.get_layer("probability_and_distance")
+    seen = run(keras.Model(unet.input, last.input), draw_tissue(32, 32)[0]).reshape(-1, 3)
+    kernel = np.random.default_rng(0).normal(0, 1, (3, 2)) / (seen.std(axis=0)[:, None] + 1e-9)
+    last.set_weights([kernel[None, None], -seen.mean(axis=0) @ kernel])  # neither sure nor unsure
+    unet.save(file)
+    return build_segmenter(file)
+
+
+def tiny_srgan(distance, segmenter, weights=WEIGHTS):
+    networks = randomise(build_generator(4, 1)), build_discriminator(8, 16)
+    srgan = SRGAN(*networks, distance, weights, segmenter)
+    srgan.build(None)
+    return srgan
 
 
 # --- Generator ---
@@ -66,9 +104,8 @@ def vgg19(tmp_path):
 def test_untrained_generator_is_bicubic_interpolation(untrained, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     expected = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    generated = run(untrained, image)
-    assert generated.shape == (4 * shape[0], 4 * shape[1], 3)
-    assert np.abs(generated - expected).max() <= 1
+    assert run(untrained, image).shape == (4 * shape[0], 4 * shape[1], 3)
+    assert np.abs(before_back_projection(untrained, image) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 8), (6, 4), (34, 18)])
@@ -77,9 +114,8 @@ def test_untrained_x2_generator_is_bicubic_interpolation(shape):
     assert scale_of(generator) == 2
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     expected = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    generated = run(generator, image)
-    assert generated.shape == (2 * shape[0], 2 * shape[1], 3)
-    assert np.abs(generated - expected).max() <= 1
+    assert run(generator, image).shape == (2 * shape[0], 2 * shape[1], 3)
+    assert np.abs(before_back_projection(generator, image) - expected).max() <= 1
 
 
 def test_an_x2_generator_starts_with_the_trunk_of_an_x4_one(untrained):
@@ -93,11 +129,7 @@ def test_an_x2_generator_starts_with_the_trunk_of_an_x4_one(untrained):
 
 
 def test_a_generator_takes_the_layers_that_fit_and_names_the_others(untrained):
-    assert take_weights(build_generator(4, 2), untrained) == [
-        "block2_conv1",
-        "block2_conv2",
-        "residual",
-    ]
+    assert take_weights(build_generator(4, 2), untrained) == ["block2_conv1", "block2_conv2"]
     with pytest.raises(ValueError, match="shares no layer"):
         take_weights(
             build_generator(6, 1), keras.Sequential([keras.Input((None, None, 3)), layers.ReLU()])
@@ -110,14 +142,15 @@ def test_a_generator_takes_the_layers_that_fit_and_names_the_others(untrained):
 )
 def test_untrained_generator_is_bicubic_for_any_image(untrained, image):
     expected = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    assert np.abs(run(untrained, image) - expected).max() <= 1
+    assert np.abs(before_back_projection(untrained, image) - expected).max() <= 1
 
 
 def test_generated_values_stay_grey_levels(untrained):
     model = randomise(keras.models.clone_model(untrained))
-    model.get_layer("residual").bias.assign([9.0, -9.0, 0.0])
+    residual = model.get_layer("residual")
+    residual.set_weights([99 * weights for weights in residual.get_weights()])
     generated = run(model, draw_tissue(12, 10)[0])
-    assert generated[..., 0].min() == 255 and generated[..., 1].max() == 0
+    assert generated.min() == 0 and generated.max() == 255
 
 
 def test_saved_generator_loads_alone_and_is_the_same(tmp_path):
@@ -260,11 +293,10 @@ def batch(seed=0, size=32):
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_each_loss_term_moves_its_own_network_only(vgg19, term):
+def test_each_loss_term_moves_its_own_network_only(distance, segmenter, term):
     keras.utils.set_random_seed(0)
-    srgan = SRGAN(build_generator(4, 1), build_discriminator(8, 16), vgg19, 1, 1, 1)
+    srgan = tiny_srgan(distance, segmenter)
     srgan.term_weights = {name: float(name == term) for name in TERMS}
-    srgan.build(None)
     srgan.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     networks = {"generator": srgan.generator, "discriminator": srgan.discriminator}
     before = {name: snapshot(network) for name, network in networks.items()}
@@ -273,38 +305,104 @@ def test_each_loss_term_moves_its_own_network_only(vgg19, term):
     assert changed == {"discriminator" if term == "discriminator_loss" else "generator"}
 
 
-def test_pretraining_moves_all_of_the_generator_but_bicubic():
+def test_pretraining_moves_all_of_the_generator_but_its_fixed_filters():
     generator = randomise(build_generator(4, 1))
     before = snapshot(generator)
     generator.compile(keras.optimizers.SGD(1e-2), "mean_absolute_error")
     generator.fit(*batch(), batch_size=1, epochs=1, verbose=0)
     assert moved(generator, before) == {w.path for w in generator.trainable_weights}
-    assert moved(generator, before) == {path for path in before if "bicubic" not in path}
+    fixed = {path.split("/")[-2] for path in before.keys() - moved(generator, before)}
+    assert fixed == {"bicubic", "enlarged_correction", "blur1", "blur2"}
 
 
-def test_adversarial_fit_moves_both_networks_but_neither_vgg19_nor_bicubic(vgg19):
-    generator, discriminator = randomise(build_generator(4, 1)), build_discriminator(8, 16)
-    srgan = SRGAN(generator, discriminator, vgg19, 1.0, 0.01, 0.001)
-    srgan.build(None)
+def test_adversarial_fit_moves_both_networks_but_neither_vgg19_nor_the_unet(distance, segmenter):
+    srgan = tiny_srgan(distance, segmenter)
     srgan.compile(keras.optimizers.Adam(1e-3), jit_compile=False)  # a graph, but no XLA
-    before = [snapshot(network) for network in (generator, discriminator, vgg19)]
+    networks = srgan.generator, srgan.discriminator, distance.features, segmenter
+    before = [snapshot(network) for network in networks]
     history = srgan.fit(*batch(), batch_size=1, epochs=1, verbose=0).history
-    assert moved(generator, before[0]) == {path for path in before[0] if "bicubic" not in path}
-    assert moved(discriminator, before[1]) == set(before[1])
-    assert not moved(vgg19, before[2])
+    assert moved(networks[0], before[0]) == {w.path for w in networks[0].trainable_weights}
+    assert moved(networks[1], before[1]) == set(before[1])
+    assert not moved(networks[2], before[2]) and not moved(networks[3], before[3])
     # The reported total is the weighted sum of the reported terms.
     total = sum(srgan.term_weights[name] * history[name][0] for name in TERMS)
     assert history["loss"][0] == pytest.approx(total, rel=1e-4)
     assert all(history[name][0] > 0 for name in TERMS)
 
 
-def test_perfect_generator_has_no_pixel_and_no_content_loss(vgg19):
-    srgan = SRGAN(build_generator(4, 1), build_discriminator(8, 16), vgg19, 1.0, 1.0, 0.0)
+def test_a_perfect_generator_is_charged_by_the_discriminator_alone(distance, segmenter):
+    srgan = tiny_srgan(distance, segmenter)
     _, high = batch()
     srgan.compute_loss(y=high, y_pred=high)
     results = {name: float(srgan.trackers[name].result()) for name in TERMS}
-    assert results["pixel_loss"] == 0 and results["content_loss"] == 0
+    charged = {name for name, value in results.items() if value > 1e-6}
+    assert charged == {"adversarial_loss", "discriminator_loss"}
     srgan.reset_metrics()
     srgan.compute_loss(y=high, y_pred=high - 51.0)
-    assert float(srgan.trackers["pixel_loss"].result()) == pytest.approx(0.2, rel=1e-4)
-    assert float(srgan.trackers["content_loss"].result()) > 0
+    results = {name: float(srgan.trackers[name].result()) for name in TERMS}
+    assert results["pixel_loss"] == pytest.approx(0.2, rel=1e-4)
+    assert all(value > 1e-4 for value in results.values())
+
+
+# --- Through the segmenter ---
+
+
+def test_nuclei_losses_are_a_divergence_and_a_relative_difference(segmenter):
+    _, high = batch()
+    maps, *features = segmenter(high)
+    other_maps, *other_features = segmenter(255 - high)
+    found = [float(value) for value in nuclei_losses(segmenter, 255 - high, high)]
+    p, q = (np.clip(keras.ops.convert_to_numpy(m), 1e-7, 1 - 1e-7) for m in (maps, other_maps))
+    divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    assert found[0] == pytest.approx(float(divergence.mean()), rel=1e-3)
+    arrays = [keras.ops.convert_to_numpy(a) for a in features]
+    others = [keras.ops.convert_to_numpy(a) for a in other_features]
+    shares = [np.abs(o - a).mean() / np.abs(a).mean() for a, o in zip(arrays, others, strict=True)]
+    assert found[1] == pytest.approx(float(np.mean(shares)), rel=1e-3)
+    assert len(features) == 2 and pooling_of(segmenter) == 4
+
+
+def test_a_segmenter_must_be_a_unet(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5.*--unet"):
+        build_segmenter(tmp_path / "nowhere.h5")
+    build_generator(4, 1).save(tmp_path / "generator.h5")
+    with pytest.raises(ValueError, match=r"generator\.h5.*up0_relu2"):
+        build_segmenter(tmp_path / "generator.h5")
+
+
+# --- Held to the input ---
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_what_a_generator_invents_cannot_shift_colours(scale):
+    generator = build_generator(4, 1, scale)
+    generator.get_layer("residual").bias.assign([0.2, -0.1, 0.05])  # 51 grey levels of red
+    image = draw_tissue(64, 64)[0] // 2 + 60  # nothing is clipped
+    around = slice(16, -16)
+    means = block_means(run(generator, image), image.shape[:2])[around, around]
+    shift = (means - image[around, around]).mean(axis=(0, 1))
+    assert np.abs(shift).max() < 0.5
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_fully_open_gates_give_the_input_back(scale):
+    generator = build_generator(4, 1, scale)
+    image = draw_tissue(64, 64)[0] // 2 + 60
+    lack = {}
+    for share, bias in (("none", -20.0), ("all", 0.0)):  # 0: a share of 1
+        for band in ("middle", "fine"):
+            gate = generator.get_layer(f"{band}_gate")
+            gate.bias.assign(np.full(3, bias))
+        means = block_means(run(generator, image), image.shape[:2])
+        lack[share] = np.abs(means - image)[16:-16, 16:-16].mean()
+    assert lack["all"] < lack["none"] / 2
+
+
+def test_a_generator_of_an_older_version_is_taken_over_whole(untrained):
+    new = build_generator(4, 1)
+    older = keras.Model(untrained.input, untrained.get_layer("bicubic_plus_residual").output)
+    assert not is_held_to_input(older) and is_held_to_input(new)
+    assert take_weights(new, randomise(keras.models.clone_model(older))) == [
+        "middle_gate",
+        "fine_gate",
+    ]

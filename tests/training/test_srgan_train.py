@@ -14,6 +14,7 @@ import SRGAN_train
 import tyro
 
 from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
+from helpers.tiny_models import random_unet
 from helpers.training_runs import (
     TinyTraining,
     assert_every_constant_is_an_explained_flag,
@@ -38,7 +39,8 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     for index, name in enumerate(("a", "b", "c", "held_out")):
         write_picture(folder / "images" / f"{name}.png", draw_tissue(44, 52, index)[0])
-    write_vgg19(folder / "vgg19.h5", ("block1_conv1", "block1_conv2"))
+    write_vgg19(folder / "vgg19.h5")
+    random_unet(depth=2).save(folder / "Unet.h5")
     return folder
 
 
@@ -57,7 +59,7 @@ def training(inputs):
         residual_blocks=1,
         discriminator_filters=16,
         vgg19_weights=str(inputs / "vgg19.h5"),
-        vgg19_layer="block1_conv2",
+        unet=inputs / "Unet.h5",
         batch_size=2,
         steps_per_epoch=STEPS,
         pretraining_epochs=2,
@@ -96,6 +98,7 @@ def test_log_has_a_row_for_each_epoch(finished, phase):
     columns |= {f"bicubic_{m}_{d}" for m in ("psnr", "ssim") for d in ("area", "scanner")}
     if phase == "adversarial":
         columns |= {"pixel_loss", "content_loss", "adversarial_loss", "discriminator_loss"}
+        columns |= {"nuclei_loss", "nuclei_features_loss"}
     assert columns <= log[0].keys()
     # Bicubic interpolation does not learn.
     assert log[0]["bicubic_psnr_area"] == log[1]["bicubic_psnr_area"]
@@ -307,8 +310,8 @@ def test_chance_grows_with_area_within_a_folder(tmp_path):
     [
         ({"high_resolution_folders": ("nowhere",)}, ["nowhere", "Put sharp H&E images"]),
         ({"vgg19_weights": "nowhere.h5"}, ["nowhere.h5", "Set VGG19_WEIGHTS"]),
-        ({"vgg19_layer": "block9_conv9"}, ["block9_conv9", "block3_conv3"]),
-        ({"vgg19_layer": "block2_conv1"}, ["lack block2_conv1", "Set VGG19_WEIGHTS"]),
+        ({"unet": "nowhere.h5"}, ["no U-net at nowhere.h5", "--unet"]),
+        ({"nuclei_weight": -1.0}, ["NUCLEI_WEIGHT: expected at least 0"]),
         ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),
         ({"validation_names": ("",)}, ["every one of 4 images", "add images"]),
         ({"crop": 64}, ["a.png: 52x44 is less than CROP 64"]),

@@ -26,7 +26,7 @@ for devices in (1, 4):
     SRGAN_train.main(
         high_resolution_folders=(folder / "images",), generator_filters=4, residual_blocks=1,
         discriminator_filters=8, vgg19_weights=str(folder / "vgg19.h5"),
-        vgg19_layer="block1_conv1", pretraining_epochs=1, adversarial_epochs=1,
+        unet=None, pretraining_epochs=1, adversarial_epochs=1,
         run_folder=folder / f"srgan{devices}", **common,
     )
     assert (devices == 1) == (keras.distribution.distribution() is None)
@@ -38,7 +38,7 @@ def test_four_devices_give_the_losses_of_one(tmp_path):
     pytest.importorskip("jax", reason="the JAX backend is not installed")
     for seed, name in enumerate(("a", "b", "c")):
         write_pair(tmp_path, name, seed, (40, 40))
-    write_vgg19(tmp_path / "vgg19.h5", ("block1_conv1",))
+    write_vgg19(tmp_path / "vgg19.h5")
     folders = [ROOT / "training" / "SRGAN", ROOT / "training" / "U-net"]  # of the scripts
     environment = os.environ | {
         "KERAS_BACKEND": "jax",

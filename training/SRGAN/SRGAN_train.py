@@ -4,8 +4,9 @@ Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel) 
 
     python training/SRGAN/SRGAN_train.py
 
-Phase 1 pretrains the generator on a pixel loss, phase 2 trains it against a discriminator with a
-VGG19 content loss. To resume an interrupted run, start it again with the same command: it
+Phase 1 pretrains the generator on a pixel loss, phase 2 trains it against a discriminator, with a
+perceptual loss on VGG19 and one through the U-net: what it sees in the generated tissue should be
+what it sees in the real one. To resume an interrupted run, start it again with the same command: it
 continues from its last finished epoch. A RUN_FOLDER belongs to one set of images and constants.
 Every constant below is also a flag: see --help.
 """
@@ -35,10 +36,10 @@ DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 SCALE = 4  # 4: from 10x to 40x (1 um per pixel to 0.25); 2: from 20x to 40x
 GENERATOR_FILTERS = 96
 RESIDUAL_BLOCKS = 8
-INITIAL_GENERATOR = None  # a generator.h5 to start from; of another scale, what fits of it
+INITIAL_GENERATOR = None  # a generator.h5 to start from; of another kind, what fits of it
 DISCRIMINATOR_FILTERS = 32  # a multiple of 8
 VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
-VGG19_LAYER = "block3_conv3"
+UNET = ROOT / "models" / "Unet.h5"  # through which nuclei are compared; None = they are not
 
 # --- Training ---
 BATCH_SIZE = 4
@@ -48,8 +49,10 @@ PRETRAINING_RATE = 4e-4  # peak
 ADVERSARIAL_EPOCHS = 2
 ADVERSARIAL_RATE = 2e-4  # peak
 PIXEL_WEIGHT = 1.0
-CONTENT_WEIGHT = 0.01
+CONTENT_WEIGHT = 0.1
 ADVERSARIAL_WEIGHT = 0.001
+NUCLEI_WEIGHT = 0.1
+NUCLEI_FEATURES_WEIGHT = 0.05
 ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5; the rest are pretrained
 SEED = 1
 DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
@@ -74,7 +77,7 @@ def main(
     initial_generator: Path | None = INITIAL_GENERATOR,
     discriminator_filters: int = DISCRIMINATOR_FILTERS,
     vgg19_weights: str = VGG19_WEIGHTS,
-    vgg19_layer: str = VGG19_LAYER,
+    unet: Path | None = UNET,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
     pretraining_epochs: int = PRETRAINING_EPOCHS,
@@ -84,6 +87,8 @@ def main(
     pixel_weight: float = PIXEL_WEIGHT,
     content_weight: float = CONTENT_WEIGHT,
     adversarial_weight: float = ADVERSARIAL_WEIGHT,
+    nuclei_weight: float = NUCLEI_WEIGHT,
+    nuclei_features_weight: float = NUCLEI_FEATURES_WEIGHT,
     adversarial_share: float = ADVERSARIAL_SHARE,
     seed: int = SEED,
     devices: int | Literal["all"] = DEVICES,
@@ -108,10 +113,10 @@ def main(
         generator_filters: width of the generator.
         residual_blocks: depth of the generator.
         initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network;
-            of one of another scale the layers that fit are taken.
+            of one of another scale or version the layers that fit are taken.
         discriminator_filters: width of the discriminator's first layer, a multiple of 8.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
-        vgg19_layer: VGG19 convolution whose activations the content loss compares.
+        unet: a Unet.h5 that looks at generated and real crops in phase 2, or none.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         pretraining_epochs: epochs of phase 1, on the pixel loss alone.
@@ -119,8 +124,10 @@ def main(
         adversarial_epochs: epochs of phase 2, against the discriminator.
         adversarial_rate: highest learning rate of phase 2.
         pixel_weight: weight, in phase 2, of the mean absolute error in 0..1.
-        content_weight: weight of the VGG19 feature distance.
+        content_weight: weight of the perceptual distance on VGG19.
         adversarial_weight: weight of the adversarial loss.
+        nuclei_weight: weight of the difference between the U-net's maps of both.
+        nuclei_features_weight: weight of the difference between its activations.
         adversarial_share: share of phase 2 in the weights of generator.h5; the rest is phase 1.
         seed: random seed of the weights, the split and all crops.
         devices: number of devices that share each batch, or all; more than one needs the JAX
@@ -129,8 +136,8 @@ def main(
         replace_shipped_models: copy the finished generators into models/.
 
     Raises:
-        SystemExit: a constant, an image or the VGG19 weights cannot be used, or the run folder
-            holds another run; nothing was trained.
+        SystemExit: a constant, an image, the VGG19 weights or the U-net cannot be used, or the run
+            folder holds another run; nothing was trained.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.

@@ -15,6 +15,7 @@ from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
+from srgan.lpips import build_lpips, build_lpips_vgg19, distance_of_images
 from srgan.models import scale_of
 from srgan.prediction import super_resolve
 from srgan.reading import find_pictures, read_pictures
@@ -32,6 +33,7 @@ def evaluate(
     generators,
     vgg19_weights,
     vgg19_layer,
+    lpips_weights,
     output_folder,
 ):
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
@@ -39,7 +41,7 @@ def evaluate(
         images = load_images(high_resolution_folder, image_names, largest_side)
         models = {name: _load(path) for name, path in named(generators).items()}
         scale = common_scale(models)
-        features = build_vgg19_features(vgg19_weights, vgg19_layer) if vgg19_weights else None
+        distances = perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     methods = {BICUBIC: partial(bicubic, scale=scale)}
@@ -49,7 +51,7 @@ def evaluate(
     for variant, change, degradation, degrade in variants(stress_tests, scale):
         folder = output_folder if not rows else None
         rows += judge(
-            images, change, degrade, methods, features, folder, f"{variant}, {degradation}"
+            images, change, degrade, methods, distances, folder, f"{variant}, {degradation}"
         )
     write_table(output_folder / "super_resolution.csv", rows)
     print_table(rows)
@@ -122,7 +124,24 @@ def variants(stress_tests: bool, scale: int):
     return cases
 
 
-def judge(images, change, degrade, methods, features, folder, title) -> list[dict]:
+def perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights) -> dict:
+    """Return {name of a figure: function of two uint8 images} for which there are weights.
+
+    Raises:
+        OSError, ValueError: weights cannot be loaded.
+    """
+    distances = {}
+    if vgg19_weights:
+        features = build_vgg19_features(vgg19_weights, vgg19_layer)
+        distances["vgg19_distance"] = partial(feature_distance, features)
+        alike = build_lpips_vgg19(vgg19_weights)
+        distances["lpips_vgg19"] = partial(distance_of_images, alike)
+    if lpips_weights:
+        distances["lpips"] = partial(distance_of_images, build_lpips(lpips_weights))
+    return distances
+
+
+def judge(images, change, degrade, methods, distances, folder, title) -> list[dict]:
     """Return a row of mean figures for each method on one kind of images and degradation."""
     figures = {method: [] for method in methods}
     for index, (name, image) in enumerate(tqdm(images.items(), desc=title, leave=False)):
@@ -132,8 +151,7 @@ def judge(images, change, degrade, methods, features, folder, title) -> list[dic
         for method, result in results.items():
             row = fidelity(high, result)
             row["grey_level_difference"] = grey_level_difference(low, result)
-            if features:
-                row["vgg19_distance"] = feature_distance(features, high, result)
+            row |= {key: distance(high, result) for key, distance in distances.items()}
             figures[method].append(row)
         if folder:
             save_images(folder, name, low, results, high)

@@ -9,18 +9,21 @@ cannot produce the checkerboards of transposed convolutions).
 """
 
 import keras
-import numpy as np
 from keras import layers, ops
 
+from srgan.back_projection import back_projected
+from srgan.interpolation import bicubic_enlargement, set_fixed_weights
+from srgan.segmenter import nuclei_losses
+
 TRUNK_SCALE = 4  # output pixels per pixel of the trunk; two doublings in the tail
-BICUBIC_A = -0.75  # Keys' parameter as OpenCV's INTER_CUBIC has it
 
 
 def build_generator(filters: int = 96, residual_blocks: int = 8, scale: int = 4) -> keras.Model:
-    """Build the generator: bicubic enlargement plus a learned residual.
+    """Build the generator: bicubic enlargement plus a learned residual, held to the input.
 
-    The last convolution starts at zero, so an untrained generator *is* bicubic interpolation and
-    training can only add to it: smooth or unfamiliar tissue keeps the colours of its input.
+    The last convolution starts at zero, so an untrained generator is bicubic interpolation and
+    training can only add to it. What is added cannot shift the colours of the input, whatever the
+    stain, because the result is back-projected (see `back_projection`).
 
     The trunk always works at a quarter of the output's resolution. For x2 a learned convolution of
     stride 2 leads there, as the pixel-unshuffle of Real-ESRGAN's x2 network does (Wang et al.
@@ -46,7 +49,7 @@ def build_generator(filters: int = 96, residual_blocks: int = 8, scale: int = 4)
     for block in range(1, residual_blocks + 1):
         x = _residual_block(x, filters, f"block{block}")
     x = layers.Conv2D(filters, 3, padding="same", name="trunk_end")(x)
-    x = layers.Add(name="trunk_skip")([head, x])
+    trunk = x = layers.Add(name="trunk_skip")([head, x])
 
     for factor, width in ((2, 32), (4, 16)):
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"enlarge_x{factor}")(x)
@@ -57,12 +60,13 @@ def build_generator(filters: int = 96, residual_blocks: int = 8, scale: int = 4)
         x = layers.LeakyReLU(0.2, name=f"tail_x{factor}_activation")(x)
     residual = layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", name="residual")(x)
 
-    bicubic = _bicubic_enlargement(image, scale)
+    bicubic = bicubic_enlargement(image, scale)
     x = layers.Add(name="bicubic_plus_residual")([bicubic, residual])
+    x = back_projected(x, image, trunk, scale, stride)
     x = layers.Rescaling(255.0, name="to_grey_levels")(x)
     outputs = layers.ReLU(max_value=255.0, name="super_resolved")(x)
     generator = keras.Model(inputs, outputs, name="generator")
-    generator.get_layer("bicubic").set_weights([_bicubic_kernel(scale)])
+    set_fixed_weights(generator, scale)
     return generator
 
 
@@ -71,13 +75,18 @@ def scale_of(generator: keras.Model) -> int:
     return generator.compute_output_shape((1, 64, 64, 3))[1] // 64
 
 
+def is_held_to_input(generator: keras.Model) -> bool:
+    """Tell whether a generator's output is back-projected, as that of older ones is not."""
+    return any(layer.name == "consistent" for layer in generator.layers)
+
+
 def take_weights(generator: keras.Model, other: keras.Model) -> list[str]:
-    """Start a generator from the weights of one that has another scale or depth.
+    """Start a generator from the weights of one of another scale, depth or version.
 
     Layers of one name and shape are taken as they are. The head of an x4 generator is spread over
     the 2x2 pixels of an x2 generator's input that make one of its own, so that the trunk sees what
-    it knows. The residual stays as it is in `generator`: what has to be added to bicubic
-    interpolation depends on the scale.
+    it knows. Between two scales the residual stays as it is in `generator`: what has to be added
+    to bicubic interpolation depends on the scale.
 
     Args:
         generator: the generator that is changed in place.
@@ -90,6 +99,7 @@ def take_weights(generator: keras.Model, other: keras.Model) -> list[str]:
         ValueError: no layer fits.
     """
     theirs = {layer.name: layer.get_weights() for layer in other.layers}
+    one_scale = scale_of(generator) == scale_of(other)
     left = []
     for layer in generator.layers:
         if not layer.trainable_weights:
@@ -98,7 +108,7 @@ def take_weights(generator: keras.Model, other: keras.Model) -> list[str]:
         if layer.name == "head" and scale_of(generator) < scale_of(other) and weights:
             weights = [weights[0].repeat(2, axis=0).repeat(2, axis=1) / 4, weights[1]]
         same = [w.shape for w in weights] == [w.shape for w in ours]
-        if same and layer.name != "residual":
+        if same and (one_scale or layer.name != "residual"):
             layer.set_weights(weights)
         else:
             left.append(layer.name)
@@ -132,40 +142,37 @@ def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> kera
 
 
 class SRGAN(keras.Model):
-    """Generator, discriminator and feature extractor, trained together by `fit`.
+    """Generator, discriminator and two frozen networks that judge, trained together by `fit`.
 
     One optimizer, one generator pass per step. The loss is
 
-        L = pixel * |x - y|_1 + content * |phi(x) - phi(y)|_1 / 12.75 + adversarial * L_G + L_D
+        L = pixel * |x - y|_1 + content * d(x, y) + adversarial * L_G + L_D
+            + nuclei * KL(U(y), U(x)) + nuclei_features * r(x, y)
 
-    with x the generated and y the real image in 0..1 (pixel term) and 0..255 (features phi, with
-    the paper's scaling), L_G the generator's and L_D the discriminator's cross-entropy
-    (Ledig et al. 2017, equations 2 to 6, with absolute instead of squared errors).
+    with x the generated and y the real image in 0..1 (pixel term) and 0..255 (all others), d the
+    perceptual distance on VGG19 (see `lpips`), L_G the generator's and L_D the discriminator's
+    cross-entropy (Ledig et al. 2017, equations 2 to 6, with absolute instead of squared errors),
+    and the last two terms what a U-net for nuclei sees differently in both (see `segmenter`).
     L_D sees the generated image through `stop_gradient`, and L_G sees frozen copies of the
     discriminator's weights, so that each term moves its own network only.
 
     Calling the model calls the generator.
+
+    Args:
+        generator, discriminator: the networks that are trained.
+        distance: callable on two batches, the content loss of each pair.
+        term_weights: weights of pixel_loss, content_loss, adversarial_loss and, with a segmenter,
+            nuclei_loss and nuclei_features_loss.
+        segmenter: of `build_segmenter`, or None.
     """
 
-    def __init__(
-        self,
-        generator: keras.Model,
-        discriminator: keras.Model,
-        features: keras.Model,
-        pixel_weight: float,
-        content_weight: float,
-        adversarial_weight: float,
-    ):
+    def __init__(self, generator, discriminator, distance, term_weights, segmenter=None):
         super().__init__(name="srgan")
         self.generator = generator
         self.discriminator = discriminator
-        self.features = features
-        self.term_weights = {
-            "pixel_loss": pixel_weight,
-            "content_loss": content_weight,
-            "adversarial_loss": adversarial_weight,
-            "discriminator_loss": 1.0,
-        }
+        self.distance = distance
+        self.segmenter = segmenter
+        self.term_weights = {**term_weights, "discriminator_loss": 1.0}
         self.trackers = {name: keras.metrics.Mean(name) for name in self.term_weights}
 
     @property
@@ -173,7 +180,7 @@ class SRGAN(keras.Model):
         return [*super().metrics, *self.trackers.values()]
 
     def build(self, input_shape):
-        self.built = True  # the three networks are built before they come here
+        self.built = True  # the networks are built before they come here
 
     def call(self, low_resolution, training=False):
         return self.generator(low_resolution, training=training)
@@ -182,10 +189,13 @@ class SRGAN(keras.Model):
         """Return the weighted sum of all terms for real `y` and generated `y_pred` (0..255)."""
         terms = {
             "pixel_loss": ops.mean(ops.abs(y_pred - y)) / 255,
-            "content_loss": ops.mean(ops.abs(self.features(y_pred) - self.features(y))) / 12.75,
+            "content_loss": ops.mean(self.distance(y_pred, y)),
             "adversarial_loss": self._generator_loss(y_pred),
             "discriminator_loss": self._discriminator_loss(y, ops.stop_gradient(y_pred)),
         }
+        if self.segmenter:
+            names = ("nuclei_loss", "nuclei_features_loss")
+            terms |= zip(names, nuclei_losses(self.segmenter, y_pred, y), strict=True)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         return sum(self.term_weights[name] * value for name, value in terms.items())
@@ -209,46 +219,3 @@ def _residual_block(x, filters: int, name: str):
     y = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"{name}_conv1")(x)
     y = layers.Conv2D(filters, 3, padding="same", kernel_initializer=small, name=f"{name}_conv2")(y)
     return layers.Add(name=f"{name}_skip")([x, y])
-
-
-def _bicubic_enlargement(image, scale: int):
-    """Bicubic interpolation with replicated borders, as `cv2.resize` with INTER_CUBIC does.
-
-    Interpolation by a constant factor is a transposed convolution with a fixed kernel, which is a
-    built-in layer on every backend.
-    """
-    padded = _replicate_border(_replicate_border(image, "bicubic_border1"), "bicubic_border2")
-    enlarged = layers.Conv2DTranspose(
-        3, 4 * scale, strides=scale, use_bias=False, trainable=False, name="bicubic"
-    )(padded)
-    # 2 border pixels of the input, and the half kernel by which a "valid" transposed convolution
-    # extends beyond the first pixel's own output block.
-    crop = 2 * scale + (4 * scale - scale) // 2
-    return layers.Cropping2D(crop, name="bicubic_crop")(enlarged)
-
-
-def _replicate_border(image, name: str):
-    """Pad by one pixel that repeats the border: Keras' padding layer can only write zeros.
-
-    The running maximum of a zero-padded non-negative image along one axis is, in the padding, the
-    pixel beside it. Rows first, then columns, which also fills the corners.
-    """
-    for axis, (padding, window) in {"y": ((1, 0), (3, 1)), "x": ((0, 1), (1, 3))}.items():
-        ones = layers.Rescaling(0.0, offset=1.0, name=f"{name}{axis}_ones")(image)
-        padded = layers.ZeroPadding2D(padding, name=f"{name}{axis}_pad")(image)
-        inside = layers.ZeroPadding2D(padding, name=f"{name}{axis}_inside")(ones)
-        outside = layers.Rescaling(-1.0, offset=1.0, name=f"{name}{axis}_outside")(inside)
-        beside = layers.MaxPooling2D(window, 1, "same", name=f"{name}{axis}_beside")(padded)
-        border = layers.Multiply(name=f"{name}{axis}_border")([outside, beside])
-        image = layers.Add(name=f"{name}{axis}")([padded, border])
-    return image
-
-
-def _bicubic_kernel(scale: int) -> np.ndarray:
-    """Keys' cubic kernel (1981), shape (4*scale, 4*scale, 3, 3), one channel to itself."""
-    distance = np.abs((np.arange(4 * scale) + 0.5) / scale - 2)
-    near = (BICUBIC_A + 2) * distance**3 - (BICUBIC_A + 3) * distance**2 + 1
-    far = BICUBIC_A * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    weights = np.where(distance <= 1, near, far)
-    kernel = np.outer(weights, weights)[:, :, None, None] * np.eye(3)
-    return kernel.astype(np.float32)

@@ -23,18 +23,27 @@ from shared.setup import (
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
 from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
+from srgan.lpips import build_lpips_vgg19
 from srgan.models import (
     SRGAN,
     build_discriminator,
     build_generator,
+    is_held_to_input,
     scale_of,
     take_weights,
 )
 from srgan.pairs import Partners
 from srgan.reading import find_pictures
-from srgan.vgg19 import build_vgg19_features
+from srgan.segmenter import build_segmenter, pooling_of
 
 ROOT = Path(__file__).resolve().parents[3]
+WEIGHTS = (
+    "pixel_weight",
+    "content_weight",
+    "adversarial_weight",
+    "nuclei_weight",
+    "nuclei_features_weight",
+)
 
 
 def train(arguments: dict):
@@ -71,7 +80,8 @@ def train(arguments: dict):
         use_devices(chosen.devices, chosen.batch_size)
         training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
         keras.utils.set_random_seed(chosen.seed)
-        features = build_vgg19_features(chosen.vgg19_weights, chosen.vgg19_layer)
+        distance = build_lpips_vgg19(chosen.vgg19_weights)
+        segmenter = start_segmenter(chosen)
         generator = start_generator(chosen)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error)}") from None
@@ -100,8 +110,7 @@ def train(arguments: dict):
         save_model(generator, pretrained_file)
 
     discriminator = build_discriminator(chosen.discriminator_filters)
-    term_weights = chosen.pixel_weight, chosen.content_weight, chosen.adversarial_weight
-    srgan = SRGAN(generator, discriminator, features, *term_weights)
+    srgan = SRGAN(generator, discriminator, distance, term_weights(chosen), segmenter)
     callbacks = standard_callbacks(chosen.run_folder, "adversarial", batches, generator, validation)
     # Another seed: the same crops in the same order again would be the same lesson twice.
     batches.seed = chosen.seed + 1
@@ -129,7 +138,7 @@ def check_constants(constants: dict):
     least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
     least |= dict.fromkeys(("pretraining_epochs", "adversarial_epochs"), 1)
     least |= {"crop": 16, "seed": 0}  # the discriminator halves a crop four times
-    least |= dict.fromkeys(("pixel_weight", "content_weight", "adversarial_weight"), 0)
+    least |= dict.fromkeys(WEIGHTS, 0)
     check_numbers(
         constants,
         least,
@@ -140,7 +149,7 @@ def check_constants(constants: dict):
 
 
 def start_generator(chosen) -> keras.Model:
-    """Build the generator, or load the initial one; of one of another scale take what fits.
+    """Build the generator, or load the initial one; of one built otherwise take what fits.
 
     Raises:
         OSError, ValueError: the initial generator cannot be loaded or has nothing in common.
@@ -149,7 +158,7 @@ def start_generator(chosen) -> keras.Model:
     if not chosen.initial_generator:
         return generator
     initial = keras.models.load_model(chosen.initial_generator, compile=False)
-    if scale_of(initial) == chosen.scale:
+    if scale_of(initial) == chosen.scale and is_held_to_input(initial):
         return initial
     left = take_weights(generator, initial)
     print(
@@ -157,6 +166,32 @@ def start_generator(chosen) -> keras.Model:
         f"begun anew: {', '.join(left)}"
     )
     return generator
+
+
+def start_segmenter(chosen) -> keras.Model | None:
+    """Load the U-net whose view of the images counts, or return None if none is wanted.
+
+    Raises:
+        OSError, ValueError: the U-net cannot be used, or the crops do not fit it.
+    """
+    if not chosen.unet:
+        return None
+    segmenter = build_segmenter(chosen.unet)
+    pooling = pooling_of(segmenter)
+    if chosen.crop % pooling:
+        raise ValueError(
+            f"CROP: expected a multiple of {pooling}, which {chosen.unet} needs, found "
+            f"{chosen.crop}; change it, or set UNET to None"
+        )
+    return segmenter
+
+
+def term_weights(chosen) -> dict[str, float]:
+    """Return the weight of each term of the loss of phase 2; those of the U-net with one only."""
+    chosen_weights = {name.replace("weight", "loss"): getattr(chosen, name) for name in WEIGHTS}
+    if chosen.unet:
+        return chosen_weights
+    return {name: weight for name, weight in chosen_weights.items() if "nuclei" not in name}
 
 
 def split(folders, paths, names, share: float, seed: int) -> set[Path]:
@@ -185,7 +220,7 @@ def pretrain(generator, batches, epochs, learning_rate, callbacks):
 
 
 def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
-    """Phase 2: generator against discriminator, with VGG19 content and pixel loss."""
+    """Phase 2: generator against discriminator, with the losses of `SRGAN`."""
     srgan.build(None)
     srgan.compile(adam(learning_rate, epochs * len(batches)))
     srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
