@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from helpers.training_runs import rows
 from shared import epochs, setup
 from shared.epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
+from shared.machine import use_devices
 from shared.saving import save_model, write_json
 from shared.setup import (
     check_run_folder,
@@ -23,7 +24,6 @@ from shared.setup import (
     plain,
     refuse_repeats,
     shares_of,
-    use_devices,
 )
 from srgan.models import build_generator
 from unet.model import build_unet

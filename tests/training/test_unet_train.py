@@ -21,6 +21,7 @@ from helpers.training_runs import (
     rows,
     saved_weights,
 )
+from shared import machine
 from shared.epochs import EpochLog
 from unet import callbacks, sets
 from unet import training as unet_training
@@ -234,7 +235,7 @@ def option():
 def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option, monkeypatch):
     import tensorflow as tf
 
-    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: True)  # else it is refused
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)  # else it is refused
     training.run(tmp_path, compiled=True, bfloat16=True, epochs=1, steps_per_epoch=1)
     assert tf.config.optimizer.get_experimental_options()[option]
     unet = keras.models.load_model(tmp_path / "Unet.h5", compile=False)
@@ -244,7 +245,7 @@ def test_training_in_bfloat16_saves_a_float32_unet(training, tmp_path, option, m
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
 def test_training_in_bfloat16_needs_a_processor_that_has_it(training, tmp_path, monkeypatch):
-    monkeypatch.setattr(unet_training, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     assert "processor" in training.refused(tmp_path, bfloat16=True)
 
 

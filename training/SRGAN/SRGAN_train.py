@@ -55,6 +55,7 @@ NUCLEI_WEIGHT = 0.1
 NUCLEI_FEATURES_WEIGHT = 0.05
 ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5; the rest are pretrained
 SEED = 1
+BFLOAT16 = False  # True: faster with TensorFlow on processors that have bfloat16
 DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
 
 # --- Output ---
@@ -91,6 +92,7 @@ def main(
     nuclei_features_weight: float = NUCLEI_FEATURES_WEIGHT,
     adversarial_share: float = ADVERSARIAL_SHARE,
     seed: int = SEED,
+    bfloat16: bool = BFLOAT16,
     devices: int | Literal["all"] = DEVICES,
     run_folder: Path = RUN_FOLDER,
     replace_shipped_models: bool = REPLACE_SHIPPED_MODELS,
@@ -130,6 +132,7 @@ def main(
         nuclei_features_weight: weight of the difference between its activations.
         adversarial_share: share of phase 2 in the weights of generator.h5; the rest is phase 1.
         seed: random seed of the weights, the split and all crops.
+        bfloat16: multiply in bfloat16; only with the TensorFlow backend.
         devices: number of devices that share each batch, or all; more than one needs the JAX
             backend.
         run_folder: folder for the models, records, logs, pictures and checkpoints of this run.

@@ -1,11 +1,10 @@
-"""What is settled before a training begins: constants, split, devices, and the run folder."""
+"""What is settled before a training begins: constants, split, and the run folder."""
 
 import dataclasses
 import hashlib
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from images.finding import stamp
@@ -52,32 +51,6 @@ def shares_of(folders, weights) -> tuple[float, ...]:
     if not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(f"FOLDER_WEIGHTS: expected numbers above 0, found {weights}")
     return weights
-
-
-def use_devices(devices, batch_size: int):
-    """Spread every batch over several devices, which only the JAX backend of Keras can do.
-
-    Args:
-        devices: how many, or "all".
-        batch_size: must be a multiple of that number.
-
-    Raises:
-        ValueError: another backend, too few devices, or a batch that cannot be divided.
-    """
-    if devices == 1:
-        return
-    if keras.backend.backend() != "jax":
-        raise ValueError(
-            f"DEVICES: {devices} needs the JAX backend (pip install jax, KERAS_BACKEND=jax in the "
-            f"environment); found {keras.backend.backend()}, which trains on 1"
-        )
-    found = keras.distribution.list_devices()
-    count = len(found) if devices == "all" else devices
-    if not 1 <= count <= len(found):
-        raise ValueError(f"DEVICES: expected 1 to {len(found)} (those found), found {devices}")
-    if batch_size % count:
-        raise ValueError(f"BATCH_SIZE: expected a multiple of {count} devices, found {batch_size}")
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=found[:count]))
 
 
 def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:

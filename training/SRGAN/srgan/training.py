@@ -10,6 +10,7 @@ import keras
 
 from images.degradation import SCALES
 from shared.epochs import adam
+from shared.machine import use_bfloat16, use_devices
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
     check_numbers,
@@ -19,7 +20,6 @@ from shared.setup import (
     plain,
     refuse_repeats,
     shares_of,
-    use_devices,
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
 from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
@@ -78,6 +78,8 @@ def train(arguments: dict):
                 publish(chosen.run_folder, ROOT / "models", chosen.scale)
             return
         use_devices(chosen.devices, chosen.batch_size)
+        if chosen.bfloat16:
+            use_bfloat16()
         training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
         keras.utils.set_random_seed(chosen.seed)
         distance = build_lpips_vgg19(chosen.vgg19_weights)

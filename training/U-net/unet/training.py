@@ -12,8 +12,8 @@ import numpy as np
 
 from labels.masks import MASKS
 from labels.reading import check_labels
-from program.processor import has_bfloat16
 from shared.epochs import adam, read_log
+from shared.machine import use_bfloat16, use_devices
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
     check_numbers,
@@ -21,7 +21,6 @@ from shared.setup import (
     describe,
     plain,
     shares_of,
-    use_devices,
 )
 from unet.callbacks import BEST_BY, standard_callbacks
 from unet.data import NucleiBatches, load_sample
@@ -182,27 +181,6 @@ def check_constants(constants: dict):
     )
     if constants["replay_share"] == 1:
         raise ValueError("REPLAY_SHARE: expected less than 1, or nothing new is learned")
-
-
-def use_bfloat16():
-    """Let TensorFlow multiply in bfloat16: two thirds of the time on processors made for it.
-
-    Its graphs are rewritten so that convolutions take and give bfloat16; weights, their updates
-    and the losses stay float32, and so does the saved model.
-
-    Raises:
-        ValueError: another backend, or a processor without instructions for it.
-    """
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(f"BFLOAT16 needs TensorFlow, found {keras.backend.backend()}")
-    if not has_bfloat16():
-        raise ValueError(
-            "BFLOAT16: this processor has no instructions for it, training would take several "
-            "times as long; leave it off"
-        )
-    import tensorflow as tf  # only here: training runs without it on other backends
-
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
 
 
 def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
