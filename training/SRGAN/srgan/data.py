@@ -15,6 +15,7 @@ from srgan.pairs import Partners
 
 # Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
+VIOLET_SHARE = 0.1  # of the simulated crops
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class SuperResolutionBatches(RandomBatches):
         return np.stack(low).astype(np.float32), np.stack(high).astype(np.float32)
 
     def _simulated(self, picture, rng):
-        patch = recolour(flip(random_crop(picture.high, self.crop, rng), rng), rng)
+        patch = flip(random_crop(picture.high, self.crop, rng), rng)
+        patch = soft_violet(patch, rng) if rng.random() < VIOLET_SHARE else recolour(patch, rng)
         how = self.low_resolution
         return degrade(patch, rng, how.degradation, how.scale), patch
 
@@ -177,10 +179,9 @@ def _changed(patch, rng):
 def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Vary stain and light, so that no colour is taken for granted.
 
-    Three in five crops stay as they are. Of the others, a quarter becomes soft and violet (see
-    `soft_violet`); the rest get other hematoxylin and eosin strengths in optical density, a random
-    gain for each channel, a gamma, and one in five of them permuted channels (stains that the
-    training set does not hold).
+    Three in five crops stay as they are. The others get other hematoxylin and eosin strengths in
+    optical density, a random gain for each channel, a gamma, and one in five of them permuted
+    channels (stains that the training set does not hold). Each pixel is changed by itself.
 
     Args:
         image: uint8 RGB (height, width, 3).
@@ -188,10 +189,9 @@ def recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         uint8 RGB of the same shape.
     """
-    kind = rng.random()
-    if kind < 0.6:
+    if rng.random() < 0.6:
         return image
-    return soft_violet(image, rng) if kind < 0.7 else stress_colours(image, rng)
+    return stress_colours(image, rng)
 
 
 def soft_violet(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
