@@ -133,6 +133,7 @@ def main(
         print_table,
         write_rows,
     )
+    from evaluation.trust_tables import print_trust
     from evaluation.tuning import tune as tuned
     from labels.reading import check_labels
     from networks.loading import load_network
@@ -178,7 +179,7 @@ def main(
     print_readings(rows)
     print_table(rows, shown)
     if trust:
-        help_work.print_trust(trust)
+        print_trust(trust)
     print(f"\nOne row per image{' and version' if trust else ''}: {output_file.resolve()}")
     return 0
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.did_it_help import by_confidence, calibration, degraded, fitted, wrong_shares
+from evaluation.did_it_help import degraded
 from evaluation.scores import chosen_pairs, predict_maps
+from evaluation.trust_tables import by_confidence, calibration, fitted, wrong_shares
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import load_once
 from images.degradation import SCALES, degrade_area, degrade_scanner
-from metrics.segmentation import best_ious
+from metrics.segmentation import best_ious, matched_areas
 from networks import loading
 
 
@@ -312,3 +313,12 @@ def test_best_ious_come_in_the_order_of_the_labels():
     others[4:6, 0:2] = 5
     others[0:2, 6:12] = 1
     assert best_ious(labels, others).tolist() == [0.5, 1, 0]
+
+
+def test_areas_are_compared_of_nuclei_that_match():
+    labels, others = np.zeros((2, 10, 10), int)
+    labels[0:4, 0:4], others[0:4, 0:3] = 1, 9  # 16 and 12 pixels, IoU .75
+    labels[6:10, 0:4], others[6:10, 0:2] = 2, 4  # IoU .5 is no match
+    labels[6:8, 6:8] = 3
+    areas, other_areas = matched_areas(labels, others)
+    assert (areas.tolist(), other_areas.tolist()) == ([16], [12])
