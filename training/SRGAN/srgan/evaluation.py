@@ -1,8 +1,6 @@
 """Generators and bicubic interpolation compared on sharp images: figures, table and pictures."""
 
-import csv
 from functools import partial
-from pathlib import Path
 
 import cv2
 import keras
@@ -13,8 +11,10 @@ from tqdm import tqdm
 from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
+from shared.comparing import load_models, write_table
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
+from srgan.lpips import build_lpips, build_lpips_vgg19, distance_of_images
 from srgan.models import scale_of
 from srgan.prediction import super_resolve
 from srgan.reading import find_pictures, read_pictures
@@ -32,14 +32,15 @@ def evaluate(
     generators,
     vgg19_weights,
     vgg19_layer,
+    lpips_weights,
     output_folder,
 ):
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
     try:
         images = load_images(high_resolution_folder, image_names, largest_side)
-        models = {name: _load(path) for name, path in named(generators).items()}
+        models = load_models(generators, "generator", "GENERATORS")
         scale = common_scale(models)
-        features = build_vgg19_features(vgg19_weights, vgg19_layer) if vgg19_weights else None
+        distances = perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     methods = {BICUBIC: partial(bicubic, scale=scale)}
@@ -49,21 +50,12 @@ def evaluate(
     for variant, change, degradation, degrade in variants(stress_tests, scale):
         folder = output_folder if not rows else None
         rows += judge(
-            images, change, degrade, methods, features, folder, f"{variant}, {degradation}"
+            images, change, degrade, methods, distances, folder, f"{variant}, {degradation}"
         )
     write_table(output_folder / "super_resolution.csv", rows)
     print_table(rows)
     write_picture(output_folder / "comparison.png", images, methods, scale)
     print(f"\ntable, images and comparison.png are in {output_folder}")
-
-
-def named(generators) -> dict[str, Path]:
-    """Name each model file by its stem, with its folder where two files have the same."""
-    stems = [path.stem for path in generators]
-    return {
-        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
-        for path in generators
-    }
 
 
 def common_scale(models: dict) -> int:
@@ -122,7 +114,24 @@ def variants(stress_tests: bool, scale: int):
     return cases
 
 
-def judge(images, change, degrade, methods, features, folder, title) -> list[dict]:
+def perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights) -> dict:
+    """Return {name of a figure: function of two uint8 images} for which there are weights.
+
+    Raises:
+        OSError, ValueError: weights cannot be loaded.
+    """
+    distances = {}
+    if vgg19_weights:
+        features = build_vgg19_features(vgg19_weights, vgg19_layer)
+        distances["vgg19_distance"] = partial(feature_distance, features)
+        alike = build_lpips_vgg19(vgg19_weights)
+        distances["lpips_vgg19"] = partial(distance_of_images, alike)
+    if lpips_weights:
+        distances["lpips"] = partial(distance_of_images, build_lpips(lpips_weights))
+    return distances
+
+
+def judge(images, change, degrade, methods, distances, folder, title) -> list[dict]:
     """Return a row of mean figures for each method on one kind of images and degradation."""
     figures = {method: [] for method in methods}
     for index, (name, image) in enumerate(tqdm(images.items(), desc=title, leave=False)):
@@ -132,8 +141,7 @@ def judge(images, change, degrade, methods, features, folder, title) -> list[dic
         for method, result in results.items():
             row = fidelity(high, result)
             row["grey_level_difference"] = grey_level_difference(low, result)
-            if features:
-                row["vgg19_distance"] = feature_distance(features, high, result)
+            row |= {key: distance(high, result) for key, distance in distances.items()}
             figures[method].append(row)
         if folder:
             save_images(folder, name, low, results, high)
@@ -160,14 +168,6 @@ def save_images(folder, name, low, results, high):
         (folder / kind).mkdir(exist_ok=True)
         encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
         (folder / kind / f"{name}.png").write_bytes(encoded.tobytes())
-
-
-def write_table(path, rows):
-    """Write the figures as CSV."""
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def print_table(rows):
@@ -199,12 +199,6 @@ def write_picture(path, images, methods, scale, rows=4):
                 measured = fidelity(image, panel)
                 axis.set_xlabel(f"{measured['psnr']:.2f} dB / {measured['ssim']:.3f}")
     figure.savefig(path, dpi=110)
-
-
-def _load(path: Path):
-    if not path.is_file():
-        raise FileNotFoundError(f"no generator at {path}: train one or set GENERATORS")
-    return keras.models.load_model(path, compile=False)
 
 
 def _lowest_gain(rows, baseline):

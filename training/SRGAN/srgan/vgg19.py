@@ -1,4 +1,4 @@
-"""VGG19 as the content loss uses it: frozen, cut behind one of its convolutions."""
+"""VGG19 as losses and figures use it: frozen, cut behind some of its convolutions."""
 
 import h5py
 import keras
@@ -8,31 +8,34 @@ from keras import layers
 VGG19_CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
 
 
-def build_vgg19_features(weights: str, layer: str) -> keras.Model:
+def build_vgg19_features(weights: str, *chosen: str) -> keras.Model:
     """Build the frozen VGG19 feature extractor of the content loss (Simonyan & Zisserman 2015).
 
     Args:
         weights: "imagenet" (Keras downloads them) or the path of a weights file that reaches
-            at least `layer`.
-        layer: name of the VGG19 convolution whose activations are compared.
+            the last of `chosen`.
+        chosen: names of the VGG19 convolutions whose activations are compared.
 
     Returns:
-        Model from (batch, height, width, 3) RGB in 0..255 to the activations of `layer`.
+        Model from (batch, height, width, 3) RGB in 0..255 to the activations of the chosen
+        convolution, or to a list of them where several are chosen.
 
     Raises:
-        ValueError: `layer` is not a VGG19 convolution, or the weights do not fit.
+        ValueError: one is not a VGG19 convolution, or the weights do not fit.
         OSError: the weights file is missing or cannot be downloaded.
     """
     vgg19 = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
     names = [candidate.name for candidate in vgg19.layers if "conv" in candidate.name]
-    if layer not in names:
-        raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {layer!r}")
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {unknown[0]!r}")
     if weights == "imagenet":
         try:
             vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
         except Exception as error:  # what Keras raises where a download fails
             raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
-    features = keras.Model(vgg19.input, vgg19.get_layer(layer).output)
+    outputs = [vgg19.get_layer(name).output for name in chosen]
+    features = keras.Model(vgg19.input, outputs if len(outputs) > 1 else outputs[0])
     if weights != "imagenet":
         _load_vgg19_file(features, weights)
 
@@ -59,5 +62,8 @@ def _load_vgg19_file(features: keras.Model, path: str):
         layer.name for layer in features.layers if layer.weights and layer.name not in stored
     ]
     if missing:
-        raise ValueError(f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer")
+        raise ValueError(
+            f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer or a file "
+            "that reaches further"
+        )
     features.load_weights(path, by_name=True)
