@@ -13,6 +13,7 @@ import SRGAN_copy_set
 import SRGAN_evaluate
 import SRGAN_train
 import Stitch_fields
+import Unet_evaluate
 import Unet_train
 import Workflow_figure
 
@@ -26,6 +27,7 @@ SCRIPTS = (
     SRGAN_copy_set,
     SRGAN_evaluate,
     Stitch_fields,
+    Unet_evaluate,
     Workflow_figure,
 )
 

@@ -14,6 +14,7 @@ import SRGAN_copy_set
 import SRGAN_evaluate
 import SRGAN_train
 import Stitch_fields
+import Unet_evaluate
 import Unet_train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ README = ROOT / "README.md"
 DOCUMENTS = [README, *(ROOT / folder / "README.md" for folder in FOLDERS)]
 SCRIPTS = (
     *(benchmark, Evaluate, Final_implementation, Pick_fields, Stitch_fields, make_samples),
-    *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_train),
+    *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_evaluate, Unet_train),
 )
 FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
 WRITTEN = {  # by a run, a training or a user

@@ -14,6 +14,7 @@ from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
 from helpers.tiny_models import bicubic_generator, random_generator, save
 from images.degradation import degrade_area
 from metrics.pictures import bicubic, fidelity, grey_level_difference
+from shared.comparing import named
 from srgan import evaluation
 from srgan.models import build_generator
 from srgan.vgg19 import build_vgg19_features
@@ -90,7 +91,7 @@ def test_missing_images_or_models_end_at_once(tmp_path, missing):
 
 def test_generators_of_one_file_name_are_told_apart():
     first, second, third = (Path(name) for name in ("a/generator.h5", "b/generator.h5", "b/new.h5"))
-    assert evaluation.named((first, second, third)) == {
+    assert named((first, second, third)) == {
         "a/generator": first,
         "b/generator": second,
         "new": third,

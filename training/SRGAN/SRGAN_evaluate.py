@@ -4,8 +4,9 @@
 
 Prints and saves a table (PSNR, SSIM, difference in grey levels, VGG19 distance, LPIPS; mean over
 the images) for both fixed degradations and, with STRESS_TESTS, for images unlike the training
-images: with changed stain and light, or without fine detail. Writes the images of the first degradation to
-low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side by side.
+images: with changed stain and light, or without fine detail. Writes the images of the first
+degradation to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side
+by side.
 """
 
 import sys

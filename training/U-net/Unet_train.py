@@ -30,6 +30,7 @@ VALIDATION_FOLDERS = ()  # () = use VALIDATION_NAMES or VALIDATION_SHARE
 VALIDATION_NAMES = ()
 VALIDATION_SHARE = None  # None = 0.1; 0.25 for fine-tuning
 VALIDATION_LIMIT = 40  # images
+LEFT_OUT = ROOT / "training" / "U-net" / "left_out.csv"  # not trained on, and why; None = no list
 MASKS = "auto"  # "binary" or "instances" where a mask could be either
 MICRONS_PER_PIXEL = None  # um: one number, or one per folder; None = what the files say
 UNET_MICRONS_PER_PIXEL = 0.25  # um; images of another size are resampled to it
@@ -67,6 +68,7 @@ def main(
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
     validation_share: float | None = VALIDATION_SHARE,
     validation_limit: int = VALIDATION_LIMIT,
+    left_out: Path | None = LEFT_OUT,
     masks: Literal["auto", "binary", "instances"] = MASKS,
     microns_per_pixel: float | tuple[float, ...] | None = MICRONS_PER_PIXEL,
     unet_microns_per_pixel: float = UNET_MICRONS_PER_PIXEL,
@@ -101,6 +103,8 @@ def main(
         validation_share: if neither is given, this share of the images, at least one, at random;
             without it 0.1, or 0.25 for fine-tuning.
         validation_limit: images evaluated after each epoch, evenly chosen.
+        left_out: CSV file (set, image, reason) of images that are not trained on; they may still
+            be validated on.
         masks: what masks are: auto = decided by the values of each; binary = nuclei and background;
             instances = each number or colour, or each connected part, is a nucleus.
         microns_per_pixel: um per pixel of the images: one number, or one for each training and

@@ -9,8 +9,12 @@ import numpy as np
 
 from images.finding import stamp
 
-# They change neither what is learned nor in what order, so a run may continue with others.
-NOT_COMPARED = ("run_folder", "devices", "replace_shipped_model", "replace_shipped_models")
+# They change neither what is learned nor in what order, so a run may continue with others; of
+# left_out the images tell.
+NOT_COMPARED = (
+    *("run_folder", "devices", "left_out"),
+    *("replace_shipped_model", "replace_shipped_models"),
+)
 
 
 def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), shares=()):

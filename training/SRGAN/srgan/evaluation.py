@@ -1,8 +1,6 @@
 """Generators and bicubic interpolation compared on sharp images: figures, table and pictures."""
 
-import csv
 from functools import partial
-from pathlib import Path
 
 import cv2
 import keras
@@ -13,6 +11,7 @@ from tqdm import tqdm
 from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
+from shared.comparing import load_models, write_table
 from srgan.callbacks import centre_crop
 from srgan.data import stress_colours
 from srgan.lpips import build_lpips, build_lpips_vgg19, distance_of_images
@@ -39,7 +38,7 @@ def evaluate(
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
     try:
         images = load_images(high_resolution_folder, image_names, largest_side)
-        models = {name: _load(path) for name, path in named(generators).items()}
+        models = load_models(generators, "generator", "GENERATORS")
         scale = common_scale(models)
         distances = perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights)
     except (OSError, ValueError) as error:
@@ -57,15 +56,6 @@ def evaluate(
     print_table(rows)
     write_picture(output_folder / "comparison.png", images, methods, scale)
     print(f"\ntable, images and comparison.png are in {output_folder}")
-
-
-def named(generators) -> dict[str, Path]:
-    """Name each model file by its stem, with its folder where two files have the same."""
-    stems = [path.stem for path in generators]
-    return {
-        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
-        for path in generators
-    }
 
 
 def common_scale(models: dict) -> int:
@@ -180,14 +170,6 @@ def save_images(folder, name, low, results, high):
         (folder / kind / f"{name}.png").write_bytes(encoded.tobytes())
 
 
-def write_table(path, rows):
-    """Write the figures as CSV."""
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def print_table(rows):
     """Print the figures; `lowest gain` is the smallest PSNR gain over bicubic of any image."""
     columns = [key for key in rows[0] if key not in ("images and degradation", "method", "n")]
@@ -217,12 +199,6 @@ def write_picture(path, images, methods, scale, rows=4):
                 measured = fidelity(image, panel)
                 axis.set_xlabel(f"{measured['psnr']:.2f} dB / {measured['ssim']:.3f}")
     figure.savefig(path, dpi=110)
-
-
-def _load(path: Path):
-    if not path.is_file():
-        raise FileNotFoundError(f"no generator at {path}: train one or set GENERATORS")
-    return keras.models.load_model(path, compile=False)
 
 
 def _lowest_gain(rows, baseline):

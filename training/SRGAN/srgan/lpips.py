@@ -1,4 +1,4 @@
-"""LPIPS, the learned perceptual distance of two images (Zhang et al. 2018), and a relative on VGG19.
+"""LPIPS, the learned perceptual distance of two images (Zhang et al. 2018); and a VGG19 relative.
 
 Activations of several layers are divided by their length over the channels; their squared
 differences, weighted by channel, are averaged over the image and summed over the layers.

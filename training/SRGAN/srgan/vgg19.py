@@ -63,6 +63,7 @@ def _load_vgg19_file(features: keras.Model, path: str):
     ]
     if missing:
         raise ValueError(
-            f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer or a larger file"
+            f"VGG19 weights in {path} lack {', '.join(missing)}: choose a lower layer or a file "
+            "that reaches further"
         )
     features.load_weights(path, by_name=True)

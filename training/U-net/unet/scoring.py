@@ -29,7 +29,8 @@ def score(unet, samples, pooling: int, microns: float) -> dict[str, float]:
 
 def mean_scores(samples, maps, microns: float) -> dict[str, float]:
     """Return the means of all `FIGURES` over samples, given the U-net's maps of each."""
-    return mean_of([_scores(*each, microns) for each in zip(samples, maps, strict=True)])
+    scores = [scores_of(*each, microns) for each in zip(samples, maps, strict=True)]
+    return mean_of([{name: each[name] for name in FIGURES} for each in scores])
 
 
 def predict_maps(unet, image: np.ndarray, pooling: int) -> np.ndarray:
@@ -43,14 +44,17 @@ def predict_maps(unet, image: np.ndarray, pooling: int) -> np.ndarray:
     return keras.ops.convert_to_numpy(maps)[0, :height, :width]
 
 
-def _scores(sample, maps: np.ndarray, microns: float) -> dict[str, float]:
-    """Score one image where it is labelled: pixels at probability 0.5, nuclei as in a run."""
+def scores_of(sample, maps: np.ndarray, microns: float) -> dict[str, float]:
+    """Score one image where it is labelled: pixels at probability 0.5, nuclei as in a run.
+
+    Returns:
+        The loss, and all figures of `pixel_metrics` and `instance_metrics`.
+    """
     known = sample.targets[..., 2] > 127
     truth, found = sample.targets[..., 0] > 127, maps[..., 0] > 0.5
     nuclei = separate(maps[..., 0], maps[..., 1], microns)
-    figures = {
+    return {
         "loss": float(nuclei_loss(sample.targets[None].astype(np.float32) / 255, maps[None])),
         **pixel_metrics(truth[known], found[known]),
         **instance_metrics(within(sample.labels, known), within(nuclei, known)),
     }
-    return {name: figures[name] for name in FIGURES}

@@ -8,6 +8,7 @@ import numpy as np
 
 from labels.pairing import Pair, find_pairs
 from shared.setup import hold_out, refuse_repeats
+from unet.left_out import LeftOut, read_left_out
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Sets:
         replay: pairs of each folder of older images that are mixed in.
         check: pairs that are scored before and after.
         held_out: images of the training folders that are for validation.
+        left_out: how many images of the folders that are trained on are left out, see `LeftOut`.
     """
 
     training: list[list[Pair]]
@@ -27,6 +29,7 @@ class Sets:
     replay: list[list[Pair]]
     check: list[Pair]
     held_out: set[Path]
+    left_out: int = 0
 
     @property
     def learned(self) -> list[Pair]:
@@ -48,18 +51,35 @@ def find_sets(chosen) -> Sets:
         chosen: the constants of the script as attributes.
 
     Raises:
-        OSError, ValueError: see `pairs_of_folders` and `split`; or an image is in two sets.
+        OSError, ValueError: see `pairs_of_folders`, `split` and `read_left_out`; or an image is in
+            two sets, or none is left to train on.
     """
+    left_out = read_left_out(chosen.left_out)
     training, validation = pairs_of_folders(
         chosen.training_folders, chosen.validation_folders, chosen.microns_per_pixel
     )
-    replay = [evenly(find_pairs(f), chosen.replay_limit) for f in chosen.replay_folders]
+    replayed = [find_pairs(folder) for folder in chosen.replay_folders]
+    kept_to_replay = without(left_out, replayed)
+    replay = [evenly(pairs, chosen.replay_limit) for pairs in kept_to_replay]
     check = [pair for folder in chosen.check_folders for pair in find_pairs(folder)]
     check = evenly(check, chosen.validation_limit)
     share, names = chosen.validation_share, chosen.validation_names
     others = [*validation, *chain(*replay), *check]
     held_out = split(training, validation, names, share, chosen.seed, others)
-    return Sets(training, validation, replay, check, held_out)
+    kept = without(left_out, training, held_out)
+    if not any(pair.image not in held_out for pair in chain(*kept)):
+        raise ValueError(f"{chosen.left_out} leaves no image to train on: add images")
+    before, after = ([*training, *replayed], [*kept, *kept_to_replay])
+    count = sum(map(len, before)) - sum(map(len, after))
+    return Sets(kept, validation, replay, check, held_out, count)
+
+
+def without(left_out: LeftOut, pairs: list[list[Pair]], held_out=()) -> list[list[Pair]]:
+    """Return the pairs of each folder without those that are left out; what is held out stays."""
+    return [
+        [pair for pair in found if pair.image in held_out or pair not in left_out]
+        for found in pairs
+    ]
 
 
 def pairs_of_folders(training_folders, validation_folders, microns):

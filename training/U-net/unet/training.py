@@ -109,6 +109,8 @@ def print_plan(chosen, sets: Sets):
         )
     elif chosen.initial_unet:
         print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
+    if sets.left_out:
+        print(f"{_counted(sets.left_out, 'image')} left out of training: see {chosen.left_out}")
     held_out = [pair.image.name for pair in sets.judged]
     more = f" and {len(held_out) - 5} more" if len(held_out) > 5 else ""
     print(f"Held out: {', '.join(held_out[:5])}{more}")

@@ -1,0 +1,43 @@
+"""Models compared in a table: their names, and the table as a file."""
+
+import csv
+from pathlib import Path
+
+import keras
+
+
+def load_models(paths, what: str, constant: str) -> dict[str, keras.Model]:
+    """Load {name: model}, see `named`.
+
+    Args:
+        paths: of the saved models.
+        what: they are, e.g. "generator".
+        constant: of the script, by which the user names them.
+
+    Raises:
+        OSError, ValueError: one is missing, or is no saved model.
+    """
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"no {what} at {missing[0]}: train one or set {constant}")
+    return {
+        name: keras.models.load_model(path, compile=False) for name, path in named(paths).items()
+    }
+
+
+def named(paths) -> dict[str, Path]:
+    """Name each model file by its stem, with its folder where two files have the same."""
+    stems = [path.stem for path in paths]
+    return {
+        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
+        for path in paths
+    }
+
+
+def write_table(path: Path, rows: list[dict]):
+    """Write rows of the same keys as CSV; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
