@@ -48,6 +48,8 @@ def test_every_method_is_judged_on_every_variant(judged):
         "images, area",
         "images, scanner",
         "other colours, area",
+        "soft violet, area",
+        "soft violet, scanner",
         "enlarged x2, area",
         "enlarged x3, area",
     }

@@ -50,7 +50,7 @@ def main(
         high_resolution_folder: folder of sharp images, searched recursively.
         image_names: only images whose names begin with one of these; none = all.
         largest_side: in pixels; of larger images only the middle is evaluated.
-        stress_tests: also evaluate images with changed colours, and enlarged ones.
+        stress_tests: also evaluate images with changed colours, soft violet ones and enlarged ones.
         generators: super-resolution models (.h5); the last one's images are saved.
         vgg19_weights: imagenet (Keras downloads them) or a weights file that reaches
             block3_conv4; adds the VGG19 feature distance and lpips_vgg19, which is made like

@@ -13,7 +13,7 @@ from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from shared.comparing import load_models, write_table
 from srgan.callbacks import centre_crop
-from srgan.data import stress_colours
+from srgan.data import soft_violet, stress_colours
 from srgan.lpips import build_lpips, build_lpips_vgg19, distance_of_images
 from srgan.models import scale_of
 from srgan.prediction import super_resolve
@@ -95,21 +95,19 @@ def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
 
 def variants(stress_tests: bool, scale: int):
     """List (name of the images, their change, name of the degradation, the degradation)."""
-    cases = [
-        ("images", _unchanged, "area", lambda image, index: degrade_area(image, scale)),
-        (
-            "images",
-            _unchanged,
-            "scanner",
-            lambda image, index: degrade_scanner(image, np.random.default_rng(index), scale),
-        ),
-    ]
+    area = ("area", lambda image, index: degrade_area(image, scale))
+    scanner = (
+        "scanner",
+        lambda image, index: degrade_scanner(image, np.random.default_rng(index), scale),
+    )
+    cases = [("images", _unchanged, *area), ("images", _unchanged, *scanner)]
     if stress_tests:
-        changes = {"other colours": _other_colours, "enlarged x2": _enlarged(2)}
-        changes["enlarged x3"] = _enlarged(3)
         cases += [
-            (name, change, "area", lambda image, index: degrade_area(image, scale))
-            for name, change in changes.items()
+            ("other colours", _other_colours, *area),
+            ("soft violet", _soft_violet, *area),
+            ("soft violet", _soft_violet, *scanner),
+            ("enlarged x2", _enlarged(2), *area),
+            ("enlarged x3", _enlarged(3), *area),
         ]
     return cases
 
@@ -211,6 +209,10 @@ def _unchanged(image, index):
 
 def _other_colours(image, index):
     return stress_colours(image, np.random.default_rng(index))
+
+
+def _soft_violet(image, index):
+    return soft_violet(image, np.random.default_rng(index))
 
 
 def _enlarged(factor):
