@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def save_figure(figure, path, software_note=None):
     """
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    picture = cv2.cvtColor(np.asarray(canvas.buffer_rgba()), cv2.COLOR_RGBA2RGB)
     write_image(path, picture, software_note, figure.dpi)
 
 

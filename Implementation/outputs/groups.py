@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+import scipy  # loads its statistics, which take a second, when a test is made
 
 from outputs.parquet import read_columns
 from outputs.tables import table_writer
@@ -131,7 +131,7 @@ def _test(samples: list[np.ndarray]) -> tuple[str | None, float | None]:
     if len(samples) < 2 or min(map(len, samples)) < FEWEST_IMAGES:
         return None, None
     if len(samples) == 2:
-        return "Mann-Whitney", float(stats.mannwhitneyu(*samples).pvalue)
+        return "Mann-Whitney", float(scipy.stats.mannwhitneyu(*samples).pvalue)
     if np.ptp(np.concatenate(samples)) == 0:  # the test has no answer
         return "Kruskal-Wallis", 1.0
-    return "Kruskal-Wallis", float(stats.kruskal(*samples).pvalue)
+    return "Kruskal-Wallis", float(scipy.stats.kruskal(*samples).pvalue)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from pipeline.job import Job, begin, end, failed_row, finished_row
 from pipeline.worker import LoadedNetworks, opened
-from program.settings import MachineSettings, ModelSettings, Settings
+from program.settings import ModelSettings, Settings
 from program.terminal import BAR, Progress
 from stages.analysis import Analysis
 
@@ -68,9 +68,6 @@ def rows_from_cluster(jobs: dict[int, Job], settings: Settings) -> Iterator[tupl
         tqdm(total=len(jobs), bar_format=BAR, leave=False) as bar,
     ):
         sent = send_code_and_models(client, settings.model_files())
-        # Workers are the processes here, and Dask forbids them helpers of their own.
-        alone = replace(settings, machines=MachineSettings(address, measuring_processes=1))
-        jobs = {key: replace(job, settings=alone) for key, job in jobs.items()}
         if not client.nthreads():
             print(f"{address} has no workers yet: the run begins when one joins", file=sys.stderr)
         yield from Submitted(client, jobs, sent, bar).rows()
@@ -239,6 +236,7 @@ def start_image(job: Job, sent: Sent) -> dict | list[dict[int, float]]:
         begin(job, asdict(analysis.estimate))
         image, tile = analysis.image, job.settings.tiles.side(analysis.route.scale)
         if image.width * image.height <= SMALL_IMAGE_TILES * tile**2:
+            # Alone: workers are the processes here, and Dask forbids them helpers of their own.
             return end(job, analysis.run())
         analysis.prepare()
         return [{n: stage.sizes[n] for n in stage.missing()} for stage in analysis.stages]

@@ -15,8 +15,6 @@ from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 
-from tqdm import tqdm
-
 from images.errors import one_line, printable
 from images.finding import find_images, name_in, name_of
 from pipeline.group_membership import FOLDERS, groups_of
@@ -35,7 +33,6 @@ from program.disk import appearing
 from program.processor import chosen_precision
 from program.settings import RESULTS_VERSION, Settings
 from program.startup import start_keras
-from program.terminal import BAR, Progress
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
 JOINED = ("regions.csv", "nuclei.parquet", "groups.csv")  # also there, of some runs
@@ -194,18 +191,17 @@ def _work_off(jobs: list[Job], networks, settings: Settings) -> Iterator[tuple[i
         if reason := reason_to_repeat(job):
             print(f"{job.title}: done again, {reason}")
         unfinished[number] = job
-    if unfinished and settings.machines.scheduler:
-        # Imported here: who has one machine need not have Dask.
+    if not unfinished:
+        return
+    # Imported here: who has one machine need not have Dask, and who has nothing to do, Keras.
+    if settings.machines.scheduler:
         from pipeline.cluster import rows_from_cluster
 
         yield from rows_from_cluster(unfinished, settings)
-        return
-    for number, job in unfinished.items():
-        from pipeline.worker import do_job
+    else:
+        from pipeline.worker import rows_from_here
 
-        with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
-            row = do_job(job, networks, Progress(bar, job.title))
-        yield number, row
+        yield from rows_from_here(unfinished, networks, settings)
 
 
 def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:

@@ -1,4 +1,4 @@
-"""Does the job of one image: opened, its networks loaded, analysed, whatever goes wrong."""
+"""Does the jobs of images here: opened, their networks loaded, analysed, whatever goes wrong."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +12,10 @@ from networks.network import Network, averaged_over_mirrorings, blended
 from nuclei.pixel_size import MOST_PATCHES, Looks, patches_for
 from pipeline.job import Job, begin, begun, end, failed_row
 from pipeline.reading import opened_image, scale_of, takes_estimate
-from program.settings import RESULT_MICRONS, SCALES, ModelSettings
-from program.terminal import Progress
+from program.settings import RESULT_MICRONS, SCALES, ModelSettings, Settings
+from program.terminal import BAR, Progress
 from stages.analysis import Analysis, Networks
+from stages.helper_processes import Helpers
 from stages.route import SizeEstimate, objective_microns
 
 
@@ -61,12 +62,23 @@ class LoadedNetworks:
         return averaged_over_mirrorings(unet) if self.models.test_time_augmentation else unet
 
 
-def do_job(job: Job, networks: LoadedNetworks, progress: Progress) -> dict:
-    """Analyse one image; return its row of the summary, also when it fails.
+def rows_from_here(
+    jobs: dict[int, Job], networks: LoadedNetworks, settings: Settings
+) -> Iterator[tuple[int, dict]]:
+    """Do jobs in this process and its helpers; yield (key of the job, row of the summary).
 
     Raises:
         OSError: the disk is full or the output folder cannot be written.
     """
+    with Helpers(settings.machines.measuring_processes) as helpers:
+        for key, job in jobs.items():
+            with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
+                row = _do_job(job, networks, helpers, Progress(bar, job.title))
+            yield key, row
+
+
+def _do_job(job: Job, networks: LoadedNetworks, helpers: Helpers, progress: Progress) -> dict:
+    """Analyse one image; return its row of the summary, also when it fails."""
     try:
         with opened(job, networks, progress) as analysis:
             for note in (*analysis.image.notes, *analysis.annotations.notes):
@@ -74,7 +86,7 @@ def do_job(job: Job, networks: LoadedNetworks, progress: Progress) -> dict:
             if analysis.image.is_slide:
                 tqdm.write(f"{job.title}: {_said_of_slide(analysis)}")
             begin(job, asdict(analysis.estimate))
-            return end(job, analysis.run())
+            return end(job, analysis.run(helpers))
     except Exception as error:
         return failed_row(job, error)
 

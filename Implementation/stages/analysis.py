@@ -31,6 +31,7 @@ from regions.reading import Frame, read_annotations
 from stages.assembly import assemble
 from stages.examining import WindowSource, window_sides, window_stage
 from stages.finished import Finished
+from stages.helper_processes import ALONE, Helpers
 from stages.pieces import Stage, StripRaster
 from stages.predicting import MAPS, PICTURE, Prediction, View, network_stage
 from stages.route import Route, SizeEstimate
@@ -85,8 +86,8 @@ class Analysis:
         path = regions_file(image.path, given.regions_folder)
         self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
 
-    def run(self) -> dict:
-        """Write all results of the image; return its row of the summary."""
+    def run(self, helpers: Helpers = ALONE) -> dict:
+        """Write all results of the image, with helper processes; return its row of the summary."""
         stages = bool(self.networks.generator) + bool(self.networks.unet) + 1
         self.progress.start(stages, self.route.extent.width * self.route.extent.height / 1e6)
         self.prepare()
@@ -94,7 +95,7 @@ class Analysis:
             self.progress.stage(stage.title)
             missing = sum(stage.sizes[number] for number in stage.missing())
             self.progress.advance(sum(stage.sizes) - missing)
-            stage.do_missing(self.settings.machines.measuring_processes)
+            stage.do_missing(helpers)
         self.progress.stage("writing")
         return self.finish()
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from program.disk import appearing
-from stages.helper_processes import results_of
+from stages.helper_processes import ALONE, Helpers
 from tiles.raster import Raster
 
 FEWEST_SHARED = 4  # pieces for which helper processes, which start in a second, are worth it
@@ -86,19 +86,19 @@ class Stage:
     def do(self, number: int):
         """Do a piece; nothing where it is finished."""
         if not self.pieces.is_finished(number):
-            self._do_all([number], processes=1)
+            self._do_all([number], ALONE)
 
-    def do_missing(self, processes: int):
+    def do_missing(self, helpers: Helpers):
         """Do all pieces that are still to be done, if the stage is shared in helper processes."""
         missing = self.missing()
         worth_it = self.shared and len(missing) >= FEWEST_SHARED
-        self._do_all(missing, processes if worth_it else 1)
+        self._do_all(missing, helpers if worth_it else ALONE)
 
-    def _do_all(self, numbers: list[int], processes: int):
+    def _do_all(self, numbers: list[int], helpers: Helpers):
         # The time of a piece is that since the last one, so that their sum is that of the run.
         started = time.monotonic()
         folder = self.pieces.folder
-        for number, record in results_of(self.work, self.task, numbers, processes, folder):
+        for number, record in helpers.results_of(self.work, self.task, numbers, folder):
             seconds, started = time.monotonic() - started, time.monotonic()
             self.pieces.finish(number, record | {"seconds": seconds})
             self.advance(self.sizes[number])

@@ -1,11 +1,16 @@
 """Groups are compared over images, and all nuclei of a run are in one Parquet file."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from outputs import parquet
+from outputs import groups, parquet
 from outputs.groups import GROUP_COLUMNS, Measured, compare, measure_image
 from outputs.parquet import write_nuclei_parquet
 from outputs.tables import join_tables, table_writer
@@ -124,3 +129,11 @@ def test_joined_tables_have_all_rows_and_columns(tmp_path):
     join_tables([one, other], tmp_path / "all.csv")
     lines = (tmp_path / "all.csv").read_text("utf-8-sig").split()
     assert lines == ["a,b,c", "-1.5,'=x,", "2,,y", "3,,z"]
+
+
+def test_a_run_without_groups_does_not_wait_for_statistics():
+    code = (
+        "import sys, pipeline.joining, outputs.report.page; sys.exit('scipy.stats' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(groups.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
