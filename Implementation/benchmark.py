@@ -7,13 +7,16 @@ Prints, and saves as JSON:
 - the rate of matrix multiplication in both precisions;
 - for both networks, and for several tiles and batches, the operations per output pixel, the bare
   speed, its share of that rate, and the cost of the tiles' margins;
-- the layers that lose most;
+- the layers that lose most, and what rewriting the networks brings;
 - the cost of separating and measuring nuclei;
-- the speed of the whole pipeline by stage, for several image sizes, tiles and batches, and the peak
-  memory so far, without helper processes.
+- the speed of the whole pipeline by stage, for several image sizes, tiles and batches, against the
+  two networks alone, and the peak memory so far, without helper processes;
+- whole runs of many small images against one large image.
 
-All times are medians of repeated runs after a warm-up. With --memory it measures, instead, the peak
-memory of whole runs, helper processes included, for several sizes of input.
+All times are medians of repeated runs, but for whole runs after a warm-up. With --memory it
+measures, instead, the peak memory of whole runs, helper processes included, for several sizes of
+input; with --compare, the folder of another checkout of this repository, how long a run on the
+images beside IMAGE takes here and there, by turns.
 Every constant below is also a flag: see --help.
 """
 
@@ -33,6 +36,7 @@ MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
 TILE_SIZES = (256, 512, 640)  # pixels of a 10x image
 BATCH_SIZES = (1, 4)
 MEASURING_PROCESSES = 2  # helpers for large images; 1 = none
+SMALL_IMAGES = 10  # how many of 0.25 output Mpx are timed against one of as many pixels; 0 = none
 REPEATS = 3
 ENLARGE = 4  # by which route: 4 from 10x, 2 from 20x
 GENERATOR = ROOT / "models" / "generator.h5"  # x4
@@ -40,6 +44,7 @@ GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 UNET = ROOT / "models" / "Unet.h5"
 PRECISION = "auto"  # of the networks, as in Final_implementation.py
 REPORT = ROOT / "Implementation" / "results" / "benchmark.json"
+COMPARE = None  # folder of another checkout: compare whole runs with those of this one
 MEMORY = False  # True: measure peak memory instead of speed
 MEMORY_SIDES = (1000, 4000)  # pixels of the square inputs for it, 20 bytes on disk per output pixel
 
@@ -50,6 +55,7 @@ def main(
     tile_sizes: tuple[int, ...] = TILE_SIZES,
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
     measuring_processes: int = MEASURING_PROCESSES,
+    small_images: int = SMALL_IMAGES,
     repeats: int = REPEATS,
     enlarge: Literal[2, 4] = ENLARGE,
     generator: Path = GENERATOR,
@@ -57,6 +63,7 @@ def main(
     unet: Path = UNET,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     report: Path = REPORT,
+    compare: Path | None = COMPARE,
     memory: bool = MEMORY,
     memory_sides: tuple[int, ...] = MEMORY_SIDES,
 ) -> int:
@@ -68,6 +75,7 @@ def main(
         tile_sizes: sides of the tiles in pixels of a 10x image; twice as many of a 20x image.
         batch_sizes: tiles per call of a network.
         measuring_processes: helper processes that assess and measure large images; 1 = none.
+        small_images: how many small images are timed against a large one; 0 = none.
         repeats: runs of which the median is reported.
         enlarge: 4 = the route of a 10x image, 2 = that of a 20x image.
         generator: super-resolution model x4 (.h5).
@@ -76,11 +84,12 @@ def main(
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
         report: JSON file for the figures.
+        compare: folder of another checkout whose runs are compared with those of this one.
         memory: measure the peak memory of whole runs instead of speed.
         memory_sides: of the square inputs for that, in pixels.
 
     Returns:
-        Exit status: 0, or 2 if the image or a model cannot be used.
+        Exit status: 0, or 2 if the image or a model cannot be used, or a run fails.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     from program.startup import start_keras
@@ -88,8 +97,13 @@ def main(
     try:
         start_keras()
         from evaluation.memory import measure_memory
-        from evaluation.pipeline_speed import Benchmark, measure_speed
+        from evaluation.paired_runs import Run, paired_row
+        from evaluation.pipeline_speed import Benchmark, measure_speed, print_rows
 
+        if compare:
+            runs = Run(image.parent), Run(image.parent, checkout=compare)
+            print_rows("whole runs by turns", [paired_row("here / there", *runs, repeats)])
+            return 0
         if memory:
             models = {"generator": generator, "generator-x2": generator_x2, "unet": unet}
             measure_memory(image, memory_sides, enlarge, models)
@@ -100,6 +114,7 @@ def main(
             tile_sizes,
             batch_sizes,
             measuring_processes,
+            small_images,
             repeats,
             enlarge,
             {4: generator, 2: generator_x2}[enlarge],

@@ -1,6 +1,7 @@
 """Speed of the machine and of the bare networks, held against the operations of their layers."""
 
 import time
+from dataclasses import replace
 from statistics import median
 
 import keras
@@ -10,6 +11,7 @@ from keras import layers
 from networks.network import Network
 from networks.tile_middle import shapes_of
 from program.settings import TileSettings
+from stages.analysis import UNET_TILE
 
 MATRIX_SIDE = 3000
 NETWORK_PIXELS = 2_000_000  # output pixels of one timing of a bare network, at least
@@ -85,6 +87,23 @@ def layer_rows(name, network: Network, repeats, rates) -> list[dict]:
             }
         )
     return sorted(rows, key=lambda row: -row["ms/Mpx over the rate"])[:SLOWEST_LAYERS]
+
+
+def rewriting_row(name, network: Network, repeats: int) -> dict:
+    """Time a network as trained, folded, and cut to what the middle of a usual tile needs.
+
+    All in float32, in which the network was trained; times are relative to the network as trained.
+    """
+    network = replace(network, precision="float32")
+    side = min(TileSettings().side(network.scale), UNET_TILE) + 2 * network.margin
+    tile = keras.random.uniform((1, side, side, 3), 0, 255)
+    models = {"as trained": network.model, "folded": network.folded, "cut": network.middle}
+    seconds = {
+        kind: median_time(lambda m=model: m.predict_on_batch(tile), repeats)
+        for kind, model in models.items()
+    }
+    times = {kind: each / seconds["as trained"] for kind, each in seconds.items()}
+    return {"network": name, "tile": side, "seconds": seconds["as trained"]} | times
 
 
 def _call(network, tiles, calls):

@@ -19,7 +19,9 @@ from evaluation.network_speed import (
     median_time,
     multiplication_rate,
     network_rows,
+    rewriting_row,
 )
+from evaluation.paired_runs import many_against_one
 from images.opening import open_image
 from images.sizes import StatedSize
 from networks.loading import load_network
@@ -28,13 +30,16 @@ from nuclei.measurement import measure
 from nuclei.separation import separate
 from outputs.png import write_image
 from program.processor import chosen_precision
-from program.settings import RESULT_MICRONS, MachineSettings, Settings, TileSettings
+from program.settings import RESULT_MICRONS, Settings, TileSettings
 from stages.analysis import Analysis, Networks
 from stages.examining import WINDOW
+from stages.helper_processes import Helpers
 from tiles.geometry import Window
 from trust.confidence import nucleus_confidence
 from trust.judgement import judge_window
 
+COMPARED = 4.0  # Mpx of the result whose pixels are said to cost 1
+SMALL_MEGAPIXELS = 0.25  # of the result of a small image
 STAGES = {
     "super-resolving": "super-resolve",
     "segmenting": "segment",
@@ -73,16 +78,12 @@ class Benchmark:
     tile_sizes: tuple[int, ...]
     batch_sizes: tuple[int, ...]
     measuring_processes: int
+    small_images: int
     repeats: int
     enlarge: int
     generator: Path
     unet: Path
     precision: str
-
-    def settings(self, **tiles) -> Settings:
-        """Return the settings of a run, with other tiles than the usual ones."""
-        machines = MachineSettings(measuring_processes=self.measuring_processes)
-        return Settings(tiles=TileSettings(**tiles), machines=machines)
 
 
 def measure_speed(chosen: Benchmark, report: Path):
@@ -111,27 +112,62 @@ def measure_speed(chosen: Benchmark, report: Path):
     print_rows("layers that lose most time to the rate", content["slowest layers"])
     content["window"] = window_rows(tissue, networks, repeats)
     print_rows("nuclei of one window, in one process", content["window"])
-    content |= pipeline_tables(tissue, networks, chosen)
+    content["rewriting"] = [
+        rewriting_row(name, network, chosen.repeats) for name, network in networks.items()
+    ]
+    print_rows("what rewriting the networks brings, in float32", content["rewriting"])
+    bare = sum(_fastest(content["networks"], name) for name in networks)
+    content |= pipeline_tables(tissue, Networks(*networks.values()), chosen, bare)
+    if chosen.small_images:
+        content["small images"] = [small_images_row(tissue, chosen)]
+        print_rows("whole runs from start to report, by turns", content["small images"])
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(content, indent=2), encoding="utf-8")
     print(f"\n{report.resolve()}")
 
 
-def pipeline_tables(tissue, networks, chosen: Benchmark) -> dict[str, list[dict]]:
-    """Time whole analyses by size, and one size by tile and by batch; print the tables."""
-    ready, repeats = Networks(*networks.values()), chosen.repeats
-    by_size = [
-        pipeline_row(tissue, size, ready, repeats, chosen.settings()) for size in chosen.megapixels
-    ]
-    print_rows("whole pipeline", by_size)
-    middle = sorted(chosen.megapixels)[len(chosen.megapixels) // 2]
-    usual = TileSettings().batch_size
-    others = [{"tile_size": tile} for tile in chosen.tile_sizes]
-    others += [{"batch_size": batch} for batch in chosen.batch_sizes if batch != usual]
-    by_tile = [
-        pipeline_row(tissue, middle, ready, repeats, chosen.settings(**tiles)) for tiles in others
-    ]
-    print_rows("whole pipeline by tile and batch", by_tile)
+def _fastest(rows: list[dict], name: str) -> float:
+    """Return the seconds per Mpx of a bare network, at the tile and batch that suit it best."""
+    return 1 / max(row["Mpx/s"] for row in rows if row["network"] == name)
+
+
+def small_images_row(tissue: np.ndarray, chosen: Benchmark) -> dict:
+    """Time a run of many images of SMALL_MEGAPIXELS against one of as many pixels in one image."""
+    areas = SMALL_MEGAPIXELS, chosen.small_images * SMALL_MEGAPIXELS
+    sides = tuple(round((1e6 * area) ** 0.5 / chosen.enlarge) for area in areas)
+    generator = "generator" if chosen.enlarge == 4 else f"generator-x{chosen.enlarge}"
+    flags = {
+        generator: chosen.generator,
+        "unet": chosen.unet,
+        "enlarge": chosen.enlarge,
+        "microns-per-pixel": chosen.enlarge * RESULT_MICRONS,
+        "measuring-processes": chosen.measuring_processes,
+        "precision": chosen.precision,
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return many_against_one(tissue, sides, words, chosen.repeats)
+
+
+def pipeline_tables(
+    tissue: np.ndarray, networks: Networks, chosen: Benchmark, bare: float
+) -> dict[str, list[dict]]:
+    """Time whole analyses by size, and one size by tile and by batch; print the tables.
+
+    bare: seconds per Mpx of both networks alone.
+    """
+    with Helpers(chosen.measuring_processes) as helpers:
+        pipeline = Pipeline(tissue, networks, helpers, chosen.repeats, bare)
+        by_size = [pipeline.row(size) for size in chosen.megapixels]
+        if COMPARED in chosen.megapixels:
+            speed = by_size[chosen.megapixels.index(COMPARED)]["Mpx/s"]
+            by_size = [row | {"cost of a pixel": speed / row["Mpx/s"]} for row in by_size]
+        print_rows("whole pipeline", by_size)
+        middle = sorted(chosen.megapixels)[len(chosen.megapixels) // 2]
+        usual = TileSettings().batch_size
+        others = [{"tile_size": tile} for tile in chosen.tile_sizes]
+        others += [{"batch_size": batch} for batch in chosen.batch_sizes if batch != usual]
+        by_tile = [pipeline.row(middle, **tiles) for tiles in others]
+        print_rows("whole pipeline by tile and batch", by_tile)
     return {"pipeline": by_size, "pipeline by tile and batch": by_tile}
 
 
@@ -158,38 +194,53 @@ def window_rows(tissue, networks, repeats: int) -> list[dict]:
     return rows
 
 
-def pipeline_row(
-    tissue, megapixels: float, networks: Networks, repeats: int, settings: Settings
-) -> dict:
-    """Time a whole analysis of a mirrored image of about so many output pixels."""
-    scale = networks.generator.scale
-    side = round((megapixels * 1e6) ** 0.5 / scale)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "image.png"
-        write_image(path, mirrored(tissue, side))
-        # The first one is the warm-up.
-        runs = [_timed_run(path, networks, settings) for _ in range(repeats + 1)][1:]
-    stages = {name: median(run[name] for run in runs) for name in runs[0]}
-    total = sum(stages.values())
-    pixels = (scale * side) ** 2
-    other = total - stages["super-resolve"] - stages["segment"]
-    row = {"Mpx": pixels / 1e6} | {"tile": settings.tiles.tile_size}
-    row |= {"batch": settings.tiles.batch_size, "seconds": total, "Mpx/s": pixels / 1e6 / total}
-    row |= {f"{name}, s": seconds for name, seconds in stages.items()}
-    return row | {"outside networks": other / total, "peak memory, MB": _peak_memory()}
+@dataclass(frozen=True)
+class Pipeline:
+    """Whole analyses of mirrored copies of an image.
 
-
-def _timed_run(path: Path, networks: Networks, settings: Settings) -> dict:
-    """Analyse an image once; return the seconds of its stages.
-
-    Tiles are read in a thread while the network works, so `read` is what comes before.
+    Attributes:
+        tissue: the image, uint8 RGB.
+        networks: both networks.
+        helpers: measure large images.
+        repeats: analyses of which the medians are taken.
+        bare: seconds per Mpx of both networks alone.
     """
-    clock = StageClock()
-    microns = networks.generator.scale * RESULT_MICRONS
-    with open_image(path, stated=StatedSize(microns)) as image:
-        Analysis(image, path.parent, networks, settings, clock).run()
-    clock.stage(None)
-    return clock.seconds
+
+    tissue: np.ndarray
+    networks: Networks
+    helpers: Helpers
+    repeats: int
+    bare: float
+
+    def row(self, megapixels: float, **tiles) -> dict:
+        """Time an image of about so many output pixels, with other tiles than the usual ones."""
+        scale, settings = self.networks.generator.scale, Settings(tiles=TileSettings(**tiles))
+        side = round((megapixels * 1e6) ** 0.5 / scale)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "image.png"
+            write_image(path, mirrored(self.tissue, side))
+            # The first one is the warm-up.
+            runs = [self._timed(path, settings) for _ in range(self.repeats + 1)][1:]
+        stages = {name: median(run[name] for run in runs) for name in runs[0]}
+        total, size = sum(stages.values()), (scale * side) ** 2 / 1e6
+        other = total - stages["super-resolve"] - stages["segment"]
+        row = {"Mpx": size, "tile": settings.tiles.tile_size, "batch": settings.tiles.batch_size}
+        row |= {"seconds": total, "Mpx/s": size / total}
+        row |= {f"{name}, s": seconds for name, seconds in stages.items()}
+        row |= {"outside networks": other / total, "bare networks = 1": total / size / self.bare}
+        return row | {"peak memory, MB": _peak_memory()}
+
+    def _timed(self, path: Path, settings: Settings) -> dict:
+        """Analyse an image once; return the seconds of its stages.
+
+        Tiles are read in a thread while the network works, so `read` is what comes before.
+        """
+        clock = StageClock()
+        microns = self.networks.generator.scale * RESULT_MICRONS
+        with open_image(path, stated=StatedSize(microns)) as image:
+            Analysis(image, path.parent, self.networks, settings, clock).run(self.helpers)
+        clock.stage(None)
+        return clock.seconds
 
 
 def print_rows(title: str, rows: list[dict]):

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, and the workflow figure is drawn."""
 
 import json
+from functools import partial
 
 import benchmark
 import cv2
@@ -9,7 +10,9 @@ import pytest
 import Workflow_figure
 from keras import Input, Model, layers
 
+from evaluation import paired_runs
 from evaluation.network_speed import operations_per_pixel
+from evaluation.paired_runs import Run
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import darkness_unet, random_generator, save
 from networks.network import Network
@@ -36,6 +39,7 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
         megapixels=(0.1,),
         tile_sizes=(32,),
         batch_sizes=(1, 2),
+        small_images=0,
         repeats=1,
         precision=precision,
         report=report,
@@ -52,6 +56,9 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
         assert row["tiled Mpx/s"] == pytest.approx(tiled, rel=1e-6)
     assert {row["network"] for row in content["slowest layers"]} == {"generator", "U-net"}
     assert all(0 < row["share of operations"] <= 1 for row in content["slowest layers"])
+    assert [row["network"] for row in content["rewriting"]] == ["generator", "U-net"]
+    for row in content["rewriting"]:
+        assert row["as trained"] == 1 and min(row["seconds"], row["folded"], row["cut"]) > 0
     assert [row["work"] for row in content["window"]] == [
         "separate",
         "measure",
@@ -70,6 +77,12 @@ def test_the_report_holds_rates_shares_and_stages(inputs, tmp_path, precision):
     assert list(stages) == [f"{name}, s" for name in names]
     assert min(stages.values()) > 0 and sum(stages.values()) == pytest.approx(row["seconds"])
     assert 0 < row["outside networks"] < 1 and row["peak memory, MB"] > 50
+    fastest = {each["network"]: 0.0 for each in content["networks"]}
+    for each in content["networks"]:
+        fastest[each["network"]] = max(fastest[each["network"]], each["Mpx/s"])
+    bare = sum(row["Mpx"] / speed for speed in fastest.values())
+    assert row["bare networks = 1"] == pytest.approx(row["seconds"] / bare)
+    assert "cost of a pixel" not in row and "small images" not in content  # were not asked for
 
 
 def test_operations_are_counted_from_the_layers():
@@ -82,6 +95,49 @@ def test_operations_are_counted_from_the_layers():
     network = Network(Model(inputs, x), scale=2, radius=0, pooling=2)
     multiply_adds = (216 + 32 / 4 + 32) / 4  # per output pixel: four times as many
     assert operations_per_pixel(network) == 2 * multiply_adds
+
+
+STAND_IN = """
+import sys
+from pathlib import Path
+here, words = Path(__file__).parents[1], sys.argv[1:]
+images = Path(words[words.index("--input-folder") + 1])
+with (here.parent / "runs.txt").open("a") as log:
+    print(here.name, images.name, len(list(images.iterdir())), *words[4:], file=log)
+sys.exit((here / "broken").exists() and "this one is broken")
+"""
+
+
+@pytest.fixture
+def checkouts(tmp_path):
+    """Two checkouts whose script only notes that it was run."""
+    for name in ("new", "old"):
+        script = tmp_path / name / paired_runs.SCRIPT
+        script.parent.mkdir(parents=True)
+        script.write_text(STAND_IN)
+    return tmp_path / "new", tmp_path / "old"
+
+
+def test_two_checkouts_run_by_turns(inputs, checkouts, monkeypatch, capsys):
+    new, old = checkouts
+    row = paired_runs.paired_row("a", *(Run(inputs["image"].parent, (), c) for c in checkouts), 3)
+    assert row["lowest"] <= row["ratio"] <= row["highest"]
+    runs = [line.split()[0] for line in (new.parent / "runs.txt").read_text().splitlines()]
+    assert runs == ["new", "old", "old", "new", "new", "old"]
+    monkeypatch.setattr(paired_runs, "Run", partial(Run, checkout=new))
+    (old / "broken").touch()
+    assert benchmark.main(**inputs, compare=old, repeats=1) == 2
+    assert "this one is broken" in capsys.readouterr().err
+
+
+def test_many_small_images_are_held_against_a_large_one(checkouts, monkeypatch):
+    new, _ = checkouts
+    monkeypatch.setattr(paired_runs, "Run", partial(Run, checkout=new))
+    tissue = np.zeros((20, 20, 3), np.uint8)
+    row = paired_runs.many_against_one(tissue, (25, 79), ["--enlarge", "4"], 1)
+    assert row["runs"] == "10 of 25 px / one of 79 px"
+    runs = (new.parent / "runs.txt").read_text().splitlines()
+    assert runs == ["new many 10 --enlarge 4", "new one 1 --enlarge 4"]
 
 
 def test_a_missing_model_ends_the_benchmark(inputs, tmp_path, capsys):
