@@ -159,7 +159,7 @@ def _weights_of_layers(layers: list[dict]) -> Iterator[int]:
             yield abs(area * given * filters) // abs(options.get("groups") or 1)
             given = filters
         elif kind == "DepthwiseConv2D":
-            given *= options["depth_multiplier"]
+            given *= options.get("depth_multiplier", 1)  # what is the default is not stored
             yield abs(math.prod(options["kernel_size"]) * given)
         previous = options["name"]
         channels[previous] = given

@@ -13,6 +13,8 @@ from keras import layers
 
 from helpers.drawn_tissue import draw_tissue, write_vgg19
 from helpers.tiny_models import random_unet
+from networks.loading import load_network
+from shared.saving import save_model
 from srgan.lpips import build_lpips_vgg19
 from srgan.models import (
     SRGAN,
@@ -161,6 +163,13 @@ def test_saved_generator_loads_alone_and_is_the_same(tmp_path):
     np.testing.assert_array_equal(run(loaded, image), run(model, image))
     assert np.abs(run(model, image) - run(build_generator(4, 2), image)).max() > 1
     assert not loaded.get_layer("bicubic").trainable
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_saved_generator_is_accepted_where_it_is_used(tmp_path, scale):
+    save_model(build_generator(4, 1, scale), tmp_path / "generator.h5")
+    network = load_network(tmp_path / "generator.h5", "generator", scale, 3)
+    assert network.scale == scale and network.radius < 64
 
 
 @pytest.fixture(
