@@ -53,7 +53,7 @@ CONTENT_WEIGHT = 0.1
 ADVERSARIAL_WEIGHT = 0.001
 NUCLEI_WEIGHT = 0.1
 NUCLEI_FEATURES_WEIGHT = 0.05
-ADVERSARIAL_SHARE = 0.6  # of the adversarial weights in generator.h5; the rest are pretrained
+ADVERSARIAL_SHARE = 1.0  # of the adversarial weights in generator.h5; the rest are pretrained
 SEED = 1
 BFLOAT16 = False  # True: faster with TensorFlow on processors that have bfloat16
 DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
