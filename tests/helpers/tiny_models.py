@@ -27,9 +27,13 @@ def random_generator(seed=0, filters=4, scale=4):
 
 
 def bicubic_generator(scale=4):
-    """A generator as training finds it: bicubic interpolation."""
+    """A generator as training finds it, before back-projection: bicubic interpolation."""
     keras.utils.set_random_seed(0)
-    return build_generator(filters=2, residual_blocks=1, scale=scale)
+    generator = build_generator(filters=2, residual_blocks=1, scale=scale)
+    image = generator.get_layer("bicubic_plus_residual").output
+    image = keras.layers.Rescaling(255.0, name="to_grey_levels")(image)
+    image = keras.layers.ReLU(max_value=255.0, name="super_resolved")(image)
+    return keras.Model(generator.input, image, name="generator")
 
 
 def random_unet(seed=0, depth=2):

@@ -64,6 +64,7 @@ def training(inputs):
         steps_per_epoch=STEPS,
         pretraining_epochs=2,
         adversarial_epochs=2,
+        adversarial_share=0.6,
     )
 
 
@@ -139,12 +140,12 @@ def test_record_lies_beside_each_generator(finished, inputs, name):
     assert record["versions"]["backend"] == keras.backend.backend()
 
 
-def test_the_shipped_generator_lies_between_the_two_phases(finished):
+def test_the_shipped_generator_lies_between_the_two_phases(training, finished):
     pretrained, adversarial, blended = (
         saved_weights(finished / f"{name}.h5")
         for name in ("generator_pretrained", "generator_adversarial", "generator")
     )
-    share = SRGAN_train.ADVERSARIAL_SHARE
+    share = training.constants["adversarial_share"]
     assert 0 < share < 1 and not np.array_equal(pretrained, adversarial)
     np.testing.assert_allclose(blended, share * adversarial + (1 - share) * pretrained, atol=1e-6)
 
