@@ -47,11 +47,14 @@ def test_a_blend_of_two_generators_is_another_model(run, models, tmp_path, monke
     put(tmp_path / "input", "a.png", drawn()[0])
     monkeypatch.setattr(worker, "load_network", loading.load_network)  # blending changes it
     assert run(segment=False) == 0
-    other = tiny_models.random_generator(filters=2)
-    faithful = tiny_models.save(other, tmp_path / "faithful.h5")
+    sharp, faithful = (
+        tiny_models.save(tiny_models.random_generator(seed), tmp_path / f"{seed}.h5")
+        for seed in (0, 1)
+    )
     found = []
     for share in (0.0, 0.5, 1.0):
-        assert run(segment=False, faithful_share=share, faithful_generator=faithful) == 0
+        flags = {"generator": sharp, "faithful_generator": faithful, "faithful_share": share}
+        assert run(segment=False, **flags) == 0
         picture = tmp_path / "output" / "a" / "super_resolved.png"
         found.append(np.asarray(Image.open(picture), int))
     assert run("alone", segment=False, generator=faithful) == 0
