@@ -96,9 +96,9 @@ def main(
 
     try:
         start_keras()
-        from evaluation.memory import measure_memory
-        from evaluation.paired_runs import Run, paired_row
-        from evaluation.pipeline_speed import Benchmark, measure_speed, print_rows
+        from evaluation.speed.memory import measure_memory
+        from evaluation.speed.paired_runs import Run, paired_row
+        from evaluation.speed.pipeline import Benchmark, measure_speed, print_rows
 
         if compare:
             runs = Run(image.parent), Run(image.parent, checkout=compare)

@@ -32,7 +32,7 @@ SLOW = (
     "test_srgan_evaluate.py",
     "test_srgan_models.py",
     "test_srgan_reading.py",
-    "test_unet_vgg19.py",
+    "test_unet_encoder.py",
 )
 SLOW_ROOM = "scripts"
 QUICK = ("test_documents.py", "test_house_picture.py")  # in it

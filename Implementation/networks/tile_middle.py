@@ -137,7 +137,8 @@ def step_of(layer) -> float:
 
 def _is_centred(layer) -> bool:
     if isinstance(layer, layers.Conv2DTranspose):
-        return layer.padding == "same" and _is_even(layer)
+        apart = tuple(layer.kernel_size) == tuple(layer.strides)  # blocks that do not overlap
+        return (layer.padding == "same" or apart) and _is_even(layer)
     if isinstance(layer, CONVOLUTIONS):
         padded = layer.padding == "same" or max(layer.kernel_size) == 1
         return padded and max(layer.strides) == 1

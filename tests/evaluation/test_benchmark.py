@@ -10,9 +10,9 @@ import pytest
 import Workflow_figure
 from keras import Input, Model, layers
 
-from evaluation import paired_runs
-from evaluation.network_speed import operations_per_pixel
-from evaluation.paired_runs import Run
+from evaluation.speed import paired_runs
+from evaluation.speed.networks import operations_per_pixel
+from evaluation.speed.paired_runs import Run
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import darkness_unet, random_generator, save
 from networks.network import Network

@@ -5,6 +5,7 @@ import json
 
 import keras
 import numpy as np
+from keras import layers
 
 from networks.loading import load_network
 from srgan.models import build_generator
@@ -31,8 +32,8 @@ def bicubic_generator(scale=4):
     keras.utils.set_random_seed(0)
     generator = build_generator(filters=2, residual_blocks=1, scale=scale)
     image = generator.get_layer("bicubic_plus_residual").output
-    image = keras.layers.Rescaling(255.0, name="to_grey_levels")(image)
-    image = keras.layers.ReLU(max_value=255.0, name="super_resolved")(image)
+    image = layers.Rescaling(255.0, name="to_grey_levels")(image)
+    image = layers.ReLU(max_value=255.0, name="super_resolved")(image)
     return keras.Model(generator.input, image, name="generator")
 
 
@@ -41,7 +42,7 @@ def random_unet(seed=0, depth=2):
     keras.utils.set_random_seed(seed)
     unet = build_unet(first_filters=3, depth=depth)
     for layer in unet.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, layers.BatchNormalization):
             # Moving variances among them must be positive.
             random = np.random.default_rng(seed)
             layer.set_weights([random.uniform(0.05, 0.3, w.shape) for w in layer.get_weights()])
@@ -49,31 +50,51 @@ def random_unet(seed=0, depth=2):
 
 
 def darkness_unet(darker_than=150, steepness=60.0):
-    """A U-net of depth 1 to which a dark pixel is nucleus, and dark surroundings its middle.
+    """A U-net of one pooling to which a dark pixel is nucleus, and dark surroundings its middle.
 
     Probability is 1 below grey level `darker_than`; distance rises where a surrounding of about
     9 x 9 pixels is dark, so each dark blob of about 10 pixels or more has one seed.
     """
-    unet = build_unet(first_filters=2, depth=1)
+    unet = _first_unet()
     for layer in unet.layers:
         if layer.name.endswith(("conv1", "conv2")):
             layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
     box = np.full((3, 3), 1 / 9)
     # darkness = 1 - mean colour, from 0 (white) to 2 (black)
-    _connect(unet, "down0_conv1", [(c, 0, -1 / 3) for c in range(3)])
-    scale, _, mean, variance = unet.get_layer("down0_norm1").get_weights()
+    _connect(unet, "down_conv1", [(c, 0, -1 / 3) for c in range(3)])
+    scale, _, mean, variance = unet.get_layer("down_norm1").get_weights()
     shifted = np.array([1.0, 0.0], np.float32)
-    unet.get_layer("down0_norm1").set_weights([scale, shifted, mean, variance])
-    _connect(unet, "down0_conv2", [(0, 0, 1.0), (0, 1, box)])
+    unet.get_layer("down_norm1").set_weights([scale, shifted, mean, variance])
+    _connect(unet, "down_conv2", [(0, 0, 1.0), (0, 1, box)])
     _connect(unet, "bottom_conv1", [(1, 0, box)])
     _connect(unet, "bottom_conv2", [(0, 0, box)])
-    _connect(unet, "up0_conv1", [(0, 0, 1.0), (2, 1, box)])  # 0, 1: skip; 2 to 5: from below
-    _connect(unet, "up0_conv2", [(0, 0, 1.0), (1, 1, box)])
+    _connect(unet, "up_conv1", [(0, 0, 1.0), (2, 1, box)])  # 0, 1: skip; 2 to 5: from below
+    _connect(unet, "up_conv2", [(0, 0, 1.0), (1, 1, box)])
     threshold = 2 - darker_than / 127.5
     kernel = np.diag([steepness, steepness / 6]).reshape(1, 1, 2, 2)
     bias = np.array([-steepness * threshold, -steepness / 6 * 1.1 * threshold])
     unet.get_layer("probability_and_distance").set_weights([kernel, bias])
     return unet
+
+
+def _first_unet():
+    """The layout of the first U-net, which each pixel of full resolution passes on its own way."""
+    inputs = keras.Input((None, None, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    skip = _double_convolution(x, 2, "down")
+    x = _double_convolution(layers.MaxPooling2D(2)(skip), 4, "bottom")
+    x = layers.UpSampling2D(2, interpolation="nearest")(x)
+    x = _double_convolution(layers.Concatenate()([skip, x]), 2, "up")
+    x = layers.Conv2D(2, 1, activation="sigmoid", name="probability_and_distance")(x)
+    return keras.Model(inputs, x, name="unet")
+
+
+def _double_convolution(x, filters, name):
+    for index in (1, 2):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{index}")(x)
+        x = layers.BatchNormalization(name=f"{name}_norm{index}")(x)
+        x = layers.ReLU()(x)
+    return x
 
 
 def save(model, path, microns_per_pixel=None):

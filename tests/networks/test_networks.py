@@ -165,7 +165,7 @@ def convolution(size, **options):
 ARCHITECTURES = {
     "generator": tiny_models.random_generator,
     "x2 generator": lambda: tiny_models.random_generator(scale=2),
-    "U-net of depth 1": lambda: tiny_models.random_unet(depth=1),
+    "U-net of depth 2": lambda: tiny_models.random_unet(depth=2),
     "U-net of depth 3": lambda: tiny_models.random_unet(depth=3),
     "large kernel": lambda: chain(convolution(9)),
     "even kernel": lambda: chain(convolution(4), convolution(2)),
@@ -244,12 +244,12 @@ def test_radius_and_pooling_of_the_networks(generator, unet):
     # Head, 2 convolutions of a block, trunk end, half and quarter pixels of the tail: 5 or 6. Then
     # back-projection: the pixels of a block, a blur of 5, an enlargement that reaches 2 to 4.
     assert 12 <= generator.radius <= 17
-    assert 2 * 1 + 2 * 2 + 2 * 4 + 2 * 2 + 2 * 1 <= unet.radius <= 30
+    assert 2 * 2 + 2 * 4 + 2 * 2 <= unet.radius <= 30
 
 
 def test_radius_grows_with_depth(tmp_path):
     radii = []
-    for depth in (1, 2, 3):
+    for depth in (2, 3, 4):
         radii.append(loaded_as_it_is(tmp_path, tiny_models.random_unet(depth=depth)).radius)
     assert radii == sorted(set(radii))
 

@@ -17,7 +17,7 @@ from metrics.pictures import bicubic, fidelity, grey_level_difference
 from shared.comparing import named
 from srgan import evaluation
 from srgan.models import build_generator
-from srgan.vgg19 import build_vgg19_features
+from srgan.perceptual.vgg19 import build_vgg19_features
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import SRGAN_evaluate
 
 from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
 from helpers.tiny_models import bicubic_generator, save
-from srgan.lpips import (
+from srgan.perceptual.lpips import (
     CROP,
     PerceptualDistance,
     build_lpips,

@@ -15,7 +15,6 @@ from helpers.drawn_tissue import draw_tissue, write_vgg19
 from helpers.tiny_models import random_unet
 from networks.loading import load_network
 from shared.saving import save_model
-from srgan.lpips import build_lpips_vgg19
 from srgan.models import (
     SRGAN,
     build_discriminator,
@@ -24,8 +23,9 @@ from srgan.models import (
     scale_of,
     take_weights,
 )
-from srgan.segmenter import build_segmenter, nuclei_losses, pooling_of
-from srgan.vgg19 import build_vgg19_features
+from srgan.perceptual.lpips import build_lpips_vgg19
+from srgan.perceptual.segmenter import build_segmenter, nuclei_losses, pooling_of
+from srgan.perceptual.vgg19 import build_vgg19_features
 from trust.consistency import block_means
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
@@ -83,11 +83,13 @@ def distance(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmenter(tmp_path_factory):
     file = tmp_path_factory.mktemp("weights") / "Unet.h5"
-    unet = random_unet(depth=2)
+    unet = random_unet(depth=3)
     last = unet.get_layer("probability_and_distance")
-    seen = run(keras.Model(unet.input, last.input), draw_tissue(32, 32)[0]).reshape(-1, 3)
-    kernel = np.random.default_rng(0).normal(0, 1, (3, 2)) / (seen.std(axis=0)[:, None] + 1e-9)
-    last.set_weights([kernel[None, None], -seen.mean(axis=0) @ kernel])  # neither sure nor unsure
+    seen = run(keras.Model(unet.input, last.input), draw_tissue(32, 32)[0])
+    seen = seen.reshape(-1, seen.shape[-1])
+    kernel = np.random.default_rng(0).normal(0, 1, (2, seen.shape[1])) / (seen.std(axis=0) + 1e-9)
+    # Neither sure nor unsure, and alike in all pixels of a block.
+    last.set_weights([np.tile(kernel, (2, 2, 1, 1)), -kernel @ seen.mean(axis=0)])
     unet.save(file)
     return build_segmenter(file)
 
@@ -368,14 +370,14 @@ def test_nuclei_losses_are_a_divergence_and_a_relative_difference(segmenter):
     others = [keras.ops.convert_to_numpy(a) for a in other_features]
     shares = [np.abs(o - a).mean() / np.abs(a).mean() for a, o in zip(arrays, others, strict=True)]
     assert found[1] == pytest.approx(float(np.mean(shares)), rel=1e-3)
-    assert len(features) == 2 and pooling_of(segmenter) == 4
+    assert len(features) == 2 and pooling_of(segmenter) == 8
 
 
 def test_a_segmenter_must_be_a_unet(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.h5.*--unet"):
         build_segmenter(tmp_path / "nowhere.h5")
     build_generator(4, 1).save(tmp_path / "generator.h5")
-    with pytest.raises(ValueError, match=r"generator\.h5.*up0_relu2"):
+    with pytest.raises(ValueError, match=r"generator\.h5.*up1_relu2"):
         build_segmenter(tmp_path / "generator.h5")
 
 

@@ -20,7 +20,7 @@ for devices in (1, 4):
     common = dict(folder_weights=(1.0,), validation_names=("a",), crop=32, batch_size=4)
     common |= dict(steps_per_epoch=2, devices=devices)
     Unet_train.main(
-        training_folders=(folder,), first_filters=4, depth=1, epochs=1,
+        training_folders=(folder,), first_filters=4, depth=2, epochs=1,
         run_folder=folder / f"unet{devices}", **common,
     )
     SRGAN_train.main(

@@ -222,7 +222,7 @@ def configurations(file):
         yield from walk(json.loads(h5.attrs["model_config"]))
 
 
-@pytest.mark.parametrize("build", [lambda: build_generator(4, 1), lambda: build_unet(2, 1)])
+@pytest.mark.parametrize("build", [lambda: build_generator(4, 1), lambda: build_unet(2, 2)])
 def test_a_saved_model_names_no_argument_that_has_its_default(tmp_path, build):
     model = build()
     save_model(model, tmp_path / "model.h5")

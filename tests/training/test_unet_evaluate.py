@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import Unet_evaluate
 
-from helpers.drawn_tissue import draw_tissue, write_pair, write_vgg19
+from helpers.drawn_tissue import draw_tissue, write_pair
 from helpers.tiny_models import darkness_unet, random_unet, save
 from unet.data import Sample, target_maps
 from unet.evaluation import CHANGES, SHOWN, changed_scores, pooling_of
-from unet.model import build_unet
 from unet.scoring import mean_scores, predict_maps
 
 SIZE = (60, 84)
@@ -103,10 +102,9 @@ def test_a_shifted_image_scores_less():
     assert shifted < right - 0.1
 
 
-def test_the_pooling_is_read_from_the_network(tmp_path):
-    write_vgg19(tmp_path / "vgg19.h5")
-    assert [pooling_of(random_unet(depth=depth)) for depth in (1, 2, 3)] == [2, 4, 8]
-    assert pooling_of(build_unet(2, 3, str(tmp_path / "vgg19.h5"))) == 8
+def test_the_pooling_is_read_from_the_network():
+    assert [pooling_of(random_unet(depth=depth)) for depth in (2, 3, 4)] == [4, 8, 16]
+    assert pooling_of(darkness_unet()) == 2
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def inputs(tmp_path_factory):
     write_fields(folder / "older", ("e", "f", "g"), 10)
     write_fields(folder / "other", ("h", "i"), 20)
     keras.utils.set_random_seed(0)
-    build_unet(4, 1).save(folder / "Unet.h5")
+    build_unet(4, 2).save(folder / "Unet.h5")
     return folder
 
 
@@ -100,7 +100,7 @@ def training(inputs):
         check_folders=(inputs / "other",),
         crop=32,
         first_filters=4,
-        depth=1,
+        depth=2,
         batch_size=2,
         steps_per_epoch=1,
         epochs=1,

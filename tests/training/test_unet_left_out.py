@@ -31,7 +31,7 @@ def training(tmp_path_factory):
         left_out=None,
         crop=32,
         first_filters=2,
-        depth=1,
+        depth=2,
         batch_size=1,
         steps_per_epoch=1,
         epochs=1,

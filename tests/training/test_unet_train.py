@@ -54,7 +54,7 @@ def training(inputs):
         validation_names=("held",),
         crop=32,
         first_filters=4,
-        depth=1,
+        depth=2,
         batch_size=2,
         steps_per_epoch=STEPS,
         epochs=2,
@@ -71,7 +71,7 @@ def test_unet_loads_alone_and_was_trained(finished):
     assert maps.shape == (1, 20, 26, 2)
     assert maps.min() >= 0 and maps.max() <= 1
     keras.utils.set_random_seed(Unet_train.SEED)
-    untrained = np.concatenate([np.ravel(values) for values in build_unet(4, 1).get_weights()])
+    untrained = np.concatenate([np.ravel(values) for values in build_unet(4, 2).get_weights()])
     assert np.abs(saved_weights(finished / "Unet.h5") - untrained).max() > 1e-4
 
 
@@ -377,7 +377,7 @@ def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
 # --- Network, loss and figures ---
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [2, 3, 4])
 def test_unet_maps_any_multiple_of_its_pooling_to_two_maps(depth):
     unet = build_unet(4, depth)
     for height, width in ((1, 2), (3, 1)):

@@ -44,8 +44,9 @@ CROWDING = 1.5  # at most this many nuclei pasted against others, per nucleus; 0
 # --- Network ---
 FIRST_FILTERS = 16
 DEPTH = 4
-VGG19_WEIGHTS = None  # a second, frozen encoder: imagenet (Keras downloads them) or a file
+VGG19_WEIGHTS = None  # what the encoder starts from: imagenet (Keras downloads them) or a file
 INITIAL_UNET = None  # a Unet.h5 to fine-tune
+FREEZE_ENCODER = None  # None = only for fine-tuning
 
 # --- Training ---
 BATCH_SIZE = 8
@@ -82,6 +83,7 @@ def main(
     depth: int = DEPTH,
     vgg19_weights: str | None = VGG19_WEIGHTS,
     initial_unet: Path | None = INITIAL_UNET,
+    freeze_encoder: bool | None = FREEZE_ENCODER,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
     epochs: int | None = EPOCHS,
@@ -121,12 +123,13 @@ def main(
         crop: side of a training crop in pixels, a multiple of 2**depth.
         crowding: in each training image, at most this many copies of its nuclei, per nucleus, are
             pasted against others, which shows where touching nuclei separate; 0 = none.
-        first_filters: width of the U-net at full resolution.
-        depth: number of its 2x2 poolings.
-        vgg19_weights: imagenet (Keras downloads them) or the path of a weights file adds the
-            first six convolutions of VGG19, frozen, as a second encoder; an initial_unet that
-            already has one keeps it.
+        first_filters: a quarter of the width of the encoder's first level.
+        depth: number of halvings, 2 or more.
+        vgg19_weights: imagenet (Keras downloads them) or the path of a weights file: the encoder
+            of a new U-net starts as the first six convolutions of VGG19; without it at random.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
+        freeze_encoder: the encoder stays as it is, which takes a third less time; without it, only
+            for fine-tuning.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         epochs: epochs of the whole run; without it 15, or 3 for fine-tuning.

@@ -14,11 +14,11 @@ from metrics.pictures import bicubic, fidelity, grey_level_difference
 from shared.comparing import load_models, write_table
 from srgan.callbacks import centre_crop
 from srgan.data import soft_violet, stress_colours
-from srgan.lpips import build_lpips, build_lpips_vgg19, distance_of_images
 from srgan.models import scale_of
+from srgan.perceptual.lpips import build_lpips, build_lpips_vgg19, distance_of_images
+from srgan.perceptual.vgg19 import build_vgg19_features
 from srgan.prediction import super_resolve
 from srgan.reading import find_pictures, read_pictures
-from srgan.vgg19 import build_vgg19_features
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels

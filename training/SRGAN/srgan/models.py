@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from srgan.back_projection import back_projected
 from srgan.interpolation import bicubic_enlargement, set_fixed_weights
-from srgan.segmenter import nuclei_losses
+from srgan.perceptual.segmenter import nuclei_losses
 
 TRUNK_SCALE = 4  # output pixels per pixel of the trunk; two doublings in the tail
 

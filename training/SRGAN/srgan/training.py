@@ -23,7 +23,6 @@ from shared.setup import (
 )
 from srgan.callbacks import ValidationReport, standard_callbacks
 from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
-from srgan.lpips import build_lpips_vgg19
 from srgan.models import (
     SRGAN,
     build_discriminator,
@@ -33,8 +32,9 @@ from srgan.models import (
     take_weights,
 )
 from srgan.pairs import Partners
+from srgan.perceptual.lpips import build_lpips_vgg19
+from srgan.perceptual.segmenter import build_segmenter, pooling_of
 from srgan.reading import find_pictures
-from srgan.segmenter import build_segmenter, pooling_of
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = (

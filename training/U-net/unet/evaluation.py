@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from keras import layers
 from tqdm import tqdm
 
 from labels.pairing import Pair
@@ -15,6 +16,7 @@ from unet.data import Sample, load_sample
 from unet.scoring import predict_maps, scores_of
 from unet.sets import evenly, pairs_of_folders
 
+POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 SHOWN = {"dice": "Dice", "aji": "AJI", "pq": "PQ", "f1": "F1", "count_error": "count error"}
 CHANGES = {
     "as they are": lambda sample, rng: sample.image,
@@ -114,8 +116,7 @@ def changed_scores(unet, sample: Sample, image: np.ndarray, microns: float) -> d
 
 def pooling_of(unet) -> int:
     """Return the number of which the sides of a U-net's input must be multiples."""
-    names = [layer.name for layer in unet.layers]
-    return 2 ** sum(name.startswith("down") and name.endswith("_pool") for name in names)
+    return 2 ** sum(isinstance(layer, POOLING) for layer in unet.layers)
 
 
 def print_table(rows: list[dict]):

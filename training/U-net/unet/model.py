@@ -1,68 +1,76 @@
 """The U-net for nuclei and its loss (Ronneberger et al. 2015, with batch normalization).
 
+Its encoder is the beginning of VGG19, as in TernausNet (Iglovikov & Shvets 2018), and looks at half
+the resolution: a 3x3 convolution there sees four times the tissue for a quarter of the price.
+
 Pure Keras 3, built-in layers only, so that a saved model loads with `keras.models.load_model`.
 """
 
 import keras
 from keras import layers, ops
 
-from unet.vgg19 import has_vgg19, take_over, vgg19_maps
+from unet.encoder import encoder_convolutions, encoder_maps
 
 
 def build_unet(
     first_filters: int = 16, depth: int = 4, vgg19_weights: str | None = None
 ) -> keras.Model:
-    """Build a U-net of two 3x3 convolutions per level, widths doubling downwards.
+    """Build a U-net that works at half the resolution of its input and finishes at the full one.
 
-    With VGG19's weights what a second, frozen encoder sees joins the maps of the levels below the
-    first, see `vgg19_maps`.
+    What halving the image would hide, a stem of stride 2 brings to the last level of the decoder.
 
     Args:
-        first_filters: width at full resolution.
-        depth: number of 2x2 poolings; the sides of an input must be multiples of 2**depth.
-        vgg19_weights: None = no second encoder; "imagenet" (Keras downloads them) or the path of
-            a weights file.
+        first_filters: a quarter of the width of the encoder's first level, which doubles downwards.
+        depth: number of halvings, 2 or more; the sides of an input must be multiples of 2**depth.
+        vgg19_weights: what the encoder starts from: None = random weights, "imagenet" = those of
+            VGG19, which Keras downloads, or the path of a file of these. VGG19 has 16 first filters
+            and fits a depth of up to 4.
 
     Returns:
         Model from (batch, height, width, 3) RGB in 0..255 to (batch, height, width, 2) in 0..1:
         channel 0 is the probability of being nucleus, channel 1 the distance to the nucleus'
         border relative to its largest one (0 outside and at the border, 1 in the middle).
+
+    Raises:
+        OSError, ValueError: see `unet.encoder.encoder_maps`.
     """
     inputs = keras.Input((None, None, 3), name="image")
-    seen = vgg19_maps(inputs, first_filters, depth, vgg19_weights) if vgg19_weights else {}
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit_range")(inputs)
-    skips = []
-    for level in range(depth):
-        x = _double_convolution(x, first_filters * 2**level, f"down{level}")
-        skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-        if level in seen:
-            pooled = layers.MaxPooling2D(2, name=f"vgg19_level{level}_pool")(seen[level])
-            x = layers.Concatenate(name=f"down{level}_join")([x, pooled])
+    stem = layers.Rescaling(1 / 127.5, offset=-1.0, name="to_unit_range")(inputs)
+    stem = layers.Conv2D(first_filters, 4, strides=2, padding="same", use_bias=False, name="stem")(
+        stem
+    )
+    stem = _norm_and_relu(stem, "stem")
+    skips = encoder_maps(inputs, 4 * first_filters, depth - 1, vgg19_weights)
+    x = layers.MaxPooling2D(2, name="bottom_pool")(skips[-1])
     x = _double_convolution(x, first_filters * 2**depth, "bottom")
-    for level in reversed(range(depth)):
+    for level in reversed(range(1, depth)):
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}_enlarge")(x)
-        beside = [seen[level]] if level in seen else []
-        x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x, *beside])
-        x = _double_convolution(x, first_filters * 2**level, f"up{level}")
-    outputs = layers.Conv2D(2, 1, activation="sigmoid", name="probability_and_distance")(x)
+        joined = [skips[level - 1], x] if level > 1 else [skips[0], x, stem]
+        x = layers.Concatenate(name=f"up{level}_skip")(joined)
+        width = first_filters * (2**level if level > 1 else 3)
+        x = _double_convolution(x, width, f"up{level}")
+    outputs = layers.Conv2DTranspose(
+        2, 2, strides=2, activation="sigmoid", name="probability_and_distance"
+    )(x)
     return keras.Model(inputs, outputs, name="unet")
 
 
-def first_unet(first_filters: int, depth: int, vgg19_weights, initial_unet) -> keras.Model:
+def first_unet(
+    first_filters: int, depth: int, vgg19_weights, initial_unet, freeze_encoder: bool
+) -> keras.Model:
     """Return the U-net that a training starts from.
 
     Args:
         first_filters, depth, vgg19_weights: of a new one, see `build_unet`.
-        initial_unet: path of a trained one, or None. If it lacks the second encoder and
-            vgg19_weights are given, that is added.
+        initial_unet: path of a trained one, or None.
+        freeze_encoder: the encoder is not trained.
     """
-    initial = keras.models.load_model(initial_unet, compile=False) if initial_unet else None
-    if initial and (not vgg19_weights or has_vgg19(initial)):
-        return initial
-    unet = build_unet(first_filters, depth, vgg19_weights)
-    if initial:
-        take_over(unet, initial)
+    if initial_unet:
+        unet = keras.models.load_model(initial_unet, compile=False)
+    else:
+        unet = build_unet(first_filters, depth, vgg19_weights)
+    for layer in encoder_convolutions(unet):
+        layer.trainable = not freeze_encoder
     return unet
 
 
@@ -92,6 +100,10 @@ def nuclei_loss(targets, predictions):
 def _double_convolution(x, filters: int, name: str):
     for index in (1, 2):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{index}")(x)
-        x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm{index}")(x)
-        x = layers.ReLU(name=f"{name}_relu{index}")(x)
+        x = _norm_and_relu(x, name, index)
     return x
+
+
+def _norm_and_relu(x, name: str, index=""):
+    x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm{index}")(x)
+    return layers.ReLU(name=f"{name}_relu{index}")(x)

@@ -62,7 +62,11 @@ def train(arguments: dict):
         training, weights, validation, check = read_sets(chosen, sets, shares)
         keras.utils.set_random_seed(chosen.seed)
         unet = first_unet(
-            chosen.first_filters, chosen.depth, chosen.vgg19_weights, chosen.initial_unet
+            chosen.first_filters,
+            chosen.depth,
+            chosen.vgg19_weights,
+            chosen.initial_unet,
+            chosen.freeze_encoder,
         )
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error)}") from None
@@ -170,9 +174,7 @@ def check_constants(constants: dict):
     )
     if constants["masks"] not in MASKS:
         raise ValueError(f"MASKS: expected {' or '.join(MASKS)}, found {constants['masks']}")
-    # The second encoder joins the levels below the first.
-    depth = 2 if constants["vgg19_weights"] else 1
-    least = {**dict.fromkeys(names, 1), "depth": depth, "seed": 0, "crowding": 0}
+    least = {**dict.fromkeys(names, 1), "depth": 2, "seed": 0, "crowding": 0}
     check_numbers(constants, least, multiples={})
     check_numbers(
         constants,
@@ -181,6 +183,9 @@ def check_constants(constants: dict):
         positive=("learning_rate", "unet_microns_per_pixel"),
         shares=("validation_share", "replay_share"),
     )
+    fits = constants["first_filters"] == 16 and constants["depth"] <= 4
+    if constants["vgg19_weights"] and not fits:
+        raise ValueError("VGG19_WEIGHTS fit FIRST_FILTERS = 16 and a DEPTH of 2 to 4 only")
     if constants["replay_share"] == 1:
         raise ValueError("REPLAY_SHARE: expected less than 1, or nothing new is learned")
 

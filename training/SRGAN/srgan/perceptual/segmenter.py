@@ -27,7 +27,7 @@ def build_segmenter(path: Path) -> keras.Model:
         raise FileNotFoundError(f"no U-net at {path}: train one or set UNET (--unet) to None")
     unet = keras.models.load_model(path, compile=False)
     layers = {layer.name: layer for layer in unet.layers}
-    levels = [LAST_OF_LEVEL.format(level) for level in range(len(layers))]
+    levels = [LAST_OF_LEVEL.format(level) for level in range(1, len(layers))]
     seen = [layers[name].output for name in levels if name in layers]
     if not seen or unet.output_shape[-1] != 2:
         raise ValueError(
@@ -40,7 +40,7 @@ def build_segmenter(path: Path) -> keras.Model:
 
 def pooling_of(segmenter: keras.Model) -> int:
     """Return of what number the sides of an image must be multiples."""
-    return 2 ** (len(segmenter.outputs) - 1)
+    return 2 ** len(segmenter.outputs)
 
 
 def nuclei_losses(segmenter: keras.Model, generated, real):

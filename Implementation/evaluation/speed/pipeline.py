@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import psutil
 
-from evaluation.memory import mirrored
-from evaluation.network_speed import (
+from evaluation.speed.memory import mirrored
+from evaluation.speed.networks import (
     layer_rows,
     median_time,
     multiplication_rate,
     network_rows,
     rewriting_row,
 )
-from evaluation.paired_runs import many_against_one
+from evaluation.speed.paired_runs import many_against_one
 from images.opening import open_image
 from images.sizes import StatedSize
 from networks.loading import load_network

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from srgan.vgg19 import build_vgg19_features
+from srgan.perceptual.vgg19 import build_vgg19_features
 
 VGG16_LAYERS = tuple(f"block{block}_conv{last}" for block, last in enumerate((2, 2, 3, 3, 3), 1))
 VGG19_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # the last of each block, too

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from evaluation.memory import mirrored
+from evaluation.speed.memory import mirrored
 from outputs.png import write_image
 
 SCRIPT = Path("Implementation", "Final_implementation.py")
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from program.settings import RESULT_MICRONS
 
-SCRIPT = Path(__file__).resolve().parents[1] / "Final_implementation.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "Final_implementation.py"
 SAMPLING = 0.05  # seconds between two looks at the memory
 
 
