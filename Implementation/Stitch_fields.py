@@ -10,26 +10,29 @@ OUTPUT_FILE can be the INPUT_FOLDER of Final_implementation.py. Constants are al
 """
 
 import sys
-from collections import Counter
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 if __package__:  # python -m: the rooms are not on the path then
     sys.exit("Start this script by its path: python Implementation/Stitch_fields.py")
 
-from images import fields as fs
 from images.finding import find_images
-from images.opening import ImageReadError, open_image
+from images.opening import open_image
+from images.stitching.matching import (
+    Field,
+    brightness,
+    common_microns,
+    find_pairs,
+    place,
+    progress,
+    read_fields,
+)
+from images.stitching.registration import Pair, blend, feather
 from outputs.tiff import write_pyramid
-from program.terminal import BAR
 from tiles.raster import Raster
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,18 +48,7 @@ MINIMUM_OVERLAP = 0.05  # part of a field; pairs that overlap less are not found
 SMALLEST_CORRELATION = 0.5  # of the overlap, 0 to 1; pairs below it are not neighbours
 
 LARGEST_PNG = 100_000_000  # pixels; larger results become .ome.tif, which is read piece by piece
-LARGEST_FIELD = 100_000_000  # pixels; more is a slide
 STRIP = 1024  # rows of the result that are blended at a time
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field in memory: full-size grey to measure shifts; colours are read again for blending."""
-
-    path: Path
-    kind: str
-    microns_per_pixel: float | None
-    grey: np.ndarray  # uint8 (height, width)
 
 
 def main(
@@ -107,119 +99,6 @@ def main(
     return int(bool(left_out))
 
 
-def read_fields(paths: list[Path], grid) -> tuple[dict[int, Field], dict[str, str]]:
-    """Return the fields by their number among the files, and why the others cannot be read."""
-    folder, fields, left_out = paths[0].parent, {}, {}
-    if grid and len(paths) != grid[0] * grid[1]:
-        raise ValueError(
-            f"GRID: {grid[0]} x {grid[1]} fields expected, {len(paths)} files found in {folder}; "
-            "set GRID to None if some are missing"
-        )
-    for number, path in enumerate(_bar(paths, "reading")):
-        try:
-            with open_image(path) as image:
-                if image.width * image.height > LARGEST_FIELD:
-                    raise ImageReadError(f"{image.width} x {image.height} pixels: not a field")
-                grey = cv2.cvtColor(_pixels(image), cv2.COLOR_RGB2GRAY)
-                fields[number] = Field(path, image.kind, image.microns_per_pixel, grey)
-        except ImageReadError as error:
-            left_out[path.name] = " ".join(str(error).removeprefix(f"{path.name}: ").split())
-    if len(fields) < 2:
-        unreadable = "".join(f"; {name}: {reason}" for name, reason in left_out.items())
-        raise ValueError(
-            f"expected two readable fields, found {len(fields)} in {folder}{unreadable}"
-        )
-    formats = Counter(field.kind.split(",")[0] for field in fields.values())
-    if len(formats) > 1:
-        found = ", ".join(f"{count} {name}" for name, count in formats.most_common())
-        raise ValueError(
-            f"different formats in {folder}: {found}; keep the fields of one series only"
-        )
-    return fields, left_out
-
-
-def common_microns(fields: list[Field]) -> float | None:
-    """Return the um per pixel that the files state, or None; ValueError where they differ."""
-    stated = sorted((f.microns_per_pixel, f.path.name) for f in fields if f.microns_per_pixel)
-    if stated and stated[-1][0] > 1.01 * stated[0][0]:
-        found = ", ".join(f"{name} {microns:.4g} um" for microns, name in (stated[0], stated[-1]))
-        raise ValueError(
-            f"different pixel sizes: {found}; take all with one objective, or set MICRONS_PER_PIXEL"
-        )
-    return stated[0][0] if stated else None
-
-
-def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> list[fs.Pair]:
-    """Find the pairs that overlap: phase correlation, then SIFT for fields not yet connected.
-
-    limits: minimum overlap and smallest correlation. ValueError where nothing overlaps.
-    """
-    factor = _coarse_factor(fields)
-    coarse = {number: fs.shrink(field.grey, factor) for number, field in fields.items()}
-    bands = {number: fs.band_pass(grey) for number, grey in coarse.items()}
-    size = fs.padded_size([band.shape for band in bands.values()])
-    spectra = {number: fs.spectrum(band, size) for number, band in bands.items()}
-    tests = [each for each in combinations(sorted(fields), 2) if fs.may_overlap(*each, grid)]
-    pairs = []
-    for a, b in _bar(tests, "matching"):
-        surface = fs.phase_correlation(spectra[a], spectra[b], size)
-        least = limits[0] * min(bands[a].size, bands[b].size)
-        shifts = fs.candidate_shifts(surface, bands[a].shape, bands[b].shape, least)
-        judged = [(fs.correlation(bands[a], bands[b], shift), shift) for shift in shifts]
-        # Shrinking costs some correlation; the full size decides.
-        if judged and max(judged)[0] >= limits[1] / 2:
-            pairs += _verified(fields, a, b, np.multiply(max(judged)[1], factor), factor, limits)
-    points = {}
-    for a, b in _bar(tests, "matching by SIFT"):
-        if b not in fs.groups(fields, pairs)[a]:
-            points |= {each: fs.sift_points(coarse[each]) for each in {a, b} - set(points)}
-            shift = fs.sift_shift(points[a], points[b])
-            if shift is not None:
-                pairs += _verified(fields, a, b, np.multiply(shift, factor), 2 * factor, limits)
-    if not pairs:
-        raise ValueError(
-            f"nothing overlaps: no two of {len(fields)} fields share {limits[0]:.0%} with a "
-            f"correlation of {limits[1]}; expected neighbours that share about half"
-        )
-    return pairs
-
-
-def _verified(fields, a: int, b: int, shift, reach: float, limits) -> list[fs.Pair]:
-    """Return the pair with its shift refined at full size; an empty list if it does not match."""
-    first, second = fields[a].grey, fields[b].grey
-    part = fs.overlap_part(first.shape, second.shape, shift)
-    if part < 0.9 * limits[0]:  # the shift is not exact yet: a little less may be enough
-        return []
-    better, correlation = fs.refine(first, second, shift, reach + 2)
-    strong = correlation >= limits[1]
-    return [fs.Pair(a, b, better, correlation, correlation * part)] if strong else []
-
-
-def place(fields: dict[int, Field], pairs: list[fs.Pair], limits) -> tuple[dict, list[fs.Pair]]:
-    """Return the position (x, y) of each field of the largest group and the pairs it rests on.
-
-    Pairs that turn out to overlap, but were not recognised before, are tried again at their places.
-    """
-    # A lens distorts large fields a little, so their overlaps cannot all agree exactly.
-    tolerance = max(3.0, 0.005 * max(max(field.grey.shape) for field in fields.values()))
-    positions, kept = fs.solve_positions(fields, pairs, tolerance)
-    known = {(pair.first, pair.second) for pair in kept}
-    for a, b in _bar(sorted(set(combinations(sorted(positions), 2)) - known), "checking"):
-        kept += _verified(fields, a, b, positions[b] - positions[a], tolerance, limits)
-    return fs.solve_positions(positions, kept, tolerance)
-
-
-def brightness(fields: dict[int, Field], positions, pairs: list[fs.Pair]) -> dict:
-    """Return the factors (3,) of red, green and blue that make the fields equally bright."""
-    factor = _coarse_factor(fields)
-    images = {}
-    for number in _bar(positions, "brightness"):
-        with open_image(fields[number].path) as image:
-            images[number] = fs.shrink(_pixels(image), factor)
-    coarse = {number: position / factor for number, position in positions.items()}
-    return fs.solve_gains(images, coarse, pairs)
-
-
 def write(fields, positions, gains, output_file: Path, microns) -> tuple[Path, tuple[int, int]]:
     """Blend and write the image, named when complete; return its path and (width, height)."""
     # Whole pixels: half a pixel of error is invisible, resampling would blur every field.
@@ -234,10 +113,10 @@ def write(fields, positions, gains, output_file: Path, microns) -> tuple[Path, t
     with TemporaryDirectory(dir=output_file.parent) as folder:
         unfinished = Path(folder) / output_file.name
         with Raster(Path(folder) / "stitched.raw", width, height, 3, np.uint8) as raster:
-            for top in _bar(range(0, height, STRIP), "blending"):
+            for top in progress(range(0, height, STRIP), "blending"):
                 bottom = min(height, top + STRIP)
                 parts = _parts(fields, places, gains, top, bottom)
-                raster.write(0, top, fs.blend(parts, bottom - top, width))
+                raster.write(0, top, blend(parts, bottom - top, width))
             if is_png:
                 dpi = {} if microns is None else {"dpi": (25400 / microns,) * 2}
                 Image.fromarray(raster.read(0, 0, width, height)).save(unfinished, **dpi)
@@ -255,11 +134,11 @@ def _parts(fields, places, gains, top: int, bottom: int):
         if first < last:
             with open_image(fields[number].path) as image:
                 pixels = image.read(0, first, width, last - first)
-            weights = fs.feather(height, width)[first:last]
+            weights = feather(height, width)[first:last]
             yield x, y + first - top, pixels, gains[number], weights
 
 
-def print_table(fields: dict[int, Field], positions, gains, pairs: list[fs.Pair]):
+def print_table(fields: dict[int, Field], positions, gains, pairs: list[Pair]):
     """Print one line per field: place in pixels, brightness, and the pairs it rests on."""
     wide = max(5, *(len(field.path.name) for field in fields.values()))
     print(f"{'field':{wide}}      x      y  brightness  neighbours  correlation")
@@ -290,18 +169,6 @@ def _check_constants(input_folder, output_file, microns_per_pixel, grid, **fract
     for name, value in fractions.items():
         if not 0 < value < 1:
             raise ValueError(f"{name.upper()}: expected a number between 0 and 1, found {value}")
-
-
-def _coarse_factor(fields: dict[int, Field]) -> int:
-    return -(-max(max(field.grey.shape) for field in fields.values()) // fs.COARSE_SIDE)
-
-
-def _pixels(image) -> np.ndarray:
-    return image.read(0, 0, image.width, image.height)
-
-
-def _bar(items, text: str):
-    return tqdm(items, desc=text, bar_format=BAR, leave=False)
 
 
 if __name__ == "__main__":

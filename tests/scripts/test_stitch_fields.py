@@ -12,8 +12,10 @@ import tifffile
 from PIL import Image
 from skimage.data import immunohistochemistry
 
-from images import fields as fs
+from images.finding import find_images
 from images.opening import open_image
+from images.stitching import matching
+from images.stitching import registration as fs
 
 ROOT = Path(__file__).resolve().parents[2]
 MONUSEG = ROOT.parent / "shared" / "data" / "nuclei" / "monuseg_train" / "images"
@@ -72,9 +74,9 @@ def shuffled(fields, rng):
 
 
 def solved(folder, grid=None):
-    fields, _ = Stitch_fields.read_fields(Stitch_fields.find_images(folder), grid)
-    pairs = Stitch_fields.find_pairs(fields, grid, LIMITS)
-    return Stitch_fields.place(fields, pairs, LIMITS)[0]
+    fields, _ = matching.read_fields(find_images(folder), grid)
+    pairs = matching.find_pairs(fields, grid, LIMITS)
+    return matching.place(fields, pairs, LIMITS)[0]
 
 
 def largest_miss(positions, fields):
@@ -217,7 +219,7 @@ def test_interruption_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fs, "blend", interrupt)
+    monkeypatch.setattr(Stitch_fields, "blend", interrupt)
     assert Stitch_fields.main(folder, tmp_path / "out" / "whole.png") == 130
     assert "Interrupted" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,1 @@
+"""Overlapping microscope fields become one image, for `Stitch_fields.py`."""
