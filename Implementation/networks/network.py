@@ -6,7 +6,7 @@ from functools import cached_property
 import keras
 import numpy as np
 
-from networks.folding import folded
+from networks.acceleration.folding import folded
 from networks.model_files import ModelError
 from program.settings import NEAR, RESULT_MICRONS
 from tiles.geometry import Window

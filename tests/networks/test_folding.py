@@ -6,7 +6,7 @@ import pytest
 from keras import Input, Model, layers
 
 from helpers.tiny_models import random_generator, random_unet
-from networks.folding import folded
+from networks.acceleration.folding import folded
 from networks.receptive_field import receptive_interval
 from srgan.models import build_generator
 from tiles.geometry import round_up

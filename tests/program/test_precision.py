@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers import tiny_models
-from networks.folding import folded
+from networks.acceleration.folding import folded
 from program import processor
 from program.processor import chosen_precision
 

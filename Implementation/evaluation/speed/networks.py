@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from networks.acceleration.tile_middle import shapes_of
 from networks.network import Network
-from networks.tile_middle import shapes_of
 from program.settings import TileSettings
 from stages.analysis import UNET_TILE
 

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from networks.precision import layers_in_bfloat16
-from networks.tile_middle import Cut, cut_to_middle, reach_of, sources_of, step_of
+from networks.acceleration.precision import layers_in_bfloat16
+from networks.acceleration.tile_middle import Cut, cut_to_middle, reach_of, sources_of, step_of
 
 FEW_CHANNELS = 4  # at most, of a transposed convolution that is computed block by block
 

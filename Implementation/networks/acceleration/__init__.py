@@ -1,0 +1,1 @@
+"""The same predictions in less time: fewer operations, no margins, bfloat16."""
