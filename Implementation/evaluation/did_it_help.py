@@ -1,10 +1,14 @@
 """Did super-resolution help, and does its confidence tell where it fails? Asked of images whose
 high resolution is known: the work behind `Evaluate.py --did-it-help`."""
 
+from functools import partial
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.classical import classical_nuclei
 from evaluation.scores import chosen_images, chosen_pairs, chosen_size, predict_maps, scores
 from images.degradation import degrade_area, degrade_scanner
 from labels.label_map import Labels
@@ -44,7 +48,18 @@ SHOWN = {
     "high_pq": "PQ / HR",
     "high_invented": "inv / HR",
     "high_lost": "lost / HR",
+    "classical_aji": "classical",
 }
+
+
+class Found(NamedTuple):
+    """The nuclei of one version of an image, as int32 label maps.
+
+    `labels` are those that the U-net finds, `classical` those that `classical_nuclei` finds.
+    """
+
+    labels: np.ndarray
+    classical: np.ndarray
 
 
 def pairs_for_help(folders, label_folder, names):
@@ -73,7 +88,8 @@ def examine(pairs, generators: list[Network], unet: Network, separation, microns
 
     Returns:
         (rows, trust): a dict per degradation, image and version with its figures, those against
-        the nuclei found on the high resolution with the prefix `high_`; and a dict per scale,
+        the nuclei found on the high resolution with the prefix `high_`, `classical_aji` the same
+        for nuclei found without a network, see `classical_nuclei`; and a dict per scale,
         degradation and image with `scale`, `degradation` and arrays: `error`, `expected`, `detail`,
         `departure` of the blocks, `confidence`, `wrong` and (where labels tell single nuclei of the
         whole image) `wrong_by_label` of the nuclei found on the super-resolved image, `area` and
@@ -86,7 +102,8 @@ def examine(pairs, generators: list[Network], unet: Network, separation, microns
         high = image[: sides[1], : sides[0]]
         size, _ = chosen_size(pair, microns, stated, unet)
         truth = _truth(pair, image.shape[:2], masks, high.shape[:2])
-        found = _segmented(unet, high, separation, size)
+        find = partial(_found, unet, separation, size)
+        found = find(high)
         for degradation in DEGRADATIONS:
             nuclei = {}
             for generator in generators:
@@ -94,13 +111,13 @@ def examine(pairs, generators: list[Network], unet: Network, separation, microns
                 sharp = enlarge(generator, low)
                 bicubic = cv2.resize(low, sides, interpolation=cv2.INTER_CUBIC)
                 name = f"x{generator.scale} from {40 // generator.scale}x"
-                nuclei[f"bicubic {name}"] = _segmented(unet, bicubic, separation, size)
-                predicted = _segmented(unet, sharp, separation, size)
-                nuclei[f"super-resolved {name}"] = predicted
+                nuclei[f"bicubic {name}"] = find(bicubic)
+                predicted = nuclei[f"super-resolved {name}"] = find(sharp)
                 entry = {"degradation": degradation, "scale": generator.scale}
-                entry |= _errors(high, low, sharp) | _trusted(low, sharp, predicted, found)
+                entry |= _errors(high, low, sharp)
+                entry |= _trusted(low, sharp, predicted.labels, found.labels)
                 if truth and truth.instances and truth.known is None:
-                    entry["wrong_by_label"] = best_ious(predicted, truth.map) <= MATCH_IOU
+                    entry["wrong_by_label"] = best_ious(predicted.labels, truth.map) <= MATCH_IOU
                 trust.append(entry)
             for version, predicted in (nuclei | {"high resolution": found}).items():
                 place = {"folder": degradation, "image": pair.image.name, "method": version}
@@ -121,9 +138,10 @@ def enlarge(generator: Network, low: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
 
 
-def _segmented(unet, image, separation, microns):
+def _found(unet, separation, microns, image) -> Found:
     maps = predict_maps(unet, image, microns)
-    return separate(maps[..., 0], maps[..., 1], microns, separation)
+    labels = separate(maps[..., 0], maps[..., 1], microns, separation)
+    return Found(labels, classical_nuclei(image, microns))
 
 
 def _truth(pair: Pair, shape, masks: str, part) -> Labels | None:
@@ -140,14 +158,18 @@ def _truth(pair: Pair, shape, masks: str, part) -> Labels | None:
     )
 
 
-def _figures(pair: Pair, truth: Labels | None, predicted, found) -> dict:
+def _figures(pair: Pair, truth: Labels | None, predicted: Found, found: Found) -> dict:
     """Return figures against the labels (if any), and against what the high resolution shows."""
-    figures = {"predicted_count": int(predicted.max())}
+    labels, true_labels = predicted.labels, found.labels
+    figures = {"predicted_count": int(labels.max())}
     if truth:
-        figures |= scores(pair, truth, predicted) | {"labels": truth.note}
-    against = pixel_metrics(found > 0, predicted > 0) | instance_metrics(found, predicted)
+        figures |= scores(pair, truth, labels) | {"labels": truth.note}
+    against = pixel_metrics(true_labels > 0, labels > 0) | instance_metrics(true_labels, labels)
     names = ("dice", "aji", "pq", "invented", "lost")
-    return figures | {f"high_{name}": against[name] for name in names}
+    figures |= {f"high_{name}": against[name] for name in names}
+    return figures | {
+        "classical_aji": instance_metrics(found.classical, predicted.classical)["aji"]
+    }
 
 
 def _errors(high, low, sharp) -> dict:

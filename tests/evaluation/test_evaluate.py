@@ -232,6 +232,7 @@ def test_all_versions_are_judged_by_labels_and_by_the_high_resolution(
         assert int(row["true_count"]) <= 6 and float(row["dice"]) > 0.5
         if row["method"] == "high resolution":
             assert row["high_invented"] == row["high_lost"] == "0" and row["high_pq"] == "1"
+            assert row["classical_aji"] == "1"
     shown = capsys.readouterr().out
     for text in (
         "area, bicubic x4 from 10x",
