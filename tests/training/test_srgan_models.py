@@ -24,7 +24,7 @@ from srgan.models import (
     take_weights,
 )
 from srgan.perceptual.lpips import build_lpips_vgg19
-from srgan.perceptual.segmenter import build_segmenter, nuclei_losses, pooling_of
+from srgan.perceptual.segmenter import SUREST, build_segmenter, nuclei_losses, pooling_of
 from srgan.perceptual.vgg19 import build_vgg19_features
 from trust.consistency import block_means
 
@@ -363,7 +363,7 @@ def test_nuclei_losses_are_a_divergence_and_a_relative_difference(segmenter):
     maps, *features = segmenter(high)
     other_maps, *other_features = segmenter(255 - high)
     found = [float(value) for value in nuclei_losses(segmenter, 255 - high, high)]
-    p, q = (np.clip(keras.ops.convert_to_numpy(m), 1e-7, 1 - 1e-7) for m in (maps, other_maps))
+    p, q = (np.clip(keras.ops.convert_to_numpy(m), SUREST, 1 - SUREST) for m in (maps, other_maps))
     divergence = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     assert found[0] == pytest.approx(float(divergence.mean()), rel=1e-3)
     arrays = [keras.ops.convert_to_numpy(a) for a in features]
@@ -371,6 +371,16 @@ def test_nuclei_losses_are_a_divergence_and_a_relative_difference(segmenter):
     shares = [np.abs(o - a).mean() / np.abs(a).mean() for a, o in zip(arrays, others, strict=True)]
     assert found[1] == pytest.approx(float(np.mean(shares)), rel=1e-3)
     assert len(features) == 2 and pooling_of(segmenter) == 8
+
+
+def test_nuclei_losses_are_finite_where_bfloat16_rounds_to_certainty():
+    def sure(images, training):
+        return [keras.ops.cast(images > 127, "bfloat16"), keras.ops.cast(images, "bfloat16")]
+
+    _, high = batch()
+    for other in (high, 255 - high):
+        found = [float(value) for value in nuclei_losses(sure, other, high)]
+        assert np.isfinite(found).all() and (found[0] > 1) == (other is not high)
 
 
 def test_a_segmenter_must_be_a_unet(tmp_path):

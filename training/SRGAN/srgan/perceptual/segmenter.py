@@ -9,6 +9,9 @@ from pathlib import Path
 import keras
 from keras import ops
 
+# Nearest to 0 and 1 that a probability counts as. bfloat16 rounds what is nearer to 0 and 1
+# themselves, of which there is no logarithm.
+SUREST = 1 / 256
 LAST_OF_LEVEL = "up{}_relu2"  # the decoder's layers of a U-net of `unet.model.build_unet`
 
 
@@ -54,7 +57,8 @@ def nuclei_losses(segmenter: keras.Model, generated, real):
     """
     ours, *our_features = segmenter(generated, training=False)
     theirs, *their_features = segmenter(real, training=False)
-    theirs = ops.stop_gradient(theirs)
+    theirs = ops.clip(ops.stop_gradient(theirs), SUREST, 1 - SUREST)
+    ours = ops.clip(ours, SUREST, 1 - SUREST)
     surprise = ops.binary_crossentropy(theirs, ours) - ops.binary_crossentropy(theirs, theirs)
     differences = [
         ops.mean(ops.abs(our - ops.stop_gradient(their))) / (ops.mean(ops.abs(their)) + 1e-6)
