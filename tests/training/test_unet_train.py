@@ -66,9 +66,9 @@ def training(inputs):
 
 def test_unet_loads_alone_and_was_trained(finished):
     unet = keras.models.load_model(finished / "Unet.h5")
-    image = draw_tissue(20, 26)[0][None].astype(np.float32)
+    image = draw_tissue(20, 28)[0][None].astype(np.float32)
     maps = keras.ops.convert_to_numpy(unet(image))
-    assert maps.shape == (1, 20, 26, 2)
+    assert maps.shape == (1, 20, 28, 2)
     assert maps.min() >= 0 and maps.max() <= 1
     keras.utils.set_random_seed(Unet_train.SEED)
     untrained = np.concatenate([np.ravel(values) for values in build_unet(4, 2).get_weights()])
