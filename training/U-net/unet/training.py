@@ -185,7 +185,10 @@ def check_constants(constants: dict):
     )
     fits = constants["first_filters"] == 16 and constants["depth"] <= 4
     if constants["vgg19_weights"] and not fits:
-        raise ValueError("VGG19_WEIGHTS fit FIRST_FILTERS = 16 and a DEPTH of 2 to 4 only")
+        found = f"{constants['first_filters']} and {constants['depth']}"
+        raise ValueError(
+            f"VGG19_WEIGHTS: expected FIRST_FILTERS 16 and DEPTH 2 to 4, as VGG19, found {found}"
+        )
     if constants["replay_share"] == 1:
         raise ValueError("REPLAY_SHARE: expected less than 1, or nothing new is learned")
 
