@@ -14,9 +14,9 @@ from networks.network import Network
 from nuclei.separation import Separation, separate
 
 GRID = {  # values that are tried
-    "probability": (0.35, 0.4, 0.45, 0.5, 0.55),
+    "probability": (0.4, 0.45, 0.5, 0.55, 0.6),
     "rise": (0.075, 0.1, 0.125, 0.15),
-    "middle": (0.2, 0.3, 0.35, 0.4, 0.45, 0.5),
+    "middle": (0.35, 0.4, 0.45, 0.5, 0.55),
     "smallest_nucleus": (4.0, 8.0, 12.0),  # um2
 }
 PASSES = 2  # over all thresholds
