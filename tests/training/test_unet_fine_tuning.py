@@ -20,6 +20,7 @@ GIVEN = {
     "replay_folders": None,
     "replay_share": 0.5,
     "initial_unet": None,
+    "freeze_encoder": None,
 }
 
 
@@ -38,12 +39,14 @@ def test_a_handful_of_fields_is_trained_on_shortly_and_gently(tmp_path):
     tuned = with_defaults(given | {"initial_unet": tmp_path / "Unet.h5"}, tmp_path / "none")
     assert (new["epochs"], new["learning_rate"], new["validation_share"]) == (15, 2e-3, 0.1)
     assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 2e-4, 0.25)
+    assert not new["freeze_encoder"] and tuned["freeze_encoder"]
     assert 200 <= tuned["epochs"] * Unet_train.STEPS_PER_EPOCH <= 900
 
 
 @pytest.mark.parametrize("initial", [None, "Unet.h5"])
 def test_what_the_user_sets_stays(tmp_path, initial):
     chosen = {"epochs": 7, "learning_rate": 1e-3, "validation_share": 0.0, "replay_folders": ()}
+    chosen["freeze_encoder"] = initial is None
     given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": initial} | chosen
     assert with_defaults(given, tmp_path) == given
 

@@ -127,7 +127,7 @@ def test_the_validation_figures_are_those_of_the_saved_unet(finished, inputs):
     record = json.loads((finished / "Unet.json").read_text(encoding="utf-8"))
     unet = keras.models.load_model(finished / "Unet.h5")
     image, labels = draw_tissue(42, 50, seed=3)
-    maps = keras.ops.convert_to_numpy(unet(image[None].astype(np.float32)))[0]
+    maps = predict_maps(unet, image, 4)
     wrong = np.mean((maps[..., 0] > 0.5) != (labels > 0))
     assert record["validation"]["val_pixel_accuracy"] == pytest.approx(1 - wrong, abs=2e-3)
     assert record["validation"]["val_background_accuracy"] == pytest.approx(np.mean(labels == 0))
@@ -214,10 +214,11 @@ def test_fine_tuning_starts_from_the_given_unet(finished, training, tmp_path):
     short = {"epochs": 1, "steps_per_epoch": 1, "learning_rate": 1e-9}
     training.run(tmp_path, compiled=True, initial_unet=start, **short)
     old, new = (keras.models.load_model(folder / "Unet.h5") for folder in (finished, tmp_path))
-    for a, b in zip(old.trainable_weights, new.trainable_weights, strict=True):
-        np.testing.assert_allclose(
-            keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), atol=1e-6
-        )
+    before = {weight.path: keras.ops.convert_to_numpy(weight) for weight in old.weights}
+    assert len(new.trainable_weights) > 10
+    for weight in new.trainable_weights:
+        after = keras.ops.convert_to_numpy(weight)
+        np.testing.assert_allclose(before[weight.path], after, atol=1e-6)
 
 
 @pytest.fixture
