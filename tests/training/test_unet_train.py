@@ -161,7 +161,7 @@ def test_a_run_says_how_labels_were_read_and_learns_from_a_labelled_part(
     (tmp_path / "held_mask.png").unlink()
     (tmp_path / "held.geojson").write_text(json.dumps([region]))
     run = tmp_path / "run"
-    short = {"epochs": 1, "steps_per_epoch": 1, "crowding": 0}
+    short = {"epochs": 1, "steps_per_epoch": 1}
     training.run(run, training_folders=(tmp_path,), **short)
     shown = capsys.readouterr().out
     assert "1 labelled by: binary mask" in shown
@@ -263,7 +263,7 @@ def load(folders, weights, validation_folders=(), names=(), share=0.1):
     """Split and read the pairs of folders, as main does."""
     pairs, judged = sets.pairs_of_folders(folders, validation_folders, None)
     held_out = sets.split(pairs, judged, names, share, seed=1)
-    return sets.load_samples(pairs, weights, judged, held_out, load_sample, 0, 1)
+    return sets.load_samples(pairs, weights, judged, held_out, load_sample)
 
 
 def names_of(samples):
@@ -320,7 +320,7 @@ def test_each_folder_has_its_pixel_size(tmp_path):
     folders = tmp_path / "one", tmp_path / "two"
     sizes = (0.25, 0.5, 1.0)
     pairs, judged = sets.pairs_of_folders(folders, (tmp_path / "judged",), sizes)
-    samples, _, validation = sets.load_samples(pairs, (1.0, 1.0), judged, set(), load_sample, 0, 1)
+    samples, _, validation = sets.load_samples(pairs, (1.0, 1.0), judged, set(), load_sample)
     sizes = [sample.image.shape[:2] for sample in samples + validation]
     assert sizes == [(16, 20), (32, 40), (64, 80)]
     alike, _ = sets.pairs_of_folders(folders, (), 0.5)

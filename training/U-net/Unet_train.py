@@ -39,7 +39,6 @@ REPLAY_SHARE = 0.5  # of all crops
 REPLAY_LIMIT = 100  # images of each of these folders
 CHECK_FOLDERS = ()  # other tissue, scored before and after fine-tuning: does the U-net forget?
 CROP = 256  # pixels, a multiple of 2**DEPTH
-CROWDING = 1.5  # at most this many nuclei pasted against others, per nucleus; 0 = none
 
 # --- Network ---
 FIRST_FILTERS = 16
@@ -78,7 +77,6 @@ def main(
     replay_limit: int = REPLAY_LIMIT,
     check_folders: tuple[Path, ...] = CHECK_FOLDERS,
     crop: int = CROP,
-    crowding: float = CROWDING,
     first_filters: int = FIRST_FILTERS,
     depth: int = DEPTH,
     vgg19_weights: str | None = VGG19_WEIGHTS,
@@ -121,8 +119,6 @@ def main(
         check_folders: folders of other tissue that are scored before and after fine-tuning, so
             that forgetting shows; never trained on.
         crop: side of a training crop in pixels, a multiple of 2**depth.
-        crowding: in each training image, at most this many copies of its nuclei, per nucleus, are
-            pasted against others, which shows where touching nuclei separate; 0 = none.
         first_filters: a quarter of the width of the encoder's first level.
         depth: number of halvings, 2 or more.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file: the encoder

@@ -14,7 +14,6 @@ from labels.reading import read_image, read_labels
 from labels.scale import at_pixel_size, pixel_size
 from shared.epochs import RandomBatches
 from unet.augmentation import random_view, vary_chromatin, vary_optics, vary_stain_and_light
-from unet.crowding import crowd
 
 UNET_MICRONS = 0.25  # um per pixel at which the U-net sees
 SURROUNDINGS = 32  # pixels around the labelled part of an image that are kept: context
@@ -81,8 +80,6 @@ def load_sample(
     pair: Pair,
     masks="auto",
     unet_microns: float = UNET_MICRONS,
-    crowding: float = 0,
-    seed=0,
     keep_labels: bool = False,
 ) -> Sample:
     """Read an image and its labels and make the target maps.
@@ -94,9 +91,6 @@ def load_sample(
         pair: the files.
         masks: what masks are, see `labels.masks.labels_of`.
         unet_microns: um per pixel of the samples.
-        crowding: nuclei are pasted against others, once for the whole training, at most so many
-            per nucleus; see `crowd`.
-        seed: of their number and places.
         keep_labels: the sample is for validation, which compares nuclei.
 
     Raises:
@@ -111,8 +105,6 @@ def load_sample(
         image, labels, known = _labelled_part(image, understood)
     if not understood.instances:
         labels = cut_at_necks(labels > 0)
-    rng = np.random.default_rng(seed)
-    image, labels = crowd(image, labels, rng.uniform(0, crowding), rng)
     targets = np.dstack([target_maps(labels), known.astype(np.uint8) * 255])
     note = ", ".join(filter(None, [understood.note, remark]))
     kept = labels.astype(np.int32) if keep_labels else None

@@ -131,7 +131,7 @@ def split(pairs, judged_pairs, names, share: float, seed: int, others=()) -> set
     return hold_out(images, names, share, seed) if names or not judged_pairs else set()
 
 
-def load_samples(pairs, folder_weights, judged_pairs, held_out, read, crowding, seed):
+def load_samples(pairs, folder_weights, judged_pairs, held_out, read):
     """Read all pairs.
 
     Args:
@@ -140,7 +140,6 @@ def load_samples(pairs, folder_weights, judged_pairs, held_out, read, crowding, 
         judged_pairs: the pairs of the validation folders.
         held_out: those images of the training folders that are for validation, too.
         read: `load_sample` with what holds for all images.
-        crowding, seed: of the training images, see `load_sample`.
 
     Returns:
         (training samples, relative chance of each to be drawn, validation samples). Within a
@@ -155,7 +154,7 @@ def load_samples(pairs, folder_weights, judged_pairs, held_out, read, crowding, 
         validation += [read(p, keep_labels=True) for p in found if p.image in held_out]
         kept = [pair for pair in found if pair.image not in held_out]
         for pair in kept:
-            training.append(read(pair, crowding=crowding, seed=(seed, len(training))))
+            training.append(read(pair))
             weights.append(folder_weight / len(kept))
     return training, weights, validation
 

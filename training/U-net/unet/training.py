@@ -133,8 +133,6 @@ def read_sets(chosen, sets: Sets, shares):
         sets.validation,
         sets.held_out,
         read,
-        chosen.crowding,
-        chosen.seed,
     )
     check = [read(pair, keep_labels=True) for pair in sets.check]
     return training, weights, evenly(validation, chosen.validation_limit), check
@@ -174,7 +172,7 @@ def check_constants(constants: dict):
     )
     if constants["masks"] not in MASKS:
         raise ValueError(f"MASKS: expected {' or '.join(MASKS)}, found {constants['masks']}")
-    least = {**dict.fromkeys(names, 1), "depth": 2, "seed": 0, "crowding": 0}
+    least = {**dict.fromkeys(names, 1), "depth": 2, "seed": 0}
     check_numbers(constants, least, multiples={})
     check_numbers(
         constants,
