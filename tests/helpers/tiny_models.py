@@ -55,7 +55,7 @@ def darkness_unet(darker_than=150, steepness=60.0):
     Probability is 1 below grey level `darker_than`; distance rises where a surrounding of about
     9 x 9 pixels is dark, so each dark blob of about 10 pixels or more has one seed.
     """
-    unet = _first_unet()
+    unet = _full_resolution_unet()
     for layer in unet.layers:
         if layer.name.endswith(("conv1", "conv2")):
             layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
@@ -77,8 +77,8 @@ def darkness_unet(darker_than=150, steepness=60.0):
     return unet
 
 
-def _first_unet():
-    """The layout of the first U-net, which each pixel of full resolution passes on its own way."""
+def _full_resolution_unet():
+    """A U-net of one pooling whose first and last convolutions work at full resolution."""
     inputs = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     skip = _double_convolution(x, 2, "down")

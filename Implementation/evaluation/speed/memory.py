@@ -65,13 +65,16 @@ def _run(flags: dict, terminal: Path) -> tuple[float, float]:
     What it prints goes to the file `terminal`.
     """
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    started, peak = time.monotonic(), 0
+    started, peak, before = time.monotonic(), 0, 0
     with terminal.open("w", encoding="utf-8") as file:
         process = psutil.Popen(
             [sys.executable, str(SCRIPT), *words], stdout=file, stderr=subprocess.STDOUT
         )
         while process.poll() is None:
-            peak = max(peak, _resident_bytes(process))
+            # What lasts for two looks: a process that is just being started (vfork) shows its
+            # parent's memory as its own for a moment.
+            now = _resident_bytes(process)
+            peak, before = max(peak, min(before, now)), now
             time.sleep(SAMPLING)
     if process.returncode:
         raise ValueError(f"the run failed: {terminal.read_text('utf-8')}")
