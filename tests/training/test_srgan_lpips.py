@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -19,6 +20,7 @@ from srgan.perceptual.lpips import (
     build_lpips_vgg19,
     distance_of_images,
 )
+from srgan.training import perceptual_distance
 
 VGG16_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 HEAD_WIDTHS = (64, 128, 256, 512, 512)
@@ -96,6 +98,17 @@ def test_vgg16_sees_the_colours_that_torchvision_sees(vgg16_file):
     expected = sum(np.sum(np.ravel(head)[:3] * squares) for head in heads_of())
     images = (np.broadcast_to(colour, (16, 16, 3)) for colour in colours)
     assert compared(build_lpips(vgg16_file), *images) == pytest.approx(expected, rel=1e-4)
+
+
+def test_phase_two_takes_lpips_itself_where_its_weights_are_given(vgg19_file, vgg16_file):
+    images = [draw_tissue(32, 32, seed)[0] for seed in (1, 2)]
+    expected = {None: build_lpips_vgg19(vgg19_file), vgg16_file: build_lpips(vgg16_file)}
+    found = {}
+    for weights, distance in expected.items():
+        chosen = SimpleNamespace(vgg19_weights=vgg19_file, lpips_weights=weights)
+        found[weights] = compared(perceptual_distance(chosen), *images)
+        assert found[weights] == compared(distance, *images)
+    assert found[None] != found[vgg16_file]
 
 
 @pytest.mark.parametrize(

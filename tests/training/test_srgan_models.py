@@ -20,6 +20,7 @@ from srgan.models import (
     build_discriminator,
     build_generator,
     is_held_to_input,
+    more_real_loss,
     scale_of,
     take_weights,
 )
@@ -217,12 +218,23 @@ def test_ramp_shows_no_checkerboard(generator, axis):
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (32, 32), (40, 24), (33, 65)])
-def test_discriminator_judges_any_crop_with_one_logit(shape):
+def test_discriminator_judges_each_place_of_any_crop(shape):
     discriminator = build_discriminator(8, 16)
     images = np.random.default_rng(0).uniform(0, 255, (2, *shape, 3)).astype(np.float32)
     logits = keras.ops.convert_to_numpy(discriminator(images))
-    assert logits.shape == (2, 1)
-    assert np.isfinite(logits).all() and logits[0] != logits[1]
+    assert logits.shape == (2, *(-(-side // 16) for side in shape), 1)
+    assert np.isfinite(logits).all() and (logits[0] != logits[1]).all()
+
+
+def test_relativistic_loss_is_that_of_its_equations():
+    # Two real places of logits 2 and 0, two generated ones of -1 and 1: means 1 and 0.
+    real, generated = np.float32([2, 0]), np.float32([-1, 1])
+    sigmoid = 1 / (1 + np.exp(-np.float64([2 - 0, 0 - 0, -1 - 1, 1 - 1])))
+    discriminator = -np.mean(np.log(sigmoid[:2])) - np.mean(np.log(1 - sigmoid[2:]))
+    generator = -np.mean(np.log(sigmoid[2:])) - np.mean(np.log(1 - sigmoid[:2]))
+    assert float(more_real_loss(real, generated)) == pytest.approx(discriminator, rel=1e-5)
+    assert float(more_real_loss(generated, real)) == pytest.approx(generator, rel=1e-5)
+    assert discriminator < 2 * np.log(2) < generator
 
 
 # --- VGG19 ---

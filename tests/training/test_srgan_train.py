@@ -4,6 +4,7 @@ import inspect
 import itertools
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import h5py
@@ -311,6 +312,7 @@ def test_chance_grows_with_area_within_a_folder(tmp_path):
     [
         ({"high_resolution_folders": ("nowhere",)}, ["nowhere", "Put sharp H&E images"]),
         ({"vgg19_weights": "nowhere.h5"}, ["nowhere.h5", "Set VGG19_WEIGHTS"]),
+        ({"lpips_weights": Path("nowhere.ckpt")}, ["nowhere.ckpt", "LPIPS_WEIGHTS to None"]),
         ({"unet": "nowhere.h5"}, ["no U-net at nowhere.h5", "--unet"]),
         ({"nuclei_weight": -1.0}, ["NUCLEI_WEIGHT: expected at least 0"]),
         ({"validation_names": ("nothing",)}, ["none of 4 images", "--validation-names"]),

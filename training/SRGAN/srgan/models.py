@@ -117,16 +117,18 @@ def take_weights(generator: keras.Model, other: keras.Model) -> list[str]:
     return left
 
 
-def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> keras.Model:
-    """Build the discriminator of the SRGAN paper (figure 4), sized by its arguments.
+def build_discriminator(first_filters: int = 32, dense_filters: int = 512) -> keras.Model:
+    """Build the discriminator of the SRGAN paper (figure 4), which judges patch by patch.
 
     Eight 3x3 convolutions, every second one strided, widths doubling three times, LeakyReLU(0.2),
-    dense head. Two departures: group instead of batch normalization, because real and generated
-    images are seen in separate batches whose statistics would give them away, and global average
-    pooling before the dense head, so that any crop size of at least 16 pixels works.
+    two dense layers. Two departures: group instead of batch normalization, because real and
+    generated images are seen in separate batches whose statistics would give them away; and the
+    dense layers see each place by itself (Isola et al. 2017, PatchGAN): a place knows 61 pixels,
+    about 15 um, so that every nucleus of a crop is judged, and crops can have any size.
 
     Returns:
-        Model from (batch, height, width, 3) RGB in 0..255 to (batch, 1) logits, positive = real.
+        Model from (batch, height, width, 3) RGB in 0..255 to (batch, height/16, width/16, 1)
+        logits, sides rounded up, higher = more real.
     """
     inputs = keras.Input((None, None, 3), name="high_resolution")
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
@@ -136,9 +138,10 @@ def build_discriminator(first_filters: int = 32, dense_units: int = 512) -> kera
         if index > 0:
             x = layers.GroupNormalization(groups=8)(x)
         x = layers.LeakyReLU(0.2)(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.LeakyReLU(0.2)(layers.Dense(dense_units)(x))
-    return keras.Model(inputs, layers.Dense(1, name="logit")(x), name="discriminator")
+    x = layers.LeakyReLU(0.2)(layers.Conv2D(dense_filters, 1)(x))
+    # No bias: only differences of logits count.
+    logits = layers.Conv2D(1, 1, use_bias=False, name="logits")(x)
+    return keras.Model(inputs, logits, name="discriminator")
 
 
 class SRGAN(keras.Model):
@@ -150,11 +153,14 @@ class SRGAN(keras.Model):
             + nuclei * KL(U(y), U(x)) + nuclei_features * r(x, y)
 
     with x the generated and y the real image in 0..1 (pixel term) and 0..255 (all others), d the
-    perceptual distance on VGG19 (see `lpips`), L_G the generator's and L_D the discriminator's
-    cross-entropy (Ledig et al. 2017, equations 2 to 6, with absolute instead of squared errors),
-    and the last two terms what a U-net for nuclei sees differently in both (see `segmenter`).
-    L_D sees the generated image through `stop_gradient`, and L_G sees frozen copies of the
-    discriminator's weights, so that each term moves its own network only.
+    perceptual distance (see `lpips`), L_G and L_D the generator's and the discriminator's
+    loss, and the last two terms what a U-net for nuclei sees differently in both (see
+    `segmenter`). It is the loss of Ledig et al. 2017, equations 2 to 6, with absolute instead of
+    squared errors, and relativistic (Wang et al. 2018, ESRGAN, equations 1 and 2): asked is not
+    whether a place is real but whether it is more real than the mean of the other kind, so that
+    the generator learns from the real images, too. L_D sees the generated image through
+    `stop_gradient`, and L_G sees frozen copies of the discriminator's weights, so that each term
+    moves its own network only.
 
     Calling the model calls the generator.
 
@@ -187,11 +193,13 @@ class SRGAN(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the weighted sum of all terms for real `y` and generated `y_pred` (0..255)."""
+        real = self.discriminator(y, training=True)
+        generated = self.discriminator(ops.stop_gradient(y_pred), training=True)
         terms = {
             "pixel_loss": ops.mean(ops.abs(y_pred - y)) / 255,
             "content_loss": ops.mean(self.distance(y_pred, y)),
-            "adversarial_loss": self._generator_loss(y_pred),
-            "discriminator_loss": self._discriminator_loss(y, ops.stop_gradient(y_pred)),
+            "adversarial_loss": more_real_loss(self._judged(y_pred), ops.stop_gradient(real)),
+            "discriminator_loss": more_real_loss(real, generated),
         }
         if self.segmenter:
             names = ("nuclei_loss", "nuclei_features_loss")
@@ -200,17 +208,28 @@ class SRGAN(keras.Model):
             self.trackers[name].update_state(value)
         return sum(self.term_weights[name] * value for name, value in terms.items())
 
-    def _generator_loss(self, generated):
-        """Non-saturating loss: low when the frozen discriminator takes `generated` for real."""
-        frozen = [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables]
+    def _judged(self, generated):
+        """Return the logits of the discriminator with its weights held."""
+        held = [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables]
         state = [v.value for v in self.discriminator.non_trainable_variables]
-        logits, _ = self.discriminator.stateless_call(frozen, state, generated, training=True)
-        return ops.mean(ops.softplus(-logits))
+        return self.discriminator.stateless_call(held, state, generated, training=True)[0]
 
-    def _discriminator_loss(self, real, generated):
-        real_logits = self.discriminator(real, training=True)
-        generated_logits = self.discriminator(generated, training=True)
-        return ops.mean(ops.softplus(-real_logits)) + ops.mean(ops.softplus(generated_logits))
+
+def more_real_loss(better, worse):
+    """Cross-entropy that is low where `better` logits lie above the mean of the `worse` and back.
+
+    The loss of a relativistic average discriminator (Wang et al. 2018, equation 1) for `better` of
+    real and `worse` of generated images, and its generator's (equation 2) the other way round.
+
+    Args:
+        better, worse: logits (batch, height, width, 1).
+
+    Returns:
+        Scalar; 2 ln 2 where all logits are equal.
+    """
+    better_by = better - ops.mean(worse)
+    worse_by = worse - ops.mean(better)
+    return ops.mean(ops.softplus(-better_by)) + ops.mean(ops.softplus(worse_by))
 
 
 def _residual_block(x, filters: int, name: str):

