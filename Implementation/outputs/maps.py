@@ -20,7 +20,7 @@ MAP_FILES = (
 COLOURS = "viridis"  # evenly graded to the eye, also of colour-blind readers
 OPACITY = 0.6  # of the colours over the tissue
 DARKEST = -150  # grey level drawn as black: pale tissue leaves the colours those of the bar
-LARGEST_SIDE = 6.0  # inches of the picture
+LARGEST_SIDE = 3.5  # inches of the picture: one column of a journal page
 HOTSPOT_COLUMNS = (
     *("hotspot", "centre_x_px", "centre_y_px", "centre_x_um", "centre_y_um", "radius_um"),
     *("tissue_mm2", "nuclei", "density_per_mm2"),
@@ -129,7 +129,7 @@ def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float,
     height, width = grey.shape
     ratio = min(max(height / width, 0.3), 3)
     side = LARGEST_SIDE / max(1, ratio)
-    figure = Figure((side + 1.2, side * ratio + 0.5), DOTS_PER_INCH, layout="constrained")
+    figure = Figure((side + 1.0, side * ratio + 0.4), DOTS_PER_INCH, layout="constrained")
     axis = figure.subplots()
     axis.imshow(grey, cmap="gray", vmin=DARKEST, vmax=255, extent=(0, width, height, 0))
     known = values[np.isfinite(values)]
