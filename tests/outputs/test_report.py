@@ -638,3 +638,17 @@ def test_scale_bar_has_the_length_that_it_states(opened):
     )
     assert text == "20 µm"
     assert width == pytest.approx(20 / (640 * 0.25), abs=0.01)
+
+
+def test_axes_of_groups_have_whole_labels_and_typographic_units(tmp_path):
+    lines = ["measure,unit,level,group,image,images,nuclei,value,sd_between_images,test,p_value"]
+    values = {"a": (0.5981, 0.7), "b": (0.65, 0.8352)}  # the axis would end just after .85
+    for group, (low, high) in values.items():
+        lines.append(f"density_per_mm2,1/mm2,group,{group},,2,9,{(low + high) / 2},0.1,,")
+        for value in (low, high):
+            lines.append(f"density_per_mm2,1/mm2,image,{group},{value}.png,,3,{value},,,")
+    (tmp_path / "groups.csv").write_text("\n".join(lines), encoding="utf-8")
+    (measure,) = tables.read_groups(tmp_path / "groups.csv")
+    assert measure["unit"] == "per mm²"
+    assert [text for _, text in measure["ticks"]] == ["0.6", "0.65", "0.7", "0.75", "0.8"]
+    assert all(4 <= float(place) <= 96 for place, _ in measure["ticks"])

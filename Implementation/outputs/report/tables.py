@@ -27,6 +27,8 @@ REGION_COLUMNS = (
     ("mean_circularity", "Circularity", "mean", 2),
     ("mean_hematoxylin_od", "Hematoxylin", "mean optical density", 2),
 )
+SHOWN_UNITS = {"1/mm2": "per mm²", "um2": "µm²", "um": "µm", "px2": "px²"}
+LABEL_ROOM = 4  # per cent of the axis at each end, where the label of a tick would be cut
 MOST_REGIONS = 200  # rows of an image; the others are only in its regions.csv
 
 
@@ -107,11 +109,15 @@ def _measure(name: str, rows: list[dict]) -> dict:
         )
     return {
         "title": MEASURES[name],
-        "unit": rows[0]["unit"],
+        "unit": SHOWN_UNITS.get(rows[0]["unit"], rows[0]["unit"]),
         "test": rows[0]["test"],
         "p_value": float(rows[0]["p_value"]) if rows[0]["p_value"] else None,
         "groups": groups,
-        "ticks": [(place(tick), f"{tick:g}") for tick in ticks(upper, lower)],
+        "ticks": [
+            (place(tick), f"{tick:g}")
+            for tick in ticks(upper, lower)
+            if LABEL_ROOM <= float(place(tick)) <= 100 - LABEL_ROOM
+        ],
     }
 
 
