@@ -39,7 +39,7 @@ def main(
         results_folder: output folder of a finished run of Final_implementation.py.
         output_folder: gets the fields, their outlines and a page that says what to do.
         fields: how many; fewer where the run has fewer that hold nuclei.
-        field_side: side of a field in pixels of the result.
+        field_side: side of a field in pixels of the result; an eighth less where one more fits so.
         field_format: of the pictures.
 
     Returns:

@@ -12,6 +12,7 @@ from outputs.tables import ENCODING
 from pipeline.job import read_manifest
 from tiles.geometry import Window
 
+MOST_SHRUNK = 0.125  # of the side of a field
 FEWEST = 0.25  # of the median number of nuclei; emptier fields teach little
 
 
@@ -44,7 +45,8 @@ def fields_of_run(results: Path, side: int) -> list[Field]:
 
     Args:
         results: output folder of the run.
-        side: of a field, in pixels of the result; smaller images are taken whole.
+        side: of a field, in pixels of the result, an eighth less where one more fits so; smaller
+            images are taken whole.
 
     Raises:
         ValueError: there are no finished images with nuclei.
@@ -113,15 +115,15 @@ def _fields_of_image(folder: Path, side: int) -> list[Field]:
     summary = read_manifest(folder / "manifest.json").get("summary")
     if not isinstance(summary, dict):  # not finished
         return []
-    columns = _starts(summary["width_out"], side), _starts(summary["height_out"], side)
-    width, height = min(side, summary["width_out"]), min(side, summary["height_out"])
+    columns, width = _parts(summary["width_out"], side)
+    rows_of_fields, height = _parts(summary["height_out"], side)
     inside = {}
     with (folder / "nuclei.csv").open(encoding=ENCODING, newline="") as file:
         for row in csv.DictReader(file):
             place = float(row["centroid_x_px"]), float(row["centroid_y_px"])
             x, y = (
                 max((start for start in starts if start <= at), default=0)
-                for starts, at in zip(columns, place, strict=True)
+                for starts, at in zip((columns, rows_of_fields), place, strict=True)
             )
             if place[0] < x + width and place[1] < y + height:
                 inside.setdefault((x, y), []).append(row)
@@ -131,9 +133,14 @@ def _fields_of_image(folder: Path, side: int) -> list[Field]:
     ]
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Return where fields begin along a side: as many as fit, evenly spread."""
-    return np.linspace(0, max(length - side, 0), max(length // side, 1)).astype(int).tolist()
+def _parts(length: int, side: int) -> tuple[list[int], int]:
+    """Return where fields begin along a side, evenly spread, and how long they are there.
+
+    A field may be shorter by MOST_SHRUNK if one more fits so: 1,000 pixels are two fields of 500.
+    """
+    count = max(1, int(length / (side * (1 - MOST_SHRUNK))))
+    size = min(side, length // count)
+    return np.linspace(0, length - size, count).astype(int).tolist(), size
 
 
 def _field(folder: Path, window: Window, rows: list[dict[str, str]]) -> Field:

@@ -1,5 +1,6 @@
 """Fields to correct: the least confident ones, from all images, that look different."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_a_small_image_is_one_field_and_a_nearly_empty_field_is_none(tmp_path):
     assert [(f.folder.name, f.window) for f in fields_of_run(tmp_path, 100)] == [
         ("a", Window(0, 0, 90, 40))
     ]
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "count"),
+    [(1000, 500, 2), (1024, 512, 2), (900, 450, 2), (880, 512, 1), (512, 512, 1), (4000, 500, 8)],
+)
+def test_fields_shrink_a_little_where_one_more_fits_so(tmp_path, length, width, count):
+    write_results(tmp_path / "a", [(x + 0.5, 20, 20.0, 0.9) for x in range(length)], (length, 40))
+    windows = [f.window for f in fields_of_run(tmp_path, 512)]
+    assert [w.width for w in windows] == [width] * count
+    assert windows[0].x == 0 and (count == 1 or windows[-1].x + width == length)
+    assert all(a.x + width <= b.x for a, b in itertools.pairwise(windows))
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
