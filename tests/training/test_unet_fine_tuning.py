@@ -20,7 +20,6 @@ GIVEN = {
     "replay_folders": None,
     "replay_share": 0.5,
     "initial_unet": None,
-    "freeze_encoder": None,
 }
 
 
@@ -38,15 +37,13 @@ def test_a_handful_of_fields_is_trained_on_shortly_and_gently(tmp_path):
     new = with_defaults(given, tmp_path / "none")
     tuned = with_defaults(given | {"initial_unet": tmp_path / "Unet.h5"}, tmp_path / "none")
     assert (new["epochs"], new["learning_rate"], new["validation_share"]) == (15, 2e-3, 0.1)
-    assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 2e-4, 0.25)
-    assert not new["freeze_encoder"] and tuned["freeze_encoder"]
+    assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 5e-4, 0.25)
     assert 200 <= tuned["epochs"] * Unet_train.STEPS_PER_EPOCH <= 900
 
 
 @pytest.mark.parametrize("initial", [None, "Unet.h5"])
 def test_what_the_user_sets_stays(tmp_path, initial):
     chosen = {"epochs": 7, "learning_rate": 1e-3, "validation_share": 0.0, "replay_folders": ()}
-    chosen["freeze_encoder"] = initial is None
     given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": initial} | chosen
     assert with_defaults(given, tmp_path) == given
 
@@ -114,7 +111,7 @@ def test_a_run_ends_with_figures_before_and_after(inputs, training, tmp_path, ca
     with stand_in_for_models(training, tmp_path):
         training.run(tmp_path / "run", replay_limit=2, validation_share=None)
     shown = capsys.readouterr().out
-    plan = ("Fine-tuning", "1 epoch of 1 step,", "learning rate 0.0002", "3 images for training")
+    plan = ("Fine-tuning", "1 epoch of 1 step,", "learning rate 0.0005", "3 images for training")
     for words in (*plan, "1 for validation", "50% of the crops are replayed from 2 images"):
         assert words in shown
     held_out = shown.split("Held out: ")[1].splitlines()[0]
@@ -128,7 +125,7 @@ def test_a_run_ends_with_figures_before_and_after(inputs, training, tmp_path, ca
     ]
     assert f'--unet "{tmp_path / "run" / "Unet.h5"}"' in shown
     record = json.loads((tmp_path / "run" / "Unet.json").read_text("utf-8"))
-    assert record["constants"]["epochs"] == 1 and record["constants"]["learning_rate"] == 2e-4
+    assert record["constants"]["epochs"] == 1 and record["constants"]["learning_rate"] == 5e-4
     assert len(record["training_images"]) == 3 + 2
     compared = record["fine_tuning"]
     assert compared["held out"]["images"] == 1 and compared["check"]["images"] == 2

@@ -45,13 +45,13 @@ FIRST_FILTERS = 16
 DEPTH = 4
 VGG19_WEIGHTS = None  # what the encoder starts from: imagenet (Keras downloads them) or a file
 INITIAL_UNET = None  # a Unet.h5 to fine-tune
-FREEZE_ENCODER = None  # None = only for fine-tuning
+FREEZE_ENCODER = False  # True: takes a third less time, learns less
 
 # --- Training ---
 BATCH_SIZE = 8
 STEPS_PER_EPOCH = 150
 EPOCHS = None  # None = 15; 3 for fine-tuning
-LEARNING_RATE = None  # peak; None = 2e-3; 2e-4 for fine-tuning
+LEARNING_RATE = None  # peak; None = 2e-3; 5e-4 for fine-tuning
 SEED = 1
 BFLOAT16 = False  # True: 1.5 times faster with TensorFlow on processors that have bfloat16
 DEVICES = 1  # a number or "all"; more than one needs KERAS_BACKEND=jax
@@ -81,7 +81,7 @@ def main(
     depth: int = DEPTH,
     vgg19_weights: str | None = VGG19_WEIGHTS,
     initial_unet: Path | None = INITIAL_UNET,
-    freeze_encoder: bool | None = FREEZE_ENCODER,
+    freeze_encoder: bool = FREEZE_ENCODER,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
     epochs: int | None = EPOCHS,
@@ -124,13 +124,12 @@ def main(
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file: the encoder
             of a new U-net starts as the first six convolutions of VGG19; without it at random.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
-        freeze_encoder: the encoder stays as it is, which takes a third less time; without it, only
-            for fine-tuning.
+        freeze_encoder: the encoder stays as it is, which takes a third less time and learns less.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         epochs: epochs of the whole run; without it 15, or 3 for fine-tuning.
         learning_rate: highest learning rate, which a cosine lowers to 1 %; without it 0.002, or
-            0.0002 for fine-tuning.
+            0.0005 for fine-tuning.
         seed: random seed of the weights, the split and all crops.
         bfloat16: multiply in bfloat16; only with the TensorFlow backend.
         devices: number of devices that share each batch, or all; more than one needs the JAX

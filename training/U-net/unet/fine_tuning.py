@@ -7,9 +7,8 @@ from labels.pairing import find_pairs
 # Of a new U-net, and of one that a handful of fields is to improve.
 DEFAULTS = {
     "epochs": (15, 3),
-    "learning_rate": (2e-3, 2e-4),
+    "learning_rate": (2e-3, 5e-4),
     "validation_share": (0.1, 0.25),
-    "freeze_encoder": (False, True),
 }
 TABLE = {"dice": "Dice", "aji": "AJI", "pq": "PQ", "count_error": "count error"}
 
