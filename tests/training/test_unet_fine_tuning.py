@@ -3,11 +3,12 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 import Unet_train
 
 from helpers.drawn_tissue import write_pair
-from helpers.training_runs import TinyTraining, stand_in_for_models
+from helpers.training_runs import TinyTraining, saved_weights, stand_in_for_models
 from unet import sets
 from unet import training as unet_training
 from unet.fine_tuning import with_defaults
@@ -17,6 +18,7 @@ GIVEN = {
     "epochs": None,
     "learning_rate": None,
     "validation_share": None,
+    "tuned_share": None,
     "replay_folders": None,
     "replay_share": 0.5,
     "initial_unet": None,
@@ -38,12 +40,14 @@ def test_a_handful_of_fields_is_trained_on_shortly_and_gently(tmp_path):
     tuned = with_defaults(given | {"initial_unet": tmp_path / "Unet.h5"}, tmp_path / "none")
     assert (new["epochs"], new["learning_rate"], new["validation_share"]) == (15, 2e-3, 0.1)
     assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 5e-4, 0.25)
+    assert (new["tuned_share"], tuned["tuned_share"]) == (1, 0.6)
     assert 200 <= tuned["epochs"] * Unet_train.STEPS_PER_EPOCH <= 900
 
 
 @pytest.mark.parametrize("initial", [None, "Unet.h5"])
 def test_what_the_user_sets_stays(tmp_path, initial):
     chosen = {"epochs": 7, "learning_rate": 1e-3, "validation_share": 0.0, "replay_folders": ()}
+    chosen["tuned_share"] = 0.9
     given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": initial} | chosen
     assert with_defaults(given, tmp_path) == given
 
@@ -135,6 +139,26 @@ def test_a_run_ends_with_figures_before_and_after(inputs, training, tmp_path, ca
         table, ("held out",) * 2 + ("check",) * 2, ("before", "after") * 2, strict=True
     ):
         assert float(line.split()[-4]) == pytest.approx(compared[part][when]["dice"], abs=6e-4)
+
+
+def test_the_new_unet_keeps_a_share_of_the_weights_that_it_started_from(
+    inputs, training, tmp_path, capsys
+):
+    whole, part = (saved_weights(run(training, tmp_path, share)) for share in (1.0, 0.25))
+    start = saved_weights(inputs / "Unet.h5")
+    assert np.abs(whole - start).max() > 1e-4
+    np.testing.assert_allclose(part, 0.25 * whole + 0.75 * start, atol=1e-6)
+    record = json.loads((tmp_path / "0.25" / "Unet.json").read_text("utf-8"))
+    after = record["fine_tuning"]["held out"]["after"]
+    assert {
+        name.removeprefix("val_"): value for name, value in record["validation"].items()
+    } == after
+    assert "INITIAL_UNET" in training.refused(tmp_path / "new", tuned_share=0.5, initial_unet=None)
+
+
+def run(training, folder, share):
+    training.run(folder / str(share), tuned_share=share, learning_rate=1e-2)
+    return folder / str(share) / "Unet.h5"
 
 
 def test_an_image_may_be_in_one_set_only(inputs, training, tmp_path):

@@ -46,6 +46,7 @@ DEPTH = 4
 VGG19_WEIGHTS = None  # what the encoder starts from: imagenet (Keras downloads them) or a file
 INITIAL_UNET = None  # a Unet.h5 to fine-tune
 FREEZE_ENCODER = False  # True: takes a third less time, learns less
+TUNED_SHARE = None  # of the fine-tuned weights in Unet.h5, the rest are INITIAL_UNET's; None = 0.6
 
 # --- Training ---
 BATCH_SIZE = 8
@@ -82,6 +83,7 @@ def main(
     vgg19_weights: str | None = VGG19_WEIGHTS,
     initial_unet: Path | None = INITIAL_UNET,
     freeze_encoder: bool = FREEZE_ENCODER,
+    tuned_share: float | None = TUNED_SHARE,
     batch_size: int = BATCH_SIZE,
     steps_per_epoch: int = STEPS_PER_EPOCH,
     epochs: int | None = EPOCHS,
@@ -125,6 +127,8 @@ def main(
             of a new U-net starts as the first six convolutions of VGG19; without it at random.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
         freeze_encoder: the encoder stays as it is, which takes a third less time and learns less.
+        tuned_share: share of the fine-tuned weights in Unet.h5, the rest are those of initial_unet,
+            so that other tissue is not forgotten; without it 0.6, or 1 for a new U-net.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
         epochs: epochs of the whole run; without it 15, or 3 for fine-tuning.

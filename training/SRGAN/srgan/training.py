@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import keras
 
 from images.degradation import SCALES
+from shared.blending import blend
 from shared.epochs import adam
 from shared.machine import use_bfloat16, use_devices
+from shared.pictures import find_pictures
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
     check_numbers,
@@ -34,7 +36,6 @@ from srgan.models import (
 from srgan.pairs import Partners
 from srgan.perceptual.lpips import PerceptualDistance, build_lpips, build_lpips_vgg19
 from srgan.perceptual.segmenter import build_segmenter, pooling_of
-from srgan.reading import find_pictures
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = (
@@ -238,15 +239,6 @@ def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
     srgan.build(None)
     srgan.compile(adam(learning_rate, epochs * len(batches)))
     srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
-
-
-def blend(generator, pretrained, share: float):
-    """Interpolate in place between adversarial and pretrained weights (Wang et al. 2018, ESRGAN).
-
-    Keeps most of the sharpness of the one and drops most of the invented texture of both.
-    """
-    pairs = zip(generator.get_weights(), pretrained.get_weights(), strict=True)
-    generator.set_weights([share * ours + (1 - share) * theirs for ours, theirs in pairs])
 
 
 def write_record(model: Path, run, figures, seconds):

@@ -9,6 +9,7 @@ DEFAULTS = {
     "epochs": (15, 3),
     "learning_rate": (2e-3, 5e-4),
     "validation_share": (0.1, 0.25),
+    "tuned_share": (1.0, 0.6),
 }
 TABLE = {"dice": "Dice", "aji": "AJI", "pq": "PQ", "count_error": "count error"}
 

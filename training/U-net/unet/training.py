@@ -12,6 +12,7 @@ import numpy as np
 
 from labels.masks import MASKS
 from labels.reading import check_labels
+from shared.blending import blend
 from shared.epochs import adam, read_log
 from shared.machine import use_bfloat16, use_devices
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
@@ -82,6 +83,8 @@ def train(arguments: dict):
     score_all = partial(score_sets, scored, 2**chosen.depth, chosen.unet_microns_per_pixel)
     before = score_all(unet, "before")
     fit(unet, batches, validation, chosen)
+    if chosen.tuned_share < 1:
+        blend(unet, keras.models.load_model(chosen.initial_unet, compile=False), chosen.tuned_share)
     save_model(unet, chosen.run_folder / "Unet.h5")
     after = score_all(unet, "after")
     comparison = {name: (len(scored[name]), before[name], after[name]) for name in before}
@@ -179,8 +182,12 @@ def check_constants(constants: dict):
         least={},
         multiples={"crop": 2 ** constants["depth"]},
         positive=("learning_rate", "unet_microns_per_pixel"),
-        shares=("validation_share", "replay_share"),
+        shares=("validation_share", "replay_share", "tuned_share"),
     )
+    if constants["tuned_share"] < 1 and not constants["initial_unet"]:
+        raise ValueError(
+            "TUNED_SHARE: below 1 it needs an INITIAL_UNET, whose weights are the rest"
+        )
     fits = constants["first_filters"] == 16 and constants["depth"] <= 4
     if constants["vgg19_weights"] and not fits:
         found = f"{constants['first_filters']} and {constants['depth']}"
@@ -206,6 +213,10 @@ def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
         figures = _finite({key: row[key] for key in row if key.startswith("val_")})
         more = {"epoch": int(row["epoch"]) + 1, "validation": figures}
         if comparison and name == "Unet":
+            # Not of the last epoch: its weights are blended with those before.
+            more["validation"] = figures = {
+                f"val_{key}": value for key, value in _finite(comparison["held out"][2]).items()
+            }
             more["fine_tuning"] = {
                 part: {"images": count, "before": _finite(before), "after": _finite(after)}
                 for part, (count, before, after) in comparison.items()
