@@ -49,7 +49,8 @@ DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
 GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 COMPARE_SEPARATIONS = False
-ESTIMATE_SIZES = False  # True: how well the pixel size is told by the nuclei, at several sizes
+ESTIMATE_SIZES = False  # True: how well the pixel size is told, at several sizes
+PIXEL_SIZE_MODEL = ROOT / "models" / "pixel_size.h5"  # for ESTIMATE_SIZES
 TUNE = False  # True: choose the thresholds on all image folders together
 
 # --- Output ---
@@ -73,6 +74,7 @@ def main(
     did_it_help: bool = DID_IT_HELP,
     compare_separations: bool = COMPARE_SEPARATIONS,
     estimate_sizes: bool = ESTIMATE_SIZES,
+    pixel_size_model: Path = PIXEL_SIZE_MODEL,
     tune: bool = TUNE,
     output_file: Path = OUTPUT_FILE,
 ) -> int:
@@ -99,8 +101,9 @@ def main(
         did_it_help: the images are sharp; degrade them, super-resolve them, and compare bicubic,
             super-resolved and high resolution.
         compare_separations: also score connected components and the distance-transform watershed.
-        estimate_sizes: bring the images to the pixels of several objectives and estimate their size
-            from the nuclei; labels are not needed.
+        estimate_sizes: bring the images to the pixels of several objectives and estimate their
+            size; labels are not needed.
+        pixel_size_model: network that tells pixel sizes (.h5) for estimate_sizes.
         tune: try other thresholds of the separation and print their PQ and count error, as means
             over the image folders.
         output_file: CSV with a row per image and method.
@@ -136,7 +139,7 @@ def main(
     from evaluation.trust_tables import print_trust
     from evaluation.tuning import tune as tuned
     from labels.reading import check_labels
-    from networks.loading import load_network
+    from networks.loading import load_network, load_pixel_size_network
     from networks.network import averaged_over_mirrorings
     from nuclei.separation import Separation
     from program.processor import chosen_precision
@@ -150,8 +153,9 @@ def main(
         if test_time_augmentation:
             network = averaged_over_mirrorings(network)
         if estimate_sizes:
+            sizes = load_pixel_size_network(pixel_size_model)
             rows = pixel_sizes.estimate_sizes(
-                image_folders, image_names, microns_per_pixel, network
+                image_folders, image_names, microns_per_pixel, sizes, network
             )
             write_rows(output_file, rows)
             pixel_sizes.print_sizes(rows)

@@ -46,6 +46,7 @@ GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 FAITHFUL_GENERATOR_X2 = ROOT / "models" / "generator_x2_pretrained.h5"
 FAITHFUL_SHARE = 0.0  # 0 = GENERATOR: sharp, for looking; 1 = FAITHFUL_GENERATOR, for measuring
 UNET = ROOT / "models" / "Unet.h5"
+PIXEL_SIZE_MODEL = ROOT / "models" / "pixel_size.h5"  # None = sizes are not checked
 SEGMENT = True  # False: super-resolution only
 TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
 PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed, if the processor
@@ -53,7 +54,7 @@ PRECISION = "auto"  # of multiplications; "auto" = bfloat16, at twice the speed,
 
 # --- Scale ---
 MICRONS_PER_PIXEL = None  # um per pixel of the files at full resolution, for those that do not
-# state it themselves; None = unknown there; "estimate" = as the size of the nuclei tells
+# state it themselves; None = unknown there; "estimate" = as the tissue tells
 MICRONS_PER_PIXEL_FOR_ALL = False  # True: for all files, whatever they state
 READ_AT_MICRONS_PER_PIXEL = None  # um per pixel at which slides are read; None = as finely as the
 # result needs
@@ -109,6 +110,7 @@ def main(
     faithful_generator_x2: Path = FAITHFUL_GENERATOR_X2,
     faithful_share: float = FAITHFUL_SHARE,
     unet: Path = UNET,
+    pixel_size_model: Path | None = PIXEL_SIZE_MODEL,
     segment: bool = SEGMENT,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
@@ -157,12 +159,14 @@ def main(
         faithful_generator_x2: its partner that was trained on the pixel loss alone.
         faithful_share: share of the faithful models in the blend of both models' weights, 0 to 1.
         unet: nucleus model (.h5).
+        pixel_size_model: network that tells pixel sizes (.h5), by which stated sizes are checked
+            and unknown ones estimated; None = neither.
         segment: find and measure nuclei.
         test_time_augmentation: average the U-net over four mirrorings of each tile.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.
         microns_per_pixel: um per pixel, at full resolution, of the files that state no pixel size;
-            None = unknown; estimate = 1, 0.5, 0.25, ... as the size of the nuclei tells. A file
+            None = unknown; estimate = 1, 0.5, 0.25, ... as the tissue tells. A file
             whose own size differs by more than 5 % keeps it and is named.
         microns_per_pixel_for_all: use that number for all files, whatever they state.
         read_at_microns_per_pixel: um per pixel at which slides are read; None = as finely as the

@@ -32,6 +32,7 @@ SLOW = (
     "test_srgan_evaluate.py",
     "test_srgan_models.py",
     "test_srgan_reading.py",
+    "test_pixel_size_train.py",
     "test_unet_encoder.py",
 )
 SLOW_ROOM = "scripts"

@@ -1,8 +1,7 @@
-"""How well the pixel size is told from the nuclei: the work behind `Evaluate.py --estimate-sizes`.
+"""How well the pixel size is told from tissue: the work behind `Evaluate.py --estimate-sizes`.
 
-Images of known size are brought to the pixels of several objectives, and their size is estimated:
-without a stated size, as a run does; with the right one stated (a doubt would be a false alarm);
-and with wrong ones (a doubt would be right).
+Images of known size are brought to the pixels of several objectives, and their size is estimated
+as a run does. A doubt of the right size would be a false alarm, one of a wrong size is right.
 """
 
 from pathlib import Path
@@ -15,30 +14,33 @@ from evaluation.scores import chosen_images
 from labels.pairing import Pair
 from labels.reading import read_image
 from networks.network import Network, unet_microns
-from nuclei.pixel_size import MOST_PATCHES, Looks, is_doubted
-from program.settings import RESULT_MICRONS, ScaleSettings
+from networks.pixel_size import PixelSizeNetwork
+from nuclei.pixel_size import MOST_PATCHES, Estimate, estimate, is_doubted
 from tiles.raster import InMemory
 
 SIZES = (0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel to which images are brought
 WRONG = (0.25, 0.5, 2.0, 4.0)  # times the right size
-RIGHT = (1.5, 2.5)  # factors within which an estimate counts as right
+RIGHT = (1.5, 2.0)  # factors within which an estimate counts as right
 IMAGES_PER_FOLDER = 20  # at most, evenly chosen
 SHOWN = {
     "told": "told",
-    **{f"within {factor}": f"within {factor}" for factor in RIGHT},
+    **{f"within {factor:g}": f"within {factor:g}" for factor in RIGHT},
     "false alarm": "false alarm",
     "alarm x2": "alarm x2",
     "alarm x4": "alarm x4",
 }
 
 
-def estimate_sizes(folders, names, microns: float | None, unet: Network) -> list[dict]:
+def estimate_sizes(
+    folders, names, microns: float | None, sizes: PixelSizeNetwork, unet: Network
+) -> list[dict]:
     """Estimate the pixel size of images at several sizes.
 
     Args:
         folders: of images; masks among them are left out.
         names: only images whose names begin with one of these; none = all.
         microns: um per pixel of all images; None = what each file says, else the U-net's.
+        sizes: the network that tells pixel sizes.
         unet: the nucleus network.
 
     Returns:
@@ -53,9 +55,10 @@ def estimate_sizes(folders, names, microns: float | None, unet: Network) -> list
             image, stated = read_image(Pair(path, ()))
             size = microns or stated or unet_microns(unet)
             for right in SIZES:
-                looks = Looks(InMemory(resized(image, size / right)), unet, MOST_PATCHES)
+                shown = InMemory(resized(image, size / right))
+                found = estimate(shown, sizes, unet, MOST_PATCHES)
                 row = {"folder": str(folder), "image": path.name, "microns_per_pixel": right}
-                rows.append(row | _figures(looks, right))
+                rows.append(row | _figures(found, right))
     return rows
 
 
@@ -84,23 +87,17 @@ def _evenly(paths: list[Path]) -> list[Path]:
     return [paths[index] for index in chosen]
 
 
-def _figures(looks: Looks, right: float) -> dict:
+def _figures(found: Estimate, right: float) -> dict:
     """Return what is told, and whether right and wrong sizes are doubted."""
-    unknown = looks.estimate(RESULT_MICRONS * ScaleSettings().scale_of(None))
-    told = unknown.microns is not None
-    figures = {"estimate": unknown.microns, "told": told}
-    for factor in RIGHT:
-        near = told and 1 / factor <= unknown.microns / right <= factor
-        figures[f"within {factor}"] = near if told else None
-    figures["false alarm"] = _is_doubted(looks, right)
-    for factor in WRONG:
-        figures[f"alarm x{factor:g}"] = _is_doubted(looks, factor * right)
+    told = found.microns is not None
+    factor = found.microns / right if told else 1.0
+    figures = {"estimate": found.microns, "told": told}
+    for near in RIGHT:
+        figures[f"within {near:g}"] = 1 / near <= factor <= near if told else None
+    figures["false alarm"] = is_doubted(factor, found.agreed)
+    for wrong in WRONG:
+        figures[f"alarm x{wrong:g}"] = is_doubted(factor / wrong, found.agreed)
     return figures
-
-
-def _is_doubted(looks: Looks, assumed: float) -> bool:
-    found = looks.estimate(assumed)
-    return found.microns is not None and is_doubted(found.microns / assumed, found.ahead)
 
 
 def _values(rows: list[dict], name: str) -> list:

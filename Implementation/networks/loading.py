@@ -10,6 +10,7 @@ import numpy as np
 from images.errors import one_line
 from networks.model_files import ModelError, UnsafeModelError, check_model_file
 from networks.network import Network
+from networks.pixel_size import PixelSizeNetwork
 from networks.receptive_field import receptive_interval
 
 
@@ -29,22 +30,7 @@ def load_network(
         ModelError: missing file, weights only, unknown layers, unexpected inputs or outputs.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{kind}: no file {path}; train one or restore the one that ships")
-    try:
-        check_model_file(path)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except UnsafeModelError as error:
-        raise ModelError(f"{kind}: {path} is refused: {one_line(str(error))}") from error
-    except Exception as error:  # h5py and Keras raise a dozen types that mean the same here
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"{kind}: {path} is not a whole Keras model saved by this project ({reason[0]})"
-        ) from error
-    if tuple(model.input_shape)[1:] != (None, None, 3):
-        raise ModelError(
-            f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
-        )
+    model = _opened(path, kind)
     try:
         interval = receptive_interval(model)
         side = 16 * interval.pooling
@@ -64,9 +50,43 @@ def load_network(
             f"{scale * side}x{scale * side}: its convolutions must be padded"
         )
     record = _read_record(path.with_suffix(".json"), kind)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     radius = int(np.ceil(max(interval.before, interval.after)))
-    return Network(model, scale, radius, interval.pooling, record, sha256, precision)
+    return Network(model, scale, radius, interval.pooling, record, _sha256(path), precision)
+
+
+def load_pixel_size_network(path: Path) -> PixelSizeNetwork:
+    """Load the network that tells pixel sizes; see `load_network`.
+
+    Raises:
+        ModelError: missing file, weights only, unknown layers, unexpected inputs or outputs.
+    """
+    path, kind = Path(path), "pixel-size network"
+    model = _opened(path, kind)
+    if tuple(model.output_shape)[1:] != (1, 1, 1):
+        raise ModelError(f"{kind}: {path} gives {model.output_shape}, expected (None, 1, 1, 1)")
+    record = _read_record(path.with_suffix(".json"), kind)
+    return PixelSizeNetwork(model, record, _sha256(path))
+
+
+def _opened(path: Path, kind: str) -> keras.Model:
+    """Load a whole-model .h5 that takes RGB images of any size."""
+    if not path.is_file():
+        raise ModelError(f"{kind}: no file {path}; train one or restore the one that ships")
+    try:
+        check_model_file(path)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except UnsafeModelError as error:
+        raise ModelError(f"{kind}: {path} is refused: {one_line(str(error))}") from error
+    except Exception as error:  # h5py and Keras raise a dozen types that mean the same here
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{kind}: {path} is not a whole Keras model saved by this project ({reason[0]})"
+        ) from error
+    if tuple(model.input_shape)[1:] != (None, None, 3):
+        raise ModelError(
+            f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
+        )
+    return model
 
 
 def _read_record(path: Path, kind: str) -> dict:
@@ -80,3 +100,7 @@ def _read_record(path: Path, kind: str) -> dict:
     if not isinstance(record, dict):
         raise ModelError(f"{kind}: {path} is not a model's record; restore it or remove it")
     return record
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

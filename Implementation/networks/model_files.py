@@ -18,8 +18,8 @@ MOST_LAYERS = 2000
 LARGEST_STEP = 256  # pixels; of kernels, strides, paddings and enlargements
 MODELS = ("Functional", "Sequential")
 _LAYERS = """Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Conv2DTranspose
-    Cropping2D DepthwiseConv2D Dropout InputLayer LeakyReLU MaxPooling2D Multiply PReLU ReLU
-    Rescaling Subtract UpSampling2D ZeroPadding2D"""
+    Cropping2D DepthwiseConv2D Dropout GlobalAveragePooling2D InputLayer LeakyReLU MaxPooling2D
+    Multiply PReLU ReLU Rescaling Subtract UpSampling2D ZeroPadding2D"""
 LAYERS = frozenset(_LAYERS.split())
 # What else may describe a layer: links, data types, initial weights, penalties.
 _PARTS = """__keras_tensor__ DTypePolicy Constant GlorotNormal GlorotUniform HeNormal HeUniform

@@ -90,6 +90,8 @@ def _loaded(settings: Settings, jobs: list[Job]):
     networks = LoadedNetworks(settings.models)
     for scale in sorted(scales):
         networks.of(scale)
+    if settings.models.tells_pixel_sizes:
+        networks.for_pixel_sizes()
     return networks
 
 

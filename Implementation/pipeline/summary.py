@@ -105,9 +105,9 @@ def print_table(rows: list[dict]):
 
 
 def print_unknown_sizes(rows: Iterable[dict]):
-    """Say which images have no pixel size, what their nuclei tell of it, and what that means."""
+    """Say which images have no pixel size, what the tissue tells of it, and what that means."""
     names = [
-        row["image"] + _by_nuclei(row.get("estimated_microns_per_pixel"))
+        row["image"] + _by_tissue(row.get("estimated_microns_per_pixel"))
         for row in rows
         if row["status"] == "done" and row["microns_per_pixel_out"] is None
     ]
@@ -119,8 +119,8 @@ def print_unknown_sizes(rows: Iterable[dict]):
         )
 
 
-def _by_nuclei(microns: float | None) -> str:
-    return f" (about {microns:.2g} um by its nuclei)" if microns else ""
+def _by_tissue(microns: float | None) -> str:
+    return f" (about {microns:.2g} um by its tissue)" if microns else ""
 
 
 def _write(path: Path, rows: list[dict]):

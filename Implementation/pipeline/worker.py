@@ -7,9 +7,10 @@ from dataclasses import asdict
 from tqdm import tqdm
 
 from images.opening import ImageFile
-from networks.loading import load_network
+from networks.loading import load_network, load_pixel_size_network
 from networks.network import Network, averaged_over_mirrorings, blended
-from nuclei.pixel_size import MOST_PATCHES, Looks, patches_for
+from networks.pixel_size import PixelSizeNetwork
+from nuclei import pixel_size
 from pipeline.job import Job, begin, begun, end, failed_row
 from pipeline.reading import opened_image, scale_of, takes_estimate
 from program.settings import RESULT_MICRONS, SCALES, ModelSettings, Settings
@@ -30,6 +31,7 @@ class LoadedNetworks:
         self.models = models
         self._generators: dict[int, Network] = {}
         self._unet: Network | None = None
+        self._sizes: PixelSizeNetwork | None = None
 
     def of(self, scale: int) -> Networks:
         """Return the networks of an image that is enlarged so far.
@@ -43,10 +45,20 @@ class LoadedNetworks:
             self._generators[scale] = self._load_generator(scale)
         return Networks(self._generators.get(scale), self._unet)
 
-    def by_name(self) -> dict[str, Network | None]:
+    def for_pixel_sizes(self) -> PixelSizeNetwork:
+        """Return the network that tells pixel sizes.
+
+        Raises:
+            ModelError: it is missing or not what it should be.
+        """
+        if not self._sizes:
+            self._sizes = load_pixel_size_network(self.models.pixel_size_model)
+        return self._sizes
+
+    def by_name(self) -> dict[str, Network | PixelSizeNetwork | None]:
         """Return the networks by the name of their constant; None = not loaded."""
         named = {self.models.generators(n)[0]: self._generators.get(n) for n in SCALES if n > 1}
-        return named | {"unet": self._unet}
+        return named | {"unet": self._unet, "pixel_size_model": self._sizes}
 
     def _load_generator(self, scale: int) -> Network:
         models, (name, *faithful) = self.models, self.models.generators(scale)
@@ -105,18 +117,21 @@ def opened(job: Job, networks: LoadedNetworks, progress: Progress) -> Iterator[A
 
 
 def _estimate(job: Job, image: ImageFile, networks: LoadedNetworks) -> SizeEstimate:
-    """Return what the nuclei tell of the pixel size; nothing of an image too small for the cost."""
+    """Return what the tissue tells of the pixel size; nothing where that would cost too much."""
     if before := begun(job):
         return SizeEstimate(**before["estimate"])
-    unet, wanted = networks.of(1).unet, takes_estimate(image, job.settings.input)
-    assumed = image.microns_per_pixel or scale_of(image, job.settings.scale) * RESULT_MICRONS
-    patches = patches_for(image.width * image.height * (assumed / RESULT_MICRONS) ** 2)
-    patches = MOST_PATCHES if wanted else patches
-    if not unet or not patches:
+    if not job.settings.models.tells_pixel_sizes:
         return SizeEstimate()
-    found = Looks(image, unet, patches).estimate(assumed)
+    wanted = takes_estimate(image, job.settings.input)
+    assumed = image.microns_per_pixel or scale_of(image, job.settings.scale) * RESULT_MICRONS
+    patches = pixel_size.patches_for(image.width * image.height * (assumed / RESULT_MICRONS) ** 2)
+    patches = pixel_size.MOST_PATCHES if wanted else patches
+    if not patches:
+        return SizeEstimate()
+    sizes, unet = networks.for_pixel_sizes(), networks.of(1).unet
+    found = pixel_size.estimate(image, sizes, unet, patches)
     microns = found.microns and float(f"{found.microns / image.downsample:.3g}")
-    return SizeEstimate(microns, found.ahead, wanted and microns is not None)
+    return SizeEstimate(microns, found.agreed, wanted and microns is not None)
 
 
 def _said_of_slide(analysis: Analysis) -> str:

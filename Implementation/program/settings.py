@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 4  # raised whenever the same input and choices give other results than before
+RESULTS_VERSION = 5  # raised whenever the same input and choices give other results than before
 RESULT_MICRONS = 0.25  # um per pixel to which every image is brought
 NEAR = 0.1  # relative difference to it that is no reason to resample a slide, nor to the U-net
-ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the nuclei tell
+ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the tissue tells
 SCALES = (1, 2, 4)  # pixels of the result per pixel of the input, along each side
 
 
@@ -77,6 +77,7 @@ class ModelSettings:
     faithful_generator_x2: Path = Path()
     faithful_share: float = 0.0
     unet: Path = Path()
+    pixel_size_model: Path | None = None
     segment: bool = True
     test_time_augmentation: bool = False
     precision: str = "float32"
@@ -84,8 +85,13 @@ class ModelSettings:
     def files(self, scales: Iterable[int] = SCALES) -> dict[str, Path]:
         """Return the files of the models for images of these scales, by name of the constant."""
         names = [name for scale in sorted(scales) for name in self.generators(scale)]
-        names += ["unet"] * self.segment
+        names += ["unet"] * self.segment + ["pixel_size_model"] * self.tells_pixel_sizes
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def tells_pixel_sizes(self) -> bool:
+        """Whether pixel sizes are estimated, which needs the U-net, too."""
+        return self.segment and self.pixel_size_model is not None
 
     def generators(self, scale: int) -> tuple[str, ...]:
         """Return the constants that name the generator of a scale, and that blended into it."""
@@ -232,6 +238,8 @@ def _check_sizes(constants: Mapping[str, Any]):
     if microns == ESTIMATE:
         if not constants["segment"]:
             raise ValueError("MICRONS_PER_PIXEL is to be estimated from nuclei, but SEGMENT is off")
+        if constants["pixel_size_model"] is None:
+            raise ValueError("MICRONS_PER_PIXEL is to be estimated: expected a PIXEL_SIZE_MODEL")
     elif microns is not None and not (not isinstance(microns, str) and microns > 0):
         raise _expected("microns_per_pixel", f"a positive number, {ESTIMATE} or None", constants)
     if read_at is not None and not read_at > 0:

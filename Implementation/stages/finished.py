@@ -27,7 +27,7 @@ class Finished:
         name: of the image in the results.
         image: the input.
         route: sizes and scales.
-        estimate: um per pixel of the file that the nuclei tell, None where they tell nothing.
+        estimate: um per pixel of the file that the tissue tells, None where it tells nothing.
         tissue: where the tissue is.
         annotations: regions, and what does not count.
         pixels: the result in RGB, read by rectangle.

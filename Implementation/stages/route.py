@@ -15,26 +15,28 @@ ALIKE = 1.2  # factor by which pixels may differ that are said to come from the 
 
 @dataclass(frozen=True)
 class SizeEstimate:
-    """What the nuclei of an image tell of its pixel size.
+    """What the tissue of an image tells of its pixel size.
 
     Attributes:
-        microns: um per pixel of the file at full resolution; None = they tell nothing.
-        ahead: see `nuclei.pixel_size.Estimate`.
+        microns: um per pixel of the file at full resolution; None = it tells nothing.
+        agreed: see `nuclei.pixel_size.Estimate`.
         used: whether the image is taken to have this size.
     """
 
     microns: float | None = None
-    ahead: float = 0.0
+    agreed: bool = False
     used: bool = False
 
     def note(self, image: ImageFile, scale: int) -> tuple[str, ...]:
         """Return a line where this is far from the size by which an opened image is enlarged."""
         stated = image.full_microns_per_pixel
         assumed = stated or scale * RESULT_MICRONS
-        if not self.microns or not is_doubted(self.microns / assumed, self.ahead):
+        if not self.microns or not is_doubted(self.microns / assumed, self.agreed):
             return ()
         likely = objective_microns(self.microns)
-        looks = f"nuclei look as if a pixel were about {self.microns:.2g} um ({objective(likely)})"
+        looks = (
+            f"the tissue looks as if a pixel were about {self.microns:.2g} um ({objective(likely)})"
+        )
         believed = f"{assumed:.3g} um as {'stated' if stated else 'assumed'}"
         command = f"--microns-per-pixel {likely:g}" + " --microns-per-pixel-for-all" * bool(stated)
         return (f"{looks}, not {believed}; if so, run it with {command}",)

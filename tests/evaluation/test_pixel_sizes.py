@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from evaluation.pixel_sizes import SIZES, WRONG
+from helpers import tiny_models
 
 BACKGROUND, NUCLEUS = (230, 170, 205), (90, 60, 140)
 
@@ -28,28 +29,38 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.fixture
+def quarter(tmp_path):
+    """A network to which every patch has 0.25 um per pixel."""
+    return tiny_models.save(tiny_models.constant_pixel_size(-2.0), tmp_path / "pixel_size.h5")
+
+
 def test_images_are_brought_to_several_sizes_and_told_from_wrong_ones(
-    folder, models, tmp_path, capsys
+    folder, models, quarter, tmp_path, capsys
 ):
     table = tmp_path / "sizes.csv"
     flags = {"unet": models / "Unet.h5", "output_file": table, "estimate_sizes": True}
+    flags["pixel_size_model"] = quarter
     assert Evaluate.main(image_folders=(folder,), **flags) == 0
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["microns_per_pixel"]) for row in rows] == list(SIZES)
     assert {f"alarm x{factor:g}" for factor in WRONG} <= set(rows[0])
-    for row in rows[1:4]:  # at the ends too little is left, or seen
-        size = float(row["microns_per_pixel"])
-        assert (
-            float(row["estimate"]) == pytest.approx(size, rel=0.4) and row["within 1.5"] == "True"
+    for row in rows[:3]:  # coarser ones show no nuclei to who takes them for 0.25 um
+        factor = 0.25 / float(row["microns_per_pixel"])
+        assert float(row["estimate"]) == pytest.approx(0.25)
+        assert row["within 1.5"] == str(factor == 1) and row["within 2"] == str(
+            factor in (0.5, 1, 2)
         )
-        assert row["false alarm"] == "False" and row["alarm x4"] == "True"
+        assert row["false alarm"] == str(not 0.5 <= factor <= 2)
+        assert row["alarm x4"] == str(not 0.5 <= factor / 4 <= 2)
     printed = capsys.readouterr().out.splitlines()
     names = ["/".join(folder.parts[-2:]), *(f"{size:g} um" for size in SIZES), "all"]
     assert [line.split("  ")[0] for line in printed[-len(names) :]] == names
 
 
-def test_a_name_without_images_is_said(folder, models, capsys):
+def test_a_name_without_images_is_said(folder, models, quarter, capsys):
     flags = {"unet": models / "Unet.h5", "estimate_sizes": True, "image_names": ("b",)}
+    flags["pixel_size_model"] = quarter
     assert Evaluate.main(image_folders=(folder,), **flags) == 2
     assert "begin with b" in capsys.readouterr().err

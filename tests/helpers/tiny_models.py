@@ -77,6 +77,15 @@ def darkness_unet(darker_than=150, steepness=60.0):
     return unet
 
 
+def constant_pixel_size(octave):
+    """A network that tells the same pixel size, 2**octave um, whatever it sees."""
+    inputs = keras.Input((None, None, 3), name="image")
+    octaves = layers.Conv2D(1, 1, name="octave")
+    model = keras.Model(inputs, octaves(layers.GlobalAveragePooling2D(keepdims=True)(inputs)))
+    octaves.set_weights([np.zeros((1, 1, 3, 1)), np.array([octave])])
+    return model
+
+
 def _full_resolution_unet():
     """A U-net of one pooling whose first and last convolutions work at full resolution."""
     inputs = keras.Input((None, None, 3), name="image")

@@ -1,6 +1,7 @@
 """networks: margins derived from a model make tiles seamless; foreign models are refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from keras import layers
 
 from helpers import tiny_models
-from networks.loading import load_network
+from networks.loading import load_network, load_pixel_size_network
 from networks.network import ModelError, Network, averaged_over_mirrorings, blended
 from tiles.geometry import Window
 from tiles.seamless import predict_tiles
@@ -265,6 +266,18 @@ def refusal(path, kind="U-net", scale=1, channels=2):
     assert "\n" not in message
     assert message.startswith(f"{kind}: ") and str(path) in message
     return message
+
+
+def test_networks_of_maps_and_of_pixel_sizes_are_not_mistaken_for_each_other(unet_file, tmp_path):
+    sizes = tiny_models.save(tiny_models.constant_pixel_size(-2.0), tmp_path / "pixel_size.h5")
+    assert load_pixel_size_network(sizes).octaves(np.zeros((3, 40, 40, 3))) == pytest.approx(-2.0)
+    assert "no known receptive field" in refusal(sizes)
+    for path, reason in (
+        (unet_file, "expected (None, 1, 1, 1)"),
+        (tmp_path / "none.h5", "no file"),
+    ):
+        with pytest.raises(ModelError, match=rf"^pixel-size network: .*{re.escape(reason)}"):
+            load_pixel_size_network(path)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""The pixel size is told by the nuclei: drawn ones of known diameter, a U-net in numpy."""
+"""The pixel size is told by drawn nuclei of known diameter, with networks in numpy."""
 
 import math
 
@@ -10,18 +10,19 @@ from scipy import ndimage
 from evaluation.pixel_sizes import resized
 from networks.network import Network
 from nuclei.pixel_size import (
-    DIAMETER,
+    AGREEING,
+    COST,
     MOST_PATCHES,
-    SIDE,
-    Look,
-    Looks,
+    OFF,
     bluest_spots,
+    estimate,
     is_doubted,
     patches_for,
 )
 from tiles.raster import InMemory
 
 BACKGROUND, NUCLEUS = (230, 170, 205), (90, 60, 140)
+DIAMETER = 6.8  # um
 
 
 class Sure(Network):
@@ -29,13 +30,35 @@ class Sure(Network):
 
     def __init__(self):
         super().__init__(None, 1, radius=4, pooling=1, record={"microns_per_pixel": 0.25})
-        self.calls = 0
 
     def predict(self, tiles):
-        self.calls += 1
         dark = (tiles.mean(axis=-1) < 150).astype(np.float32)
         inside = ndimage.uniform_filter(dark, (0, 5, 5), mode="constant")
         return np.stack([0.92 * dark, inside], axis=-1)
+
+
+class ByDiameter:
+    """Tells the pixel size by the median diameter of dark discs, which have DIAMETER."""
+
+    def octaves(self, patches):
+        return np.array([self.octave(patch) for patch in patches])
+
+    def octave(self, patch):
+        parts, _ = ndimage.label(patch.mean(axis=-1) < 150)
+        areas = np.bincount(parts.ravel())[1:]
+        if not len(areas):
+            return -2.0
+        return math.log2(DIAMETER / (2 * math.sqrt(np.median(areas) / math.pi)))
+
+
+class Told:
+    """Tells these octaves, whatever it sees."""
+
+    def __init__(self, *octaves):
+        self.told = octaves
+
+    def octaves(self, patches):
+        return np.array(self.told[: len(patches)])
 
 
 def draw(microns, diameter=DIAMETER, side=600, count=400, seed=0):
@@ -52,22 +75,17 @@ def draw(microns, diameter=DIAMETER, side=600, count=400, seed=0):
 
 
 @pytest.mark.parametrize("microns", [0.125, 0.25, 0.5, 1.0])
-@pytest.mark.parametrize("assumed", [0.25, 1.0])
-def test_nuclei_tell_the_pixel_size_whatever_is_assumed(microns, assumed):
-    found = Looks(draw(microns), Sure(), MOST_PATCHES).estimate(assumed)
-    assert found.microns == pytest.approx(microns, rel=0.25)
-    assert is_doubted(found.microns / assumed, found.ahead) == (not 0.3 < microns / assumed < 3)
+def test_tissue_tells_the_pixel_size(microns):
+    found = estimate(draw(microns), ByDiameter(), Sure(), MOST_PATCHES)
+    assert found.microns == pytest.approx(microns, rel=0.25) and found.agreed
 
 
-def test_where_the_assumed_size_convinces_no_other_is_tried():
-    unet = Sure()
-    looks = Looks(draw(0.25), unet, MOST_PATCHES)
-    first = looks.estimate(0.25)
-    calls = unet.calls
-    assert first.microns == pytest.approx(0.25, rel=0.25) and 3 <= calls <= 3 * MOST_PATCHES
-    assert looks.estimate(0.25) == first and unet.calls == calls
-    looks.estimate(1.0)
-    assert unet.calls > calls
+def test_the_middle_one_of_three_patches_counts():
+    image = draw(0.25, side=1200, count=1600)
+    found = estimate(image, Told(-2.0, 5.0, -1.9), Sure(), 3)
+    assert found.microns == pytest.approx(2**-1.9) and not found.agreed
+    apart = AGREEING / 2
+    assert estimate(image, Told(-2.0, -2.0 - apart, -2.0 + apart), Sure(), 3).agreed
 
 
 def noise(random):
@@ -84,16 +102,16 @@ def glass(random):
 
 @pytest.mark.parametrize("content", [noise, few, glass])
 def test_without_nuclei_nothing_is_told(content):
-    looks = Looks(InMemory(content(np.random.default_rng(0))), Sure(), MOST_PATCHES)
-    for assumed in (0.25, 1.0):
-        found = looks.estimate(assumed)
-        assert found.microns is None and not found.ahead
+    image = InMemory(content(np.random.default_rng(0)))
+    for octave in (-3.0, -2.0, 0.0):
+        found = estimate(image, Told(*[octave] * MOST_PATCHES), Sure(), MOST_PATCHES)
+        assert found.microns is None and not found.agreed
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 17)])
 def test_tiny_images_tell_nothing(shape):
     image = InMemory(np.full((*shape, 3), NUCLEUS, np.uint8))
-    assert Looks(image, Sure(), MOST_PATCHES).estimate(1.0).microns is None
+    assert estimate(image, Told(0.0), Sure(), MOST_PATCHES).microns is None
 
 
 def test_patches_lie_where_hematoxylin_is():
@@ -107,23 +125,13 @@ def test_patches_lie_where_hematoxylin_is():
     assert len(spots) == 3 and min(apart) >= 150
 
 
-def test_patches_cost_at_most_a_quarter_of_the_segmentation():
-    assert patches_for(256**2) == 0
-    assert patches_for(1024**2) == 1
-    assert patches_for(10**9) == MOST_PATCHES
-    for pixels in (10**5, 10**6, 2 * 10**6):
-        assert 3 * patches_for(pixels) * SIDE**2 <= pixels / 4
+def test_the_patches_of_an_image_grow_with_its_area():
+    assert patches_for(COST - 1) == 0
+    assert [patches_for(count * COST) for count in (1, 2, 3, 9)] == [1, 2, 3, MOST_PATCHES]
 
 
-def test_a_look_is_convincing_only_if_nuclei_are_sure_and_of_their_size():
-    right = {"sure": 0.92, "middle": 0.7, "diameter": 6.0}
-    assert Look(0.0, **right).convincing
-    for other in ({"sure": 0.88}, {"diameter": 12.0}, {"diameter": 3.0}):
-        assert not Look(0.0, **right | other).convincing
-
-
-@pytest.mark.parametrize("factor", [4.0, 1 / 4])
-def test_a_size_is_doubted_where_it_is_far_off_and_nuclei_speak_against_it(factor):
-    assert is_doubted(factor, ahead=9.0)
-    assert not is_doubted(factor, ahead=0.5)
-    assert not is_doubted(factor**0.5, ahead=9.0)  # other tissue has nuclei of such a size
+@pytest.mark.parametrize("factor", [1.1 * OFF, 1 / OFF / 1.1])
+def test_a_size_is_doubted_where_it_is_far_off_and_all_patches_agree(factor):
+    assert is_doubted(factor, agreed=True)
+    assert not is_doubted(factor, agreed=False)
+    assert not is_doubted(factor**0.5, agreed=True)

@@ -20,6 +20,7 @@ def run(models, tmp_path, monkeypatch):
             "generator": models / "generator.h5",
             "generator_x2": models / "generator_x2.h5",
             "unet": models / "Unet.h5",
+            "pixel_size_model": None,
             "microns_per_pixel": 1.0,
         }
         flags = defaults | {"output_folder": tmp_path / output} | flags
@@ -41,6 +42,7 @@ def finished(models, tmp_path_factory):
         generator=models / "generator.h5",
         generator_x2=models / "generator_x2.h5",
         unet=models / "Unet.h5",
+        pixel_size_model=None,
         microns_per_pixel=1.0,
     )
     return folder / "output", status, centres

@@ -1,7 +1,9 @@
 """What the READMEs name exists: links and their headings, files, flags; the first stays short."""
 
+import functools
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import benchmark
@@ -9,11 +11,13 @@ import Evaluate
 import Final_implementation
 import make_samples
 import Pick_fields
+import Pixel_size_train
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
 import SRGAN_train
 import Stitch_fields
+import tyro
 import Unet_evaluate
 import Unet_train
 
@@ -23,7 +27,7 @@ README = ROOT / "README.md"
 DOCUMENTS = [README, *(ROOT / folder / "README.md" for folder in FOLDERS)]
 SCRIPTS = (
     *(benchmark, Evaluate, Final_implementation, Pick_fields, Stitch_fields, make_samples),
-    *(SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_evaluate, Unet_train),
+    *(Pixel_size_train, SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_evaluate, Unet_train),
 )
 FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
 WRITTEN = {  # by a run, a training or a user
@@ -68,6 +72,41 @@ def test_named_flags_exist(document):
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", document.read_text("utf-8")))
     assert named <= known | FLAGS_OF_OTHERS
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the words of each command in a document's blocks that starts a script with flags."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line for line in words if line[:1] == ["python"] and line[1].endswith(".py")]
+
+
+def parsed(script, flags: list[str]):
+    """Let the command line of a script understand flags, without doing what they say."""
+
+    @functools.wraps(script.main)
+    def nothing(*_, **__):
+        return True
+
+    return tyro.cli(nothing, args=flags)
+
+
+@each_document
+def test_commands_are_understood(document):
+    scripts = {Path(script.__file__).resolve(): script for script in SCRIPTS}
+    for _, path, *flags in commands(document.read_text("utf-8")):
+        script = scripts.get(ROOT / path)
+        assert script is None or parsed(script, flags), flags  # tyro itself names what is wrong
+
+
+def test_wrong_commands_would_be_noticed():
+    text = '```\npython "training/U-net/Unet_train.py" --crop \\\n    64 # a remark\n```'
+    assert commands(text) == [["python", "training/U-net/Unet_train.py", "--crop", "64"]]
+    assert parsed(Unet_train, ["--crop", "64", "--freeze-encoder"])
+    for wrong in (["--crop", "x"], ["--crop"], ["--freeze-encoder", "True"], ["--none"]):
+        with pytest.raises(SystemExit):
+            parsed(Unet_train, wrong)
 
 
 def test_what_to_change_is_where_the_table_says():

@@ -243,17 +243,17 @@ def test_a_model_that_cannot_be_loaded_later_fails_its_images_alone(
 
 @pytest.fixture
 def tells(monkeypatch):
-    """Function that makes nuclei tell a pixel size, in um as the image is read."""
+    """Function that makes tissue tell a pixel size, in um as the image is read."""
 
-    def make(microns, ahead=9.0):
+    def make(microns):
         calls = []
 
-        def estimate(looks, assumed):
-            calls.append(assumed)
-            return Estimate(microns, ahead if microns else 0.0)
+        def estimate(*arguments):
+            calls.append(arguments)
+            return Estimate(microns, microns is not None)
 
-        monkeypatch.setattr(worker, "patches_for", lambda pixels: 1)
-        monkeypatch.setattr(worker.Looks, "estimate", estimate)
+        monkeypatch.setattr(worker.pixel_size, "patches_for", lambda pixels: 1)
+        monkeypatch.setattr(worker.pixel_size, "estimate", estimate)
         return calls
 
     return make
@@ -281,11 +281,11 @@ def test_a_size_that_the_nuclei_contradict_is_doubted(
     printed, after = capsys.readouterr().out.split("Report: ")
     report = (tmp_path / "output" / "report.html").read_text("utf-8")
     for text in (printed, row["warning"], report):
-        assert ("nuclei look as if" in text) == bool(command)
+        assert ("the tissue looks as if" in text) == bool(command)
         assert not command or f"run it with {command}" in text
     assert "estimate" not in row["route"]
     # Where no size is known, it is said in any case.
-    about = f"a.png (about {told:.2g} um by its nuclei) is unknown" if told else "a.png is unknown"
+    about = f"a.png (about {told:.2g} um by its tissue) is unknown" if told else "a.png is unknown"
     assert (about in after) == (stated is None)
 
 
@@ -331,9 +331,9 @@ def test_an_interrupted_image_keeps_its_estimate(run, tmp_path, field, tells, mo
 
 
 def test_small_images_and_runs_without_a_unet_are_not_estimated(run, tmp_path, field, monkeypatch):
-    monkeypatch.setattr(worker.Looks, "estimate", lambda *_: 1 / 0)
+    monkeypatch.setattr(worker.pixel_size, "estimate", lambda *_: 1 / 0)
     put_plain(tmp_path / "input", field[0], 0.5)
     assert run(microns_per_pixel=None) == 0
-    monkeypatch.setattr(worker, "patches_for", lambda pixels: 1)
+    monkeypatch.setattr(worker.pixel_size, "patches_for", lambda pixels: 1)
     assert run("pictures", microns_per_pixel=None, segment=False) == 0
     assert run("estimated", microns_per_pixel="estimate", segment=False) == 2

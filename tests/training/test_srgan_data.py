@@ -9,11 +9,11 @@ from hypothesis.extra import numpy as hnp
 
 from helpers.drawn_tissue import draw_tissue
 from images.degradation import SCALES, Degradation, degrade, degrade_area, degrade_scanner
+from shared.appearance import flip
 from srgan.data import (
     LowResolution,
     Picture,
     SuperResolutionBatches,
-    flip,
     random_crop,
     recolour,
     soft_violet,

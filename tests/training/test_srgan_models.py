@@ -27,6 +27,7 @@ from srgan.models import (
 from srgan.perceptual.lpips import build_lpips_vgg19
 from srgan.perceptual.segmenter import SUREST, build_segmenter, nuclei_losses, pooling_of
 from srgan.perceptual.vgg19 import build_vgg19_features
+from srgan.spectral import SpectralBound, spectral_norm
 from trust.consistency import block_means
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "generator.h5"
@@ -224,6 +225,32 @@ def test_discriminator_judges_each_place_of_any_crop(shape):
     logits = keras.ops.convert_to_numpy(discriminator(images))
     assert logits.shape == (2, *(-(-side // 16) for side in shape), 1)
     assert np.isfinite(logits).all() and (logits[0] != logits[1]).all()
+
+
+def test_the_spectral_norm_is_bounded_from_above_and_tightly():
+    rng = np.random.default_rng(0)
+    orthogonal = np.linalg.qr(rng.normal(size=(256, 256)))[0]
+    one_large = rng.normal(size=(3, 3, 8, 16)) / 20
+    one_large[0, 0, 0] += 5
+    for kernel in (orthogonal, one_large, one_large.transpose(0, 1, 3, 2), 1e-6 * orthogonal):
+        kernel = kernel.astype(np.float32)
+        exact = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
+        assert 0.999 * exact <= float(spectral_norm(kernel)) <= 1.1 * exact
+        held = keras.ops.convert_to_numpy(SpectralBound()(kernel))
+        assert np.linalg.norm(held.reshape(-1, kernel.shape[-1]), 2) <= 1.001
+        if exact < 0.9:  # small ones stay as they are
+            np.testing.assert_array_equal(held, kernel)
+
+
+def test_training_holds_each_kernel_of_the_discriminator():
+    discriminator = build_discriminator(8, 16)
+    discriminator.compile(keras.optimizers.Adam(1e-2), "mean_absolute_error")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    discriminator.fit(images, np.full((2, 2, 2, 1), 1e3), epochs=3, verbose=0)
+    kernels = [w for w in discriminator.get_weights() if w.ndim == 4]
+    assert len(kernels) == 10
+    norms = [np.linalg.norm(w.reshape(-1, w.shape[-1]), 2) for w in kernels]
+    assert max(norms) <= 1.001 and min(norms) > 0.5
 
 
 def test_relativistic_loss_is_that_of_its_equations():

@@ -15,11 +15,11 @@ from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.image_samples import tissue
 from helpers.tiny_models import bicubic_generator, save
 from images.opening import read_image
+from shared.pictures import find_pictures, read_pictures
 from srgan import reading
 from srgan.data import load_pictures
 from srgan.evaluation import load_images
 from srgan.pairs import Partners
-from srgan.reading import find_pictures, read_pictures
 
 CHECKPOINT = ".ipynb_checkpoints/1_crop-checkpoint.png"
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from helpers.drawn_tissue import draw_discs, draw_tissue
-from unet.augmentation import random_view, vary_chromatin, vary_optics, vary_stain_and_light
+from shared.appearance import vary_optics, vary_stain_and_light
+from unet.augmentation import random_view, vary_chromatin
 from unet.data import target_maps
 
 seeds = st.integers(0, 2**32 - 1)

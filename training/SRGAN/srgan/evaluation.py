@@ -12,13 +12,13 @@ from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from shared.comparing import load_models, write_table
+from shared.pictures import find_pictures, read_pictures
 from srgan.callbacks import centre_crop
 from srgan.data import soft_violet, stress_colours
 from srgan.models import scale_of
 from srgan.perceptual.lpips import build_lpips, build_lpips_vgg19, distance_of_images
 from srgan.perceptual.vgg19 import build_vgg19_features
 from srgan.prediction import super_resolve
-from srgan.reading import find_pictures, read_pictures
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels

@@ -14,6 +14,7 @@ from keras import layers, ops
 from srgan.back_projection import back_projected
 from srgan.interpolation import bicubic_enlargement, set_fixed_weights
 from srgan.perceptual.segmenter import nuclei_losses
+from srgan.spectral import SpectralBound
 
 TRUNK_SCALE = 4  # output pixels per pixel of the trunk; two doublings in the tail
 
@@ -121,8 +122,8 @@ def build_discriminator(first_filters: int = 32, dense_filters: int = 512) -> ke
     """Build the discriminator of the SRGAN paper (figure 4), which judges patch by patch.
 
     Eight 3x3 convolutions, every second one strided, widths doubling three times, LeakyReLU(0.2),
-    two dense layers. Two departures: group instead of batch normalization, because real and
-    generated images are seen in separate batches whose statistics would give them away; and the
+    two dense layers. Two departures: a spectral bound on each kernel (see `spectral`) instead of
+    batch normalization, whose statistics would give away which batch is the real one; and the
     dense layers see each place by itself (Isola et al. 2017, PatchGAN): a place knows 61 pixels,
     about 15 um, so that every nucleus of a crop is judged, and crops can have any size.
 
@@ -131,17 +132,20 @@ def build_discriminator(first_filters: int = 32, dense_filters: int = 512) -> ke
         logits, sides rounded up, higher = more real.
     """
     inputs = keras.Input((None, None, 3), name="high_resolution")
+    bound = {"kernel_constraint": SpectralBound()}
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     for index in range(8):
         width = first_filters * 2 ** (index // 2)
-        x = layers.Conv2D(width, 3, strides=1 + index % 2, padding="same")(x)
-        if index > 0:
-            x = layers.GroupNormalization(groups=8)(x)
+        x = layers.Conv2D(width, 3, strides=1 + index % 2, padding="same", **bound)(x)
         x = layers.LeakyReLU(0.2)(x)
-    x = layers.LeakyReLU(0.2)(layers.Conv2D(dense_filters, 1)(x))
+    x = layers.LeakyReLU(0.2)(layers.Conv2D(dense_filters, 1, **bound)(x))
     # No bias: only differences of logits count.
-    logits = layers.Conv2D(1, 1, use_bias=False, name="logits")(x)
-    return keras.Model(inputs, logits, name="discriminator")
+    logits = layers.Conv2D(1, 1, use_bias=False, name="logits", **bound)(x)
+    model = keras.Model(inputs, logits, name="discriminator")
+    for variable in model.trainable_variables:
+        if variable.constraint:  # applied behind each step, but not to the first weights
+            variable.assign(variable.constraint(variable))
+    return model
 
 
 class SRGAN(keras.Model):

@@ -16,7 +16,7 @@ from images.degradation import degrade_area
 from images.errors import named_with_folder
 from images.finding import find_images
 from images.opening import open_image
-from srgan.reading import SLIDE_MICRONS, read_pictures
+from shared.pictures import SLIDE_MICRONS, read_pictures
 
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
 LEAST_CORRELATION = 0.8  # of the luminances of a pair, after registration

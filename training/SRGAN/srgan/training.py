@@ -146,7 +146,7 @@ def check_constants(constants: dict):
     check_numbers(
         constants,
         least,
-        multiples={"crop": max(SCALES), "discriminator_filters": 8},
+        multiples={"crop": max(SCALES)},
         positive=("pretraining_rate", "adversarial_rate"),
         shares=("validation_share", "recorded_share", "adversarial_share"),
     )

@@ -12,8 +12,9 @@ from labels.label_map import Labels, naming
 from labels.pairing import Pair
 from labels.reading import read_image, read_labels
 from labels.scale import at_pixel_size, pixel_size
+from shared.appearance import vary_optics, vary_stain_and_light
 from shared.epochs import RandomBatches
-from unet.augmentation import random_view, vary_chromatin, vary_optics, vary_stain_and_light
+from unet.augmentation import random_view, vary_chromatin
 
 UNET_MICRONS = 0.25  # um per pixel at which the U-net sees
 SURROUNDINGS = 32  # pixels around the labelled part of an image that are kept: context

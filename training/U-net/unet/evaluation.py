@@ -10,8 +10,8 @@ from tqdm import tqdm
 from labels.pairing import Pair
 from labels.reading import check_labels
 from metrics.segmentation import mean_of
+from shared.appearance import vary_optics, vary_stain_and_light
 from shared.comparing import load_models, write_table
-from unet.augmentation import vary_optics, vary_stain_and_light
 from unet.data import Sample, load_sample
 from unet.scoring import predict_maps, scores_of
 from unet.sets import evenly, pairs_of_folders

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 from keras import layers
 
-VGG19_CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
+from shared.vgg19 import CHANNEL_MEANS
 
 
 def build_vgg19_features(weights: str, *chosen: str) -> keras.Model:
@@ -44,7 +44,7 @@ def build_vgg19_features(weights: str, *chosen: str) -> keras.Model:
     # layer and would tie the model to keras.ops.
     to_vgg = layers.Conv2D(3, 1, name="rgb_to_vgg19")
     model = keras.Model(inputs, features(to_vgg(inputs)), name="vgg19_features")
-    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(VGG19_CHANNEL_MEANS)])
+    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(CHANNEL_MEANS)])
     model.trainable = False
     return model
 

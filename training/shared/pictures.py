@@ -1,4 +1,4 @@
-"""Images and whole slides as the super-resolution is trained and assessed on them."""
+"""Images and whole slides without labels, as trainings read them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from images.finding import find_images
 from images.masks import without_masks
 from images.opening import ImageFile, open_image
 
-SLIDE_MICRONS = 0.25  # um per pixel at which slides are read; what the generator gives
+SLIDE_MICRONS = 0.25  # um per pixel at which slides are read
 LARGEST_WHOLE = 25_000_000  # pixels; of larger slides a number of regions is taken
 REGION = 1024  # pixels; side of such a region
 REGIONS = 16

@@ -1,0 +1,28 @@
+"""The network that tells how large the pixels of a patch of tissue are."""
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+SIDE = 224  # of a patch in pixels, as in its training
+
+
+@dataclass
+class PixelSizeNetwork:
+    """A trained network for pixel sizes.
+
+    Attributes:
+        model: maps (batch, height, width, 3) RGB in 0..255 to (batch, 1, 1, 1), log2 of um per
+            pixel.
+        record: the .json beside the file, {} if there is none.
+        sha256: hash of the file.
+    """
+
+    model: keras.Model
+    record: dict = field(default_factory=dict)
+    sha256: str = ""
+
+    def octaves(self, patches: np.ndarray) -> np.ndarray:
+        """Return log2 of the um per pixel of each patch; patches (batch, height, width, 3)."""
+        return self.model.predict(patches.astype(np.float32), verbose=0)[:, 0, 0, 0]

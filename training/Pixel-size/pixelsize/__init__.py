@@ -1,0 +1,1 @@
+"""The network that tells the pixel size of tissue: layers, patches, training."""
