@@ -24,7 +24,7 @@ SCRIPTS = "scripts"  # the room on top of each house: files that lie in no packa
 # --- Layout, in SVG pixels ---
 WIDTH, TOP, GAP = 1270, 56, 12
 HOUSES = {"training": (20, 330), "Implementation": (470, 570)}  # left side and width of the rooms
-LANES = {"training": (368, 26), "Implementation": (1056, 16)}  # first lane and distance of lanes
+LANES = {"training": (366, 20), "Implementation": (1056, 16)}  # first lane and distance of lanes
 FILE_SIZE, CAPTION_SIZE = 12.5, 12.5
 FILE_LETTER, CAPTION_LETTER = 0.602 * FILE_SIZE, 0.51 * CAPTION_SIZE  # widths
 COLOURS = (  # of lanes: neighbours differ in hue and in lightness
