@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of generator.h5, generator_x2.h5 (bicubic interpolation) and Unet.h5 (dark = nucleus).
+    """Folder of generator.h5, generator_x2.h5 (bicubic interpolation), Unet.h5 (dark = nucleus) and
+    pixel_size.h5 (0.25 um).
 
     So small that an image takes a second, and what is drawn must be found.
     """
@@ -62,4 +63,5 @@ def models(tmp_path_factory):
     tiny_models.save(tiny_models.bicubic_generator(), folder / "generator.h5")
     tiny_models.save(tiny_models.bicubic_generator(scale=2), folder / "generator_x2.h5")
     tiny_models.save(tiny_models.darkness_unet(), folder / "Unet.h5", tiny_models.UNET_MICRONS)
+    tiny_models.save(tiny_models.constant_pixel_size(-2.0), folder / "pixel_size.h5")
     return folder

@@ -58,7 +58,8 @@ class LoadedNetworks:
     def by_name(self) -> dict[str, Network | PixelSizeNetwork | None]:
         """Return the networks by the name of their constant; None = not loaded."""
         named = {self.models.generators(n)[0]: self._generators.get(n) for n in SCALES if n > 1}
-        return named | {"unet": self._unet, "pixel_size_model": self._sizes}
+        checked = {"pixel_size_model": self._sizes} if self.models.tells_pixel_sizes else {}
+        return named | {"unet": self._unet} | checked
 
     def _load_generator(self, scale: int) -> Network:
         models, (name, *faithful) = self.models, self.models.generators(scale)

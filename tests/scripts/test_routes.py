@@ -270,12 +270,12 @@ def tells(monkeypatch):
     ],
 )
 def test_a_size_that_the_nuclei_contradict_is_doubted(
-    run, tmp_path, field, capsys, tells, stated, told, command
+    run, tmp_path, field, capsys, tells, models, stated, told, command
 ):
     tells(told)
     dpi = {"dpi": (25400 / stated,) * 2} if stated else {}
     put(tmp_path / "input", "a.png", at(field[0], stated or 1.0), **dpi)
-    assert run(microns_per_pixel=None) == 0
+    assert run(microns_per_pixel=None, pixel_size_model=models / "pixel_size.h5") == 0
     (row,) = summary(tmp_path / "output").values()
     assert row["estimated_microns_per_pixel"] == (f"{told:g}" if told else "")
     printed, after = capsys.readouterr().out.split("Report: ")
@@ -289,19 +289,22 @@ def test_a_size_that_the_nuclei_contradict_is_doubted(
     assert (about in after) == (stated is None)
 
 
-def test_an_estimate_is_used_only_where_it_is_asked_for(run, tmp_path, field, tells, capsys):
+def test_an_estimate_is_used_only_where_it_is_asked_for(
+    run, tmp_path, field, tells, models, capsys
+):
+    flags = {"microns_per_pixel": "estimate", "pixel_size_model": models / "pixel_size.h5"}
     tells(0.27)
     put(tmp_path / "input", "unknown.png", at(field[0], 0.25))
     put_plain(tmp_path / "input", field[0], 0.5)
     put_slide(tmp_path / "input", field[0], 0.125)
-    assert run(microns_per_pixel="estimate") == 0
-    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5"]
+    assert run(**flags) == 0
+    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5", "pixel_size.h5"]
     routes = {name: row["route"] for name, row in summary(tmp_path / "output").items()}
     assert routes["unknown.png"] == "40x, 0.25 um by estimate, not enlarged"
     assert routes["0.5.png"] == "20x, 0.50 um, enlarged x2"
     assert routes["0.125.tif"] == "80x, 0.12 um, read at 0.25 um, not enlarged"
     tells(0.49)
-    assert run("all", microns_per_pixel="estimate", microns_per_pixel_for_all=True) == 0
+    assert run("all", **flags, microns_per_pixel_for_all=True) == 0
     rows = summary(tmp_path / "all")
     assert rows["unknown.png"]["route"] == "20x, 0.50 um by estimate, enlarged x2"
     assert rows["0.125.tif"]["route"] == "40x, 0.25 um by estimate, not enlarged"  # read at half
@@ -313,9 +316,10 @@ def test_an_estimate_is_used_only_where_it_is_asked_for(run, tmp_path, field, te
     assert Pick_fields.main(tmp_path / "all", tmp_path / "fields", 3, 128) == 0
 
 
-def test_an_interrupted_image_keeps_its_estimate(run, tmp_path, field, tells, monkeypatch):
+def test_an_interrupted_image_keeps_its_estimate(run, tmp_path, field, tells, models, monkeypatch):
     put(tmp_path / "input", "a.png", at(field[0], 0.5))
     flags = {"microns_per_pixel": "estimate", "tile_size": 16}
+    flags["pixel_size_model"] = models / "pixel_size.h5"
     tells(0.5)
     with monkeypatch.context() as patch:
         Counter(patch, Network, "predict_middle", 20)
@@ -330,10 +334,33 @@ def test_an_interrupted_image_keeps_its_estimate(run, tmp_path, field, tells, mo
     assert calls
 
 
-def test_small_images_and_runs_without_a_unet_are_not_estimated(run, tmp_path, field, monkeypatch):
+def test_an_estimate_is_made_of_patches_by_both_networks(run, tmp_path, field, models):
+    put(tmp_path / "input", "nuclei.png", at(field[0], 0.25))
+    put(tmp_path / "input", "none.png", np.full((200, 200, 3), 240, np.uint8))
+    flags = {"microns_per_pixel": "estimate", "pixel_size_model": models / "pixel_size.h5"}
+    assert run(**flags) == 0
+    rows = summary(tmp_path / "output")
+    assert rows["nuclei.png"]["route"] == "40x, 0.25 um by estimate, not enlarged"
+    assert rows["none.png"]["route"] == "pixel size unknown, enlarged x4"
+    assert rows["none.png"]["estimated_microns_per_pixel"] == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [({"segment": False}, "SEGMENT"), ({"pixel_size_model": None}, "PIXEL_SIZE_MODEL")],
+)
+def test_what_is_not_checked_is_not_estimated(run, tmp_path, field, models, flags, reason, capsys):
+    flags = {"pixel_size_model": models / "pixel_size.h5"} | flags
+    put_plain(tmp_path / "input", field[0], 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.pixel_size, "estimate", lambda *_: 1 / 0)
+        patch.setattr(worker.pixel_size, "patches_for", lambda pixels: 1)
+        assert run(microns_per_pixel=None, **flags) == 0
+    assert run("estimated", microns_per_pixel="estimate", **flags) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_small_images_are_not_asked(run, tmp_path, field, models, monkeypatch):
     monkeypatch.setattr(worker.pixel_size, "estimate", lambda *_: 1 / 0)
     put_plain(tmp_path / "input", field[0], 0.5)
-    assert run(microns_per_pixel=None) == 0
-    monkeypatch.setattr(worker.pixel_size, "patches_for", lambda pixels: 1)
-    assert run("pictures", microns_per_pixel=None, segment=False) == 0
-    assert run("estimated", microns_per_pixel="estimate", segment=False) == 2
+    assert run(microns_per_pixel=None, pixel_size_model=models / "pixel_size.h5") == 0
