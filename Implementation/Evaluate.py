@@ -16,7 +16,7 @@ are any.
 
     python Implementation/Evaluate.py --image-folders FOLDER --estimate-sizes
 
-tests how well the pixel size is told by the nuclei, on images brought to several sizes.
+tests how well the pixel size is told, on images brought to several sizes.
 Every constant below is also a flag: see --help.
 """
 

@@ -31,7 +31,7 @@ SLOW = (
     "test_pieces.py",
     "test_srgan_evaluate.py",
     "test_srgan_models.py",
-    "test_srgan_reading.py",
+    "test_pictures.py",
     "test_pixel_size_train.py",
     "test_unet_encoder.py",
 )

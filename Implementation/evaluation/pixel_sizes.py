@@ -1,7 +1,8 @@
 """How well the pixel size is told from tissue: the work behind `Evaluate.py --estimate-sizes`.
 
 Images of known size are brought to the pixels of several objectives, and their size is estimated
-as a run does. A doubt of the right size would be a false alarm, one of a wrong size is right.
+from as many patches as a run takes at most; of small images it takes fewer. A doubt of the right
+size would be a false alarm, one of a wrong size is right.
 """
 
 from pathlib import Path

@@ -61,6 +61,11 @@ def load_pixel_size_network(path: Path) -> PixelSizeNetwork:
         ModelError: missing file, weights only, unknown layers, unexpected inputs or outputs.
     """
     path, kind = Path(path), "pixel-size network"
+    if not path.is_file():
+        raise ModelError(
+            f"{kind}: no file {path}; train one, restore the one that ships, or set "
+            "PIXEL_SIZE_MODEL to None, then pixel sizes are not checked"
+        )
     model = _opened(path, kind)
     if tuple(model.output_shape)[1:] != (1, 1, 1):
         raise ModelError(f"{kind}: {path} gives {model.output_shape}, expected (None, 1, 1, 1)")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-SIDE = 224  # of a patch in pixels, as in its training
+SIDE = 224  # of a patch in pixels, if the record does not state it
 
 
 @dataclass
@@ -23,6 +23,18 @@ class PixelSizeNetwork:
     record: dict = field(default_factory=dict)
     sha256: str = ""
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of the patches that it was trained on."""
+        return int(self.record.get("patch", SIDE))
+
     def octaves(self, patches: np.ndarray) -> np.ndarray:
-        """Return log2 of the um per pixel of each patch; patches (batch, height, width, 3)."""
+        """Return log2 of the um per pixel of each patch.
+
+        Args:
+            patches: (batch, height, width, 3) RGB in 0..255.
+
+        Returns:
+            (batch,) octaves.
+        """
         return self.model.predict(patches.astype(np.float32), verbose=0)[:, 0, 0, 0]

@@ -14,22 +14,26 @@ import numpy as np
 from scipy import ndimage
 
 from networks.network import Network, unet_microns
-from networks.pixel_size import SIDE, PixelSizeNetwork
+from networks.pixel_size import PixelSizeNetwork
 from nuclei.separation import separate
 from tiles.geometry import Reader, Window, intersection, resized
 from tiles.resampling import resampled
 
 MOST_PATCHES = 3
+SIDE = 224  # of a patch that the U-net looks at, in its pixels
 COST = 560_000  # pixels at the U-net's size whose segmentation takes four times as long as a patch
+SMALLEST = 32  # pixels; the network for sizes has seen no smaller patch
+KNOWN = (0.05, 4.0)  # um per pixel; it has seen no others
 PLACES = 12  # along each side of the image, among which patches are chosen
 PLACE = 64  # pixels of the image at each place that are looked at
 EOSIN_IN_RED = 0.4  # of its density in green, and more; hematoxylin has as much in both
 PASSED_OVER = 0.05  # share of the bluest places: ink is among them
 FEWEST = 3  # whole nuclei; fewer tell nothing
 LEAST_SURE = 0.8  # mean probability of nuclei that tell anything
-# An assumed size is doubted that is off by this factor: a smaller one may be the tissue.
+# An assumed size is doubted that is off by more than this factor: a smaller one may be the tissue.
 OFF = 2.0
 AGREEING = 1.0  # octaves; patches that differ by more contradict no assumed size
+SHARED = 0.5  # of a patch that lies in another: more of it, and they are no two opinions
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Estimate:
 
     Attributes:
         microns: um per pixel; None = it tells nothing.
-        agreed: whether all patches tell about the same size.
+        agreed: whether several patches tell about the same size.
     """
 
     microns: float | None = None
@@ -58,7 +62,7 @@ def is_doubted(factor: float, agreed: bool) -> bool:
 def patches_for(pixels: float) -> int:
     """Return how many patches an image is worth that has so many pixels at the U-net's size.
 
-    Looking at them costs at most a quarter of what segmenting it does.
+    Looking at so many costs at most a quarter of what segmenting it does.
     """
     return min(MOST_PATCHES, int(pixels / COST))
 
@@ -72,14 +76,16 @@ def estimate(image: Any, sizes: PixelSizeNetwork, unet: Network, patches: int) -
         unet: the nucleus network.
         patches: how many are looked at.
     """
-    spots = bluest_spots(image, patches)
-    windows = dict.fromkeys(_around(spot, 1.0, _extent(image)) for spot in spots)
-    seen = np.stack([image.read(*vars(window).values()) for window in windows])
-    octaves = sizes.octaves(seen)
-    octave = float(np.median(octaves))
-    if not _shows_nuclei(image, spots, unet, octave):
+    extent = _extent(image)
+    if min(extent.width, extent.height) < SMALLEST:
         return Estimate()
-    return Estimate(2.0**octave, float(np.ptp(octaves)) <= AGREEING)
+    spots = bluest_spots(image, patches)
+    windows = _apart([_around(spot, sizes.side, extent) for spot in spots], SHARED)
+    octaves = sizes.octaves(np.stack([image.read(*vars(each).values()) for each in windows]))
+    microns = 2.0 ** float(np.median(octaves))
+    if not KNOWN[0] <= microns <= KNOWN[1] or not _shows_nuclei(image, spots, unet, microns):
+        return Estimate()
+    return Estimate(microns, len(octaves) > 1 and float(np.ptp(octaves)) <= AGREEING)
 
 
 def bluest_spots(image: Any, count: int) -> list[tuple[int, int]]:
@@ -101,13 +107,14 @@ def bluest_spots(image: Any, count: int) -> list[tuple[int, int]]:
     return chosen[:count]
 
 
-def _shows_nuclei(image: Any, spots: list[tuple[int, int]], unet: Network, octave: float) -> bool:
-    """Tell whether the U-net finds nuclei around the spots as if pixels had 2**octave um."""
-    ratio = 2.0**octave / unet_microns(unet)
+def _shows_nuclei(image: Any, spots: list[tuple[int, int]], unet: Network, microns: float) -> bool:
+    """Tell whether the U-net finds nuclei around the spots as if pixels had so many um."""
+    ratio = microns / unet_microns(unet)
     extent = resized(_extent(image), ratio)
     read = resampled(image.read, _extent(image), extent)
     count = total = area = 0.0
-    for window in _apart([_around(spot, ratio, extent) for spot in spots]):
+    scaled = [(x * ratio, y * ratio) for x, y in spots]
+    for window in _apart([_around(spot, SIDE, extent) for spot in scaled]):
         areas, sure = _nuclei(unet, read, window)
         count, area, total = count + len(areas), area + areas.sum(), total + (areas * sure).sum()
     return count >= FEWEST and total >= LEAST_SURE * area
@@ -117,22 +124,24 @@ def _extent(image: Any) -> Window:
     return Window(0, 0, image.width, image.height)
 
 
-def _around(spot: tuple[int, int], ratio: float, extent: Window) -> Window:
-    """Return the patch around a spot of the image, in pixels `ratio` times as many, in `extent`."""
+def _around(spot: tuple[float, float], side: int, extent: Window) -> Window:
+    """Return the square of this side around a spot, as far as it fits into `extent`."""
     ends = extent.width, extent.height
-    sides = [min(SIDE, end) for end in ends]
+    sides = [min(side, end) for end in ends]
     corner = [
-        max(0, min(round(at * ratio - side / 2), end - side))
+        max(0, min(round(at - side / 2), end - side))
         for at, side, end in zip(spot, sides, ends, strict=True)
     ]
     return Window(*corner, *sides)
 
 
-def _apart(windows: list[Window]) -> list[Window]:
-    """Leave out windows that overlap an earlier one: nothing tells twice."""
+def _apart(windows: list[Window], shared: float = 0.0) -> list[Window]:
+    """Leave out windows of which more than a share lies in an earlier one: nothing tells twice."""
     kept = []
     for window in windows:
-        if all(intersection(window, each) is None for each in kept):
+        common = [intersection(window, each) for each in kept]
+        area = max((each.width * each.height for each in common if each), default=0)
+        if area <= shared * window.width * window.height:
             kept.append(window)
     return kept
 

@@ -74,6 +74,7 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
         del choices[name]
     for name in ("segment", "precision", "faithful_share", "test_time_augmentation"):
         choices[name] = getattr(settings.models, name)
+    choices["pixel_size_model"] = settings.models.tells_pixel_sizes
     content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
     content["regions"] = regions_stamp(path, settings.input.regions_folder)
     return json.loads(json.dumps(content))  # as it reads back from a file

@@ -118,7 +118,10 @@ def opened(job: Job, networks: LoadedNetworks, progress: Progress) -> Iterator[A
 
 
 def _estimate(job: Job, image: ImageFile, networks: LoadedNetworks) -> SizeEstimate:
-    """Return what the tissue tells of the pixel size; nothing where that would cost too much."""
+    """Return what the tissue tells of the pixel size, as kept before or told now.
+
+    Nothing, where sizes are not checked or the image is so small that it would cost too much.
+    """
     if before := begun(job):
         return SizeEstimate(**before["estimate"])
     if not job.settings.models.tells_pixel_sizes:

@@ -237,9 +237,14 @@ def _check_sizes(constants: Mapping[str, Any]):
     microns, read_at = constants["microns_per_pixel"], constants["read_at_microns_per_pixel"]
     if microns == ESTIMATE:
         if not constants["segment"]:
-            raise ValueError("MICRONS_PER_PIXEL is to be estimated from nuclei, but SEGMENT is off")
+            raise ValueError(
+                "MICRONS_PER_PIXEL is to be estimated, which needs the U-net, but SEGMENT is off; "
+                "switch it on or give a number"
+            )
         if constants["pixel_size_model"] is None:
-            raise ValueError("MICRONS_PER_PIXEL is to be estimated: expected a PIXEL_SIZE_MODEL")
+            raise ValueError(
+                "MICRONS_PER_PIXEL is to be estimated: expected a PIXEL_SIZE_MODEL, found None"
+            )
     elif microns is not None and not (not isinstance(microns, str) and microns > 0):
         raise _expected("microns_per_pixel", f"a positive number, {ESTIMATE} or None", constants)
     if read_at is not None and not read_at > 0:

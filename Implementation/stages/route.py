@@ -29,6 +29,8 @@ class SizeEstimate:
 
     def note(self, image: ImageFile, scale: int) -> tuple[str, ...]:
         """Return a line where this is far from the size by which an opened image is enlarged."""
+        if self.used and not self.agreed:
+            return ("its pixel size is an estimate on which its patches do not agree: check it",)
         stated = image.full_microns_per_pixel
         assumed = stated or scale * RESULT_MICRONS
         if not self.microns or not is_doubted(self.microns / assumed, self.agreed):

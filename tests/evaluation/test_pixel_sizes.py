@@ -46,7 +46,7 @@ def test_images_are_brought_to_several_sizes_and_told_from_wrong_ones(
         rows = list(csv.DictReader(file))
     assert [float(row["microns_per_pixel"]) for row in rows] == list(SIZES)
     assert {f"alarm x{factor:g}" for factor in WRONG} <= set(rows[0])
-    for row in rows[:3]:  # coarser ones show no nuclei to who takes them for 0.25 um
+    for row in rows[:3]:  # coarser ones show no nuclei to a U-net that takes them for 0.25 um
         factor = 0.25 / float(row["microns_per_pixel"])
         assert float(row["estimate"]) == pytest.approx(0.25)
         assert row["within 1.5"] == str(factor == 1) and row["within 2"] == str(

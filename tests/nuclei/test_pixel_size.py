@@ -40,6 +40,8 @@ class Sure(Network):
 class ByDiameter:
     """Tells the pixel size by the median diameter of dark discs, which have DIAMETER."""
 
+    side = 224
+
     def octaves(self, patches):
         return np.array([self.octave(patch) for patch in patches])
 
@@ -53,6 +55,8 @@ class ByDiameter:
 
 class Told:
     """Tells these octaves, whatever it sees."""
+
+    side = 224
 
     def __init__(self, *octaves):
         self.told = octaves
@@ -77,7 +81,8 @@ def draw(microns, diameter=DIAMETER, side=600, count=400, seed=0):
 @pytest.mark.parametrize("microns", [0.125, 0.25, 0.5, 1.0])
 def test_tissue_tells_the_pixel_size(microns):
     found = estimate(draw(microns), ByDiameter(), Sure(), MOST_PATCHES)
-    assert found.microns == pytest.approx(microns, rel=0.25) and found.agreed
+    assert found.microns == pytest.approx(microns, rel=0.25)
+    assert found.agreed == (microns < 0.5)  # in 300 pixels there is no place for two patches
 
 
 def test_the_middle_one_of_three_patches_counts():
@@ -86,6 +91,7 @@ def test_the_middle_one_of_three_patches_counts():
     assert found.microns == pytest.approx(2**-1.9) and not found.agreed
     apart = AGREEING / 2
     assert estimate(image, Told(-2.0, -2.0 - apart, -2.0 + apart), Sure(), 3).agreed
+    assert not estimate(image, Told(-2.0), Sure(), 1).agreed  # one patch is one opinion
 
 
 def noise(random):
@@ -108,10 +114,20 @@ def test_without_nuclei_nothing_is_told(content):
         assert found.microns is None and not found.agreed
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 17)])
-def test_tiny_images_tell_nothing(shape):
-    image = InMemory(np.full((*shape, 3), NUCLEUS, np.uint8))
-    assert estimate(image, Told(0.0), Sure(), MOST_PATCHES).microns is None
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (40, 17), (31, 600)])
+def test_images_smaller_than_any_known_patch_are_not_asked(shape):
+    image = InMemory(draw(0.25).pixels[: shape[0], : shape[1]])
+    assert estimate(image, None, None, MOST_PATCHES).microns is None
+
+
+@pytest.mark.parametrize("octave", [-5.0, 3.0, np.nan, np.inf])
+def test_a_size_that_the_network_cannot_know_is_not_told(octave):
+    assert estimate(draw(0.25), Told(*[octave] * 3), Sure(), 3).microns is None
+
+
+def test_a_narrow_image_is_seen_as_far_as_it_reaches():
+    image = InMemory(draw(0.25, side=1200, count=1600).pixels[:120])
+    assert estimate(image, ByDiameter(), Sure(), 3).microns == pytest.approx(0.25, rel=0.25)
 
 
 def test_patches_lie_where_hematoxylin_is():

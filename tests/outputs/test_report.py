@@ -261,6 +261,16 @@ def test_run_without_super_resolution_or_nuclei_still_has_a_report(run):
     assert "Not used in this run." in html and "invent" not in html
 
 
+def test_a_network_for_pixel_sizes_is_no_super_resolution(run):
+    run.add("a.png")
+    run.write_record({"constants": {"image_folders": ["MoNuSeg"]}}, generator=False)
+    record = json.loads((run.folder / "run.json").read_text("utf-8"))
+    record["models"]["pixel_size_model"] = record["models"]["unet"]
+    (run.folder / "run.json").write_text(json.dumps(record), "utf-8")
+    html = run.report()
+    assert "Network for pixel sizes" in html and "MoNuSeg" in html and "invent" not in html
+
+
 def test_missing_and_broken_pictures_do_not_stop_the_report(run):
     (run.add("a.png") / "super_resolved.png").write_bytes(b"broken")
     (run.add("b.png") / "manifest.json").unlink()

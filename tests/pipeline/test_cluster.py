@@ -46,6 +46,7 @@ def run(inputs, models, monkeypatch):
             generator=models / "generator.h5",
             generator_x2=models / "generator_x2.h5",
             unet=models / "Unet.h5",
+            pixel_size_model=models / "pixel_size.h5",
             microns_per_pixel=1.0,
             tile_size=TILE_SIZE,
             **flags,

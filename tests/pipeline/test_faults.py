@@ -50,6 +50,7 @@ def run(models, tmp_path, monkeypatch, capsys):
     without_pictures(monkeypatch.setattr)
     defaults = {"microns_per_pixel": 1.0, "tile_size": 32}
     defaults |= {"generator": models / "generator.h5", "unet": models / "Unet.h5"}
+    defaults["pixel_size_model"] = None
 
     def run_main(output=None, **flags):
         capsys.readouterr()
@@ -417,6 +418,7 @@ def many_tiles(models, tmp_path):
         "tile_size": 16,
         "generator": models / "generator.h5",
         "unet": models / "Unet.h5",
+        "pixel_size_model": None,
     }
 
 

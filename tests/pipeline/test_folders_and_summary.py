@@ -107,6 +107,11 @@ def test_other_stages_are_a_reason_though_no_model_has_changed(done):
     assert reason_to_repeat(later(done, without)) == "changed: SEGMENT"
 
 
+def test_a_check_of_the_pixel_size_is_done_though_the_rest_is_finished(done, tmp_path):
+    checked = Settings(models=ModelSettings(pixel_size_model=tmp_path / "pixel_size.h5"))
+    assert reason_to_repeat(later(done, checked)) == "changed: PIXEL_SIZE_MODEL"
+
+
 # --- the summary ---
 
 

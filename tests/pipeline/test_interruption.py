@@ -32,6 +32,7 @@ def choices(models, tmp_path):
         "input_folder": tmp_path / "images",
         "generator": models / "generator.h5",
         "unet": models / "Unet.h5",
+        "pixel_size_model": None,
         "microns_per_pixel": 1.0,
     }
 

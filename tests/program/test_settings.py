@@ -1,7 +1,7 @@
 """Typed settings: the script's constants, each in its part, and refused where they cannot work."""
 
 import inspect
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import Final_implementation
@@ -36,6 +36,9 @@ def test_only_models_that_a_run_needs_are_asked_for():
     assert models.files([2]) == {"generator_x2": Path("g2"), "unet": Path("u")}
     assert models.files([1]) == {"unet": Path("u")}
     assert list(models.files()) == ["generator_x2", "generator", "unet"]
+    checked = replace(models, pixel_size_model=Path("p"))
+    assert checked.files([1]) == {"unet": Path("u"), "pixel_size_model": Path("p")}
+    assert list(replace(checked, segment=False).files([1])) == []
     blend = ModelSettings(faithful_share=0.5, segment=False)
     assert list(blend.files([1, 4])) == ["generator", "faithful_generator"]
     assert list(blend.files([2])) == ["generator_x2", "faithful_generator_x2"]

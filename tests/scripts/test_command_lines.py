@@ -8,6 +8,7 @@ import benchmark
 import Evaluate
 import Final_implementation
 import Pick_fields
+import Pixel_size_train
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
@@ -33,7 +34,9 @@ SCRIPTS = (
 
 
 @pytest.mark.parametrize(
-    "script", (*SCRIPTS, SRGAN_train, Unet_train), ids=lambda script: script.__name__
+    "script",
+    (*SCRIPTS, Pixel_size_train, SRGAN_train, Unet_train),
+    ids=lambda script: script.__name__,
 )
 def test_help_is_quick_and_imports_nothing_heavy(script):
     heavy = {"tensorflow", "keras", "jax", "torch"}

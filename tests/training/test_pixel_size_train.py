@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import Pixel_size_train
 import pytest
+import tifffile
 from PIL import Image
 
 from helpers.drawn_tissue import draw_tissue
@@ -166,10 +167,12 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(training, tmp_path, monkey
         patch.setattr(work, "draw_patch", interrupted)
         training.run(tmp_path / "parts")
     assert [f.name for f in (tmp_path / "parts" / "training_moments").iterdir()] == ["0000.npz"]
-    first = (tmp_path / "parts" / "training_moments" / "0000.npz").read_bytes()
+    again = []
     keras.utils.set_random_seed(0)
-    training.run(tmp_path / "parts")
-    assert (tmp_path / "parts" / "training_moments" / "0000.npz").read_bytes() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "draw_patch", lambda *given: again.append(given) or draw_patch(*given))
+        training.run(tmp_path / "parts")
+    assert len(again) == 4 + 4  # the second part, and the one for validation
     weights = [saved_weights(tmp_path / name / "pixel_size.h5") for name in ("whole", "parts")]
     np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-5)
 
@@ -179,6 +182,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(training, tmp_path, monkey
     [
         ({"patches": 0}, ["PATCHES: expected at least 1"]),
         ({"microns_per_pixel": (0.25, 0.5)}, ["MICRONS_PER_PIXEL", "expected one number or 1"]),
+        ({"microns_per_pixel": -0.25}, ["MICRONS_PER_PIXEL", "above 0, found -0.25"]),
         ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS"]),
         ({"validation_names": ("none",)}, ["--validation-names"]),
     ],
@@ -197,6 +201,17 @@ def test_an_image_without_a_pixel_size_is_named(training, tmp_path):
     message = training.refused(tmp_path / "run", **given)
     assert "a.png" in message and "MICRONS_PER_PIXEL" in message
     training.run(tmp_path / "run", **given, microns_per_pixel=0.5)
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(0.125, 0.25), (None, 0.5)])
+def test_slides_keep_what_they_state(tmp_path, stated, expected):
+    resolution = (
+        {"resolution": (1e4 / stated,) * 2, "resolutionunit": "CENTIMETER"} if stated else {}
+    )
+    pixels = draw_tissue(256, 256, 0)[0]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), photometric="rgb", **resolution)
+    (picture,) = patches.read_sized_pictures(tmp_path / "a.tif", 0.5)
+    assert picture.microns == pytest.approx(expected)
 
 
 def test_another_run_is_refused_its_folder(training, tmp_path):

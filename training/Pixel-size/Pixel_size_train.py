@@ -39,7 +39,7 @@ REPLACE_SHIPPED_MODEL = False  # True: copy the finished network into models/
 def main(
     image_folders: tuple[Path, ...] = IMAGE_FOLDERS,
     folder_weights: tuple[float, ...] = FOLDER_WEIGHTS,
-    microns_per_pixel: float | tuple[float, ...] | None = MICRONS_PER_PIXEL,
+    microns_per_pixel: float | tuple[float | None, ...] | None = MICRONS_PER_PIXEL,
     validation_names: tuple[str, ...] = VALIDATION_NAMES,
     validation_share: float = VALIDATION_SHARE,
     patches: int = PATCHES,
@@ -56,8 +56,8 @@ def main(
     Args:
         image_folders: folders of sharp images or slides, searched recursively.
         folder_weights: relative share of the patches taken from each folder; none = all equal.
-        microns_per_pixel: um per pixel of the images: one number, or one for each folder; without
-            it what the files state. Slides keep what they state.
+        microns_per_pixel: um per pixel of the images: one number, or one for each folder, None for
+            what its files state; without it what the files state. Slides keep what they state.
         validation_names: images whose names begin with one of these are kept for validation.
         validation_share: if none is given, this share of the images, at least one, at random.
         patches: random patches that are learned from.

@@ -22,8 +22,8 @@ def vgg19_blocks(image, width: int, blocks: int, weights: str | None) -> list:
         weights: "imagenet" (Keras downloads them), the path of a weights file, or None = random.
 
     Returns:
-        What each block sees, after its second convolution: (batch, height / 2**block,
-        width / 2**block, channels), block 0 first.
+        What each block sees, after its second convolution, the first block first: (batch, height,
+        width, channels), half as high and wide in each following block.
 
     Raises:
         OSError, ValueError: the weights file is missing, cannot be downloaded or does not fit.

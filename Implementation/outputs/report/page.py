@@ -172,7 +172,10 @@ def _model(model: dict) -> dict:
     """Split the record beside a model into general facts, validation figures and constants."""
     record = dict(model["record"])
     constants, validation = record.pop("constants", {}), record.pop("validation", {})
-    trained_on = constants.get("training_folders") or constants.get("high_resolution_folders")
+    folders = (
+        constants.get(f"{kind}_folders") for kind in ("training", "high_resolution", "image")
+    )
+    trained_on = next(filter(None, folders), None)
     facts = {"trained_on": trained_on or "not recorded"} | record | {"sha256": model["sha256"]}
     return {"facts": facts, "validation": validation, "constants": constants, "known": bool(record)}
 

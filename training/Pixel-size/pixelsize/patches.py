@@ -39,14 +39,14 @@ def read_sized_pictures(path: Path, given: float | None) -> list[Picture]:
 
     Args:
         path: an image or slide.
-        given: um per pixel of images that are no slides; None = what the file states.
+        given: um per pixel; None = what the file states. Slides keep what they state.
 
     Raises:
         ValueError: the file cannot be read, or no pixel size is known.
     """
     with named_with_folder(path), open_image(path, SLIDE_MICRONS) as image:
         stated, is_slide = image.microns_per_pixel, image.is_slide
-    microns, _ = pixel_size(None if is_slide else given, stated)
+    microns, _ = pixel_size(None if is_slide and stated else given, stated)
     if not microns:
         raise ValueError(f"{path} states no pixel size: give it with MICRONS_PER_PIXEL")
     return [Picture(pixels, microns, _white(pixels)) for pixels in read_pictures(path)]

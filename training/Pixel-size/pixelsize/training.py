@@ -87,7 +87,7 @@ def train(arguments: dict):
 
 
 class Moments:
-    """The moments of random patches, which depend only on the seed and their number.
+    """The moments of random patches, which depend only on the images and the seed.
 
     Args:
         described: see `pixelsize.model.build_moments`.
@@ -152,11 +152,14 @@ def sizes_of(microns, count: int) -> list[float | None]:
     """Return the um per pixel of the images of each folder; None = what they state.
 
     Raises:
-        ValueError: there is not one for each folder.
+        ValueError: there is not one for each folder, or one is not above 0.
     """
     sizes = list(microns) if isinstance(microns, tuple) else [microns] * count
     if len(sizes) != count:
         raise ValueError(f"MICRONS_PER_PIXEL: expected one number or {count}, found {len(sizes)}")
+    for size in sizes:
+        if size is not None and not 0 < size < float("inf"):
+            raise ValueError(f"MICRONS_PER_PIXEL: expected numbers above 0, found {size}")
     return sizes
 
 
@@ -183,7 +186,8 @@ def print_figures(errors: np.ndarray, folders: np.ndarray, names):
     groups = {name: chosen for name, chosen in groups.items() if chosen.any()}
     groups["all"] = np.full(len(errors), True)
     width = max(map(len, groups))
-    print(f"\n{'':{width}}{'n':>6}{'within 1.5':>12}{'within 2':>12}{'octaves':>12}")
+    titles = [*(f"within {near:g}" for near in NEAR), "octaves"]
+    print(f"\n{'':{width}}{'n':>6}" + "".join(f"{title:>12}" for title in titles))
     for name, chosen in groups.items():
         within, twice, deviation = figures_of(errors[chosen]).values()
         print(f"{name:{width}}{chosen.sum():>6}{within:>12.1%}{twice:>12.1%}{deviation:>12.2f}")

@@ -94,7 +94,7 @@ def train(arguments: dict):
         publish(chosen.run_folder, ROOT / "models")
     if comparison:
         print_comparison(comparison)
-    print_best(chosen.run_folder)
+    print_best(chosen.run_folder, chosen.tuned_share)
     print_end(chosen.run_folder / "Unet.h5", "--unet", figures)
 
 
@@ -199,7 +199,7 @@ def check_constants(constants: dict):
 
 
 def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
-    """Write the .json records beside the models; return the validation figures of the last epoch.
+    """Write the .json records beside the models; return the validation figures of the last one.
 
     comparison: {name of a set: (images, figures before, figures after)} of a fine-tuned U-net.
     """
@@ -213,7 +213,7 @@ def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
         figures = _finite({key: row[key] for key in row if key.startswith("val_")})
         more = {"epoch": int(row["epoch"]) + 1, "validation": figures}
         if comparison and name == "Unet":
-            # Not of the last epoch: its weights are blended with those before.
+            # Those of the last epoch are of its weights before they were blended.
             more["validation"] = figures = {
                 f"val_{key}": value for key, value in _finite(comparison["held out"][2]).items()
             }
@@ -226,14 +226,15 @@ def write_records(run_folder: Path, run, seconds, comparison: dict) -> dict:
     return figures
 
 
-def print_best(run_folder: Path):
-    """Print which epoch was the best, where that is not the last."""
+def print_best(run_folder: Path, tuned_share: float):
+    """Print which epoch was the best, where that is not the last; tuned_share: see the script."""
+    remark = ", which is not blended with the weights before" if tuned_share < 1 else ""
     log = read_log(run_folder / "training_log.csv")
     best = _best(log)
     if best is not log[-1]:
         print(
             f"Epoch {int(best['epoch']) + 1} had the best AJI, {float(best[BEST_BY]):.3f}: "
-            f"{run_folder / 'Unet_best.h5'}"
+            f"{run_folder / 'Unet_best.h5'}{remark}"
         )
 
 

@@ -15,8 +15,8 @@ from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.image_samples import tissue
 from helpers.tiny_models import bicubic_generator, save
 from images.opening import read_image
+from shared import pictures
 from shared.pictures import find_pictures, read_pictures
-from srgan import reading
 from srgan.data import load_pictures
 from srgan.evaluation import load_images
 from srgan.pairs import Partners
@@ -72,7 +72,7 @@ def test_slides_are_read_at_the_pixel_size_that_the_generator_gives(tmp_path, mi
 
 
 def test_of_a_large_slide_regions_of_tissue_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "LARGEST_WHOLE", 100_000)
+    monkeypatch.setattr(pictures, "LARGEST_WHOLE", 100_000)
     slide = np.full((640, 832, 3), 240, np.uint8)
     slide[200:400, 100:500] = draw_tissue(200, 400, nuclei=60)[0]
     write_slide(tmp_path / "a.tif", slide, 0.25)
