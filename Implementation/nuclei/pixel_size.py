@@ -42,7 +42,7 @@ class Estimate:
 
     Attributes:
         microns: um per pixel; None = it tells nothing.
-        agreed: whether several patches tell about the same size.
+        agreed: whether all patches tell about the same size; of a small image there is only one.
     """
 
     microns: float | None = None
@@ -85,7 +85,7 @@ def estimate(image: Any, sizes: PixelSizeNetwork, unet: Network, patches: int) -
     microns = 2.0 ** float(np.median(octaves))
     if not KNOWN[0] <= microns <= KNOWN[1] or not _shows_nuclei(image, spots, unet, microns):
         return Estimate()
-    return Estimate(microns, len(octaves) > 1 and float(np.ptp(octaves)) <= AGREEING)
+    return Estimate(microns, float(np.ptp(octaves)) <= AGREEING)
 
 
 def bluest_spots(image: Any, count: int) -> list[tuple[int, int]]:

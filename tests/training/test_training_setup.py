@@ -1,4 +1,4 @@
-"""What both trainings share: split, run folders, devices, times and logs of an epoch."""
+"""What the trainings share: split, run folders, devices, times and logs of an epoch."""
 
 import inspect
 import json

@@ -45,7 +45,7 @@ FIRST_FILTERS = 16
 DEPTH = 4
 VGG19_WEIGHTS = None  # what the encoder starts from: imagenet (Keras downloads them) or a file
 INITIAL_UNET = None  # a Unet.h5 to fine-tune
-FREEZE_ENCODER = False  # True: takes a third less time, learns less
+FREEZE_ENCODER = False  # True: takes less time, learns less
 TUNED_SHARE = None  # of the fine-tuned weights in Unet.h5, the rest are INITIAL_UNET's; None = 0.6
 
 # --- Training ---
@@ -126,7 +126,7 @@ def main(
         vgg19_weights: imagenet (Keras downloads them) or the path of a weights file: the encoder
             of a new U-net starts as the first six convolutions of VGG19; without it at random.
         initial_unet: a Unet.h5 to start from (fine-tuning) instead of a new network.
-        freeze_encoder: the encoder stays as it is, which takes a third less time and learns less.
+        freeze_encoder: the encoder stays as it is, which takes less time and learns less.
         tuned_share: share of the fine-tuned weights in Unet.h5, the rest are those of initial_unet,
             so that other tissue is not forgotten; without it 0.6, or 1 for a new U-net.
         batch_size: crops per step.
