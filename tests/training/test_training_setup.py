@@ -113,6 +113,15 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
         check_run_folder(tmp_path / "run", run_of(tmp_path, constants))
 
 
+def test_a_constant_that_a_run_did_not_have_yet_keeps_what_it_meant_then(tmp_path):
+    write_json(tmp_path / "run" / "run.json", run_of(tmp_path, {"crop": 32}))
+    check_run_folder(tmp_path / "run", run_of(tmp_path, {"crop": 32, "tuned_share": 1.0}))
+    with pytest.raises(ValueError, match=r"TUNED_SHARE was 1\.0, is 0\.6"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {"crop": 32, "tuned_share": 0.6}))
+    with pytest.raises(ValueError, match="SEED was unknown, is 1"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {"crop": 32, "seed": 1}))
+
+
 @pytest.mark.parametrize("leftover", ["backup", "pretraining_backup", "Unet.h5"])
 def test_checkpoints_of_an_unknown_run_are_refused(tmp_path, leftover):
     run = run_of(tmp_path, {})

@@ -16,6 +16,9 @@ NOT_COMPARED = (
     *("replace_shipped_model", "replace_shipped_models"),
 )
 
+# What constants meant that earlier versions did not have, so that their runs can be continued.
+MEANT_BEFORE = {"tuned_share": 1.0}
+
 
 def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), shares=()):
     """Raise ValueError for the first constant that cannot work, before any image is read.
@@ -193,7 +196,9 @@ def _expected(name, what, constants):
 
 def _changes(old: dict, new: dict) -> list[str]:
     """Return what differs between the descriptions of two runs, one line each."""
-    before, after = _flat(old["constants"]), _flat(new["constants"])
+    after = _flat(new["constants"])
+    meant = {name: value for name, value in MEANT_BEFORE.items() if name in after}
+    before = meant | _flat(old["constants"])
     names = [name for name in before | after if name.split(".")[0] not in NOT_COMPARED]
     lines = [
         f"{name.upper()} was {before.get(name, 'unknown')}, is {after.get(name, 'gone')}"
