@@ -7,6 +7,11 @@ import numpy as np
 STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 
 
+def white_point(image: np.ndarray) -> float:
+    """Return the grey level of the brightest pixels of a uint8 RGB image, at least 1."""
+    return max(float(np.percentile(image.max(axis=-1), 99)), 1.0)
+
+
 def flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply one of the eight flips and quarter turns of a square."""
     image = np.rot90(image, rng.integers(4))

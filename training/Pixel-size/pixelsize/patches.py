@@ -9,14 +9,13 @@ import numpy as np
 from images.errors import named_with_folder
 from images.opening import open_image
 from labels.scale import pixel_size
-from shared.appearance import flip, vary_optics, vary_stain_and_light
+from shared.appearance import flip, vary_optics, vary_stain_and_light, white_point
 from shared.pictures import SLIDE_MICRONS, read_pictures
 
 SIDE = 224  # pixels of a patch
 SMALLEST = 32  # pixels of a patch of an image that is too small for more
 FINEST, COARSEST = 0.05, 4.0  # um per pixel
 AS_IT_IS = 0.3  # share of patches whose stain, light and optics are not varied
-WHITE_PERCENTILE = 99
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def read_sized_pictures(path: Path, given: float | None) -> list[Picture]:
     microns, _ = pixel_size(None if is_slide and stated else given, stated)
     if not microns:
         raise ValueError(f"{path} states no pixel size: give it with MICRONS_PER_PIXEL")
-    return [Picture(pixels, microns, _white(pixels)) for pixels in read_pictures(path)]
+    return [Picture(pixels, microns, white_point(pixels)) for pixels in read_pictures(path)]
 
 
 def draw_patch(picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -72,7 +71,3 @@ def draw_patch(picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, 
     if rng.random() < AS_IT_IS:
         return patch, float(octave)
     return vary_optics(vary_stain_and_light(patch, picture.white, rng), rng), float(octave)
-
-
-def _white(pixels: np.ndarray) -> float:
-    return max(float(np.percentile(pixels.max(axis=-1), WHITE_PERCENTILE)), 1.0)

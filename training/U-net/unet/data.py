@@ -12,7 +12,7 @@ from labels.label_map import Labels, naming
 from labels.pairing import Pair
 from labels.reading import read_image, read_labels
 from labels.scale import at_pixel_size, pixel_size
-from shared.appearance import vary_optics, vary_stain_and_light
+from shared.appearance import vary_optics, vary_stain_and_light, white_point
 from shared.epochs import RandomBatches
 from unet.augmentation import random_view, vary_chromatin
 
@@ -100,7 +100,7 @@ def load_sample(
     image, stated = read_image(pair)
     understood = read_labels(pair, image.shape[:2], masks)
     microns, remark = pixel_size(pair.microns, stated)
-    white = float(np.percentile(image.max(axis=-1), 99))
+    white = white_point(image)
     with naming(pair.image):
         image, understood = at_pixel_size(image, understood, microns, unet_microns)
         image, labels, known = _labelled_part(image, understood)
@@ -109,7 +109,7 @@ def load_sample(
     targets = np.dstack([target_maps(labels), known.astype(np.uint8) * 255])
     note = ", ".join(filter(None, [understood.note, remark]))
     kept = labels.astype(np.int32) if keep_labels else None
-    return Sample(str(pair.image), image, targets, max(white, 1.0), note, kept)
+    return Sample(str(pair.image), image, targets, white, note, kept)
 
 
 def _labelled_part(image: np.ndarray, labels: Labels):
