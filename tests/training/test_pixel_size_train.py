@@ -181,8 +181,11 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(training, tmp_path, monkey
     ("changes", "words"),
     [
         ({"patches": 0}, ["PATCHES: expected at least 1"]),
-        ({"microns_per_pixel": (0.25, 0.5)}, ["MICRONS_PER_PIXEL", "expected one number or 1"]),
-        ({"microns_per_pixel": -0.25}, ["MICRONS_PER_PIXEL", "above 0, found -0.25"]),
+        (
+            {"microns_per_pixel": (0.25, 0.5)},
+            ["MICRONS_PER_PIXEL", "expected one number above 0 or 1"],
+        ),
+        ({"microns_per_pixel": -0.25}, ["MICRONS_PER_PIXEL", "above 0", "found -0.25"]),
         ({"folder_weights": (1.0, 2.0)}, ["expected 1 FOLDER_WEIGHTS"]),
         ({"validation_names": ("none",)}, ["--validation-names"]),
     ],

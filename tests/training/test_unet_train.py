@@ -382,6 +382,7 @@ def test_orphans_and_mismatches_end_the_run_by_name(tmp_path, training):
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_unet_maps_any_multiple_of_its_pooling_to_two_maps(depth):
+    keras.utils.set_random_seed(0)  # with some first weights float32 rounds a probability to 1
     unet = build_unet(4, depth)
     for height, width in ((1, 2), (3, 1)):
         shape = (1, height * 2**depth, width * 2**depth, 3)

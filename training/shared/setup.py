@@ -60,6 +60,27 @@ def shares_of(folders, weights) -> tuple[float, ...]:
     return weights
 
 
+def sizes_of(microns, count: int, folders: str = "folders") -> list[float | None]:
+    """Return the um per pixel of the images of each folder; None = what they state.
+
+    Args:
+        microns: None, one number, or one for each folder.
+        count: number of folders.
+        folders: what they are, for the message.
+
+    Raises:
+        ValueError: there is not one for each folder, or one is not above 0.
+    """
+    sizes = list(microns) if isinstance(microns, (list, tuple)) else [microns]
+    sizes = sizes * count if len(sizes) == 1 else sizes
+    if len(sizes) != count or not all(s is None or 0 < s < float("inf") for s in sizes):
+        raise ValueError(
+            f"MICRONS_PER_PIXEL: expected one number above 0 or {count}, for the {folders}, "
+            f"found {microns}"
+        )
+    return sizes
+
+
 def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
     """Choose the images that are kept for validation.
 

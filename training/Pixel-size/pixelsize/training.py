@@ -21,6 +21,7 @@ from shared.setup import (
     plain,
     refuse_repeats,
     shares_of,
+    sizes_of,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,21 +147,6 @@ def read_groups(paths, sizes, held_out) -> dict[str, list[list[Picture]]]:
             side = "validation" if path in held_out else "training"
             groups[side][-1] += read_sized_pictures(path, given)
     return groups
-
-
-def sizes_of(microns, count: int) -> list[float | None]:
-    """Return the um per pixel of the images of each folder; None = what they state.
-
-    Raises:
-        ValueError: there is not one for each folder, or one is not above 0.
-    """
-    sizes = list(microns) if isinstance(microns, tuple) else [microns] * count
-    if len(sizes) != count:
-        raise ValueError(f"MICRONS_PER_PIXEL: expected one number or {count}, found {len(sizes)}")
-    for size in sizes:
-        if size is not None and not 0 < size < float("inf"):
-            raise ValueError(f"MICRONS_PER_PIXEL: expected numbers above 0, found {size}")
-    return sizes
 
 
 def check_constants(constants: dict):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labels.pairing import Pair, find_pairs
-from shared.setup import hold_out, refuse_repeats
+from shared.setup import hold_out, refuse_repeats, sizes_of
 from unet.left_out import LeftOut, read_left_out
 
 
@@ -96,13 +96,7 @@ def pairs_of_folders(training_folders, validation_folders, microns):
         OSError, ValueError: see `find_pairs`; or not as many numbers as folders.
     """
     folders = [*training_folders, *validation_folders]
-    sizes = list(microns) if isinstance(microns, (list, tuple)) else [microns]
-    sizes = sizes * len(folders) if len(sizes) == 1 else sizes
-    if len(sizes) != len(folders) or not all(s is None or 0 < s < float("inf") for s in sizes):
-        raise ValueError(
-            f"MICRONS_PER_PIXEL: expected one number above 0 or {len(folders)}, for the training "
-            f"and then the validation folders, found {microns}"
-        )
+    sizes = sizes_of(microns, len(folders), "training and then the validation folders")
     pairs = [
         [replace(pair, microns=size) for pair in find_pairs(folder)]
         for folder, size in zip(folders, sizes, strict=True)
