@@ -13,6 +13,7 @@ from keras import layers
 
 from helpers.drawn_tissue import draw_tissue, write_vgg19
 from helpers.tiny_models import random_unet
+from metrics.pictures import mean_fidelity
 from networks.loading import load_network
 from shared.saving import save_model
 from srgan.models import (
@@ -21,6 +22,7 @@ from srgan.models import (
     build_generator,
     is_held_to_input,
     more_real_loss,
+    negative_psnr,
     scale_of,
     take_weights,
 )
@@ -251,6 +253,23 @@ def test_training_holds_each_kernel_of_the_discriminator():
     assert len(kernels) == 10
     norms = [np.linalg.norm(w.reshape(-1, w.shape[-1]), 2) for w in kernels]
     assert max(norms) <= 1.001 and min(norms) > 0.5
+
+
+def test_the_loss_of_pretraining_is_the_mean_psnr_of_the_crops():
+    rng = np.random.default_rng(3)
+    real = rng.integers(30, 220, (3, 16, 16, 3))
+    sigmas = np.array([1, 5, 20]).reshape(3, 1, 1, 1)  # a mean error would hear the last one only
+    generated = np.rint(real + sigmas * rng.standard_normal(real.shape)).astype(int)
+    pairs = zip(real.astype(np.uint8), generated.astype(np.uint8), strict=True)
+    expected = -mean_fidelity(pairs)["psnr"]
+    assert float(negative_psnr(real.astype("f"), generated.astype("f"))) == pytest.approx(
+        expected, abs=0.2
+    )
+
+
+def test_the_loss_of_pretraining_is_finite_where_nothing_is_wrong():
+    image = np.full((2, 8, 8, 3), 200.0, np.float32)
+    assert float(negative_psnr(image, image)) == pytest.approx(-58.92, abs=0.01)
 
 
 def test_relativistic_loss_is_that_of_its_equations():

@@ -122,7 +122,8 @@ def draw_curves(axes, log, phase: str):
     for name in names:
         if "loss" in name:
             loss_axis.plot(log["epoch"] + 1, log[name], label=name)
-    loss_axis.set(title=f"{phase}, loss", xlabel="epoch", yscale="log")
+    scale = "linear" if phase == "pretraining" else "log"  # its loss is in dB already
+    loss_axis.set(title=f"{phase}, loss", xlabel="epoch", yscale=scale)
     for axis, metric in zip(metric_axes, ("psnr", "ssim"), strict=True):
         cases = [name for name in ("area", "scanner", "recorded") if f"val_psnr_{name}" in names]
         for colour, name in zip(("tab:blue", "tab:orange", "tab:green"), cases, strict=False):

@@ -30,6 +30,7 @@ from srgan.models import (
     build_discriminator,
     build_generator,
     is_held_to_input,
+    negative_psnr,
     scale_of,
     take_weights,
 )
@@ -226,8 +227,8 @@ def split(folders, paths, names, share: float, seed: int) -> set[Path]:
 
 
 def pretrain(generator, batches, epochs, learning_rate, callbacks):
-    """Phase 1: mean absolute error in grey levels, generator alone."""
-    generator.compile(adam(learning_rate, epochs * len(batches)), "mean_absolute_error")
+    """Phase 1: the PSNR of the crops, generator alone."""
+    generator.compile(adam(learning_rate, epochs * len(batches)), negative_psnr)
     generator.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
     # The batches are random already; shuffling them would keep a resumed run from repeating.
     generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
