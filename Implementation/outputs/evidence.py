@@ -5,9 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
-from outputs.figures import save_figure
+from outputs.canvas import colour_bar, fit, map_figure, place, save_figure
+from outputs.png import write_image
 from outputs.tiff import write_grey_tiff
 from program.settings import RESULT_MICRONS
 from tiles.raster import Raster
@@ -23,6 +25,9 @@ EVIDENCE_COLUMNS = (
     "warning",
 )
 COLOUR_LIMIT = 10.0  # CIEDE2000 at the end of the scale of consistency.png, in every run
+COLOURS = "inferno"
+NOT_ASSESSED = 217  # grey level
+LARGEST_SIDE = 5.4  # inches of the map
 DOTS_PER_INCH = 150
 EVIDENCE_FILES = ("consistency.png", "confidence.png", "sr_confidence.tif")
 
@@ -50,6 +55,7 @@ def write_evidence(
     errors: Raster,
     microns: float | None,
     software: str | None = None,
+    write=write_image,
 ):
     """Write consistency.png, confidence.png and sr_confidence.tif.
 
@@ -58,7 +64,8 @@ def write_evidence(
         judgement: of all windows.
         errors: raster of the input's size with the stored expected errors.
         microns: um per input pixel, None if unknown.
-        software: text for the files' Software field.
+        software: text for the Software field of the TIFF.
+        write: writes a picture, as `write_image` does.
     """
     columns = judgement.columns()
     if columns["colour_difference"] is None:  # all glass
@@ -79,7 +86,7 @@ def write_evidence(
         (0, COLOUR_LIMIT),
         text,
         "colour difference, CIEDE2000",
-        software,
+        write,
     )
     write_map(
         folder / "confidence.png",
@@ -87,7 +94,7 @@ def write_evidence(
         (0, 1),
         found,
         "confidence, 1 = no error expected",
-        software,
+        write,
     )
     write_grey_tiff(folder / "sr_confidence.tif", ConfidenceView(errors), microns, software)
 
@@ -98,7 +105,7 @@ def write_map(
     limits: tuple[float, float],
     title: str,
     label: str,
-    software: str | None = None,
+    write=write_image,
 ):
     """Draw a map with its colour bar as PNG; the limits are given, so that runs can be compared.
 
@@ -108,23 +115,19 @@ def write_map(
         limits: value at the dark and at the bright end of the scale.
         title: one line above the map.
         label: what the scale measures.
-        software: text for the PNG's Software field.
+        write: writes a picture, as `write_image` does.
     """
     rows, columns = values.shape
-    ratio = min(max(rows / columns, 0.3), 3)
-    width = 6.4 if ratio <= 1 else 6.4 / ratio + 1
-    size = (width, (width - 1) * ratio + 0.6)
-    figure = Figure(size, DOTS_PER_INCH, layout="constrained")
-    axis = figure.subplots()
-    axis.set_facecolor("0.85")
-    shown = axis.imshow(values, cmap="inferno", vmin=limits[0], vmax=limits[1])
-    axis.set(xticks=[], yticks=[])
+    figure, axis, bar_axis = map_figure(rows / columns, LARGEST_SIDE, DOTS_PER_INCH)
+    colours = ScalarMappable(Normalize(*limits), COLOURS)
+    painted = colours.cmap(colours.norm(values), bytes=True)[..., :3]
+    painted[~np.isfinite(values)] = NOT_ASSESSED
+    size = fit(axis, columns, rows)
+    place(axis, cv2.resize(painted, size, interpolation=cv2.INTER_NEAREST))
     axis.set_title(title, fontsize=8)
-    beyond = (values > limits[1]).any()
-    bar = figure.colorbar(shown, ax=axis, extend="max" if beyond else "neither")
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    save_figure(figure, path, software)
+    extend = "max" if (values > limits[1]).any() else "neither"
+    colour_bar(bar_axis, colours, label, extend=extend)
+    save_figure(figure, path, write)
 
 
 def domain_warning(image, tissue, microns: float | None, scale: int) -> str:

@@ -1,24 +1,22 @@
 """Pictures of a result: outlined nuclei, and the side-by-side figure."""
 
 import math
+import textwrap
 
-import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
+from outputs.canvas import GAP, fit, panel_figure, place, save_figure, scale_bar, scaled
 from outputs.png import write_image
 
 OUTLINE = (205, 255, 0)  # yellow-green: far from pink and violet, also for colour-blind readers
-FIGURE_WIDTH, FIGURE_HEIGHT = 7.2, 9.0  # inches at most, two columns of a journal page
-TITLE_HEIGHT = 0.35  # inches
+LARGEST = 7.2, 9.0  # inches, two columns of a journal page
+WARNING_LETTERS, WARNING_LINE = 18, 0.12  # letters per inch of width; inches per line
+WARNING_COLOUR = "#a3261b"
 DOTS_PER_INCH = 300
 LARGEST_DETAIL = 480  # side of the inset in pixels of a reduced image's full resolution
 INSET_FRACTION = 4  # the inset shows 1/4 of the image's width and height
-LONGEST_BAR = 0.3  # of the panel's width
 
 
 def draw_outlines(image, labels, colour=OUTLINE, width=1):
@@ -50,8 +48,8 @@ def write_figure(
     labels,
     microns_per_pixel,
     detail=None,
-    software_note=None,
     warning="",
+    write=write_image,
 ):
     """Write the side-by-side figure of one field (PNG, 300 dpi).
 
@@ -62,8 +60,8 @@ def write_figure(
     side of one pixel of `super_resolved` as given here, in micrometres; if None (unknown), the
     scale bar is in pixels. detail: if these are reduced previews, a function that returns the same
     three for a field (x, y, width, height) of the preview at full resolution, with the preview's
-    reduction factor as attribute `step`; otherwise None. software_note: content of the PNG's
-    Software field. warning: printed above the panels.
+    reduction factor as attribute `step`; otherwise None. warning: printed above the panels.
+    write: writes a picture, as `write_image` does.
     """
     panels = _panels(low_resolution, super_resolved, labels)
     height, width = super_resolved.shape[:2]
@@ -71,9 +69,10 @@ def write_figure(
     field = _densest_field(super_resolved, labels, largest)
     insets = _panels(*detail(field)) if detail else panels
     shown = field if detail else (0, 0, width, height)
-    size = _figure_size(len(panels), height / width)
-    figure = Figure(size, DOTS_PER_INCH, layout="constrained")
-    axes = figure.subplots(2, len(panels), squeeze=False)
+    lines = warning and textwrap.wrap(f"Warning: {warning}", int(WARNING_LETTERS * LARGEST[0]))
+    figure, axes = panel_figure(
+        len(panels), height / width, LARGEST, DOTS_PER_INCH, WARNING_LINE * len(lines)
+    )
     for (whole, inset), (title, image), (_, enlarged) in zip(axes.T, panels, insets, strict=True):
         whole.set_title(title, fontsize=8)
         _show(whole, image, (0, 0, width, height), (0, 0, width, height), super_resolved)
@@ -81,27 +80,10 @@ def write_figure(
         _frame(whole, field)
     for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
         scale_bar(axis, shown_width, microns_per_pixel)
-    if warning:
-        figure.suptitle(f"Warning: {warning}", fontsize=7, color="#a3261b", wrap=True)
-    save_figure(figure, path, software_note)
-
-
-def save_figure(figure, path, software_note=None):
-    """Write a Matplotlib figure as PNG at its own resolution.
-
-    Not by savefig, which draws everything twice for the layout and compresses slowly.
-    """
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = cv2.cvtColor(np.asarray(canvas.buffer_rgba()), cv2.COLOR_RGBA2RGB)
-    write_image(path, picture, software_note, figure.dpi)
-
-
-def _figure_size(columns, panel_ratio):
-    """Return width and height in inches of two rows of panels of the ratio height / width."""
-    panel_ratio = min(max(panel_ratio, 0.3), 3)  # leave a narrow strip room for its title
-    panel_width = min(FIGURE_WIDTH / columns, (FIGURE_HEIGHT - TITLE_HEIGHT) / (2 * panel_ratio))
-    return columns * panel_width, 2 * panel_width * panel_ratio + TITLE_HEIGHT
+    if lines:
+        top = 1 - GAP / figure.get_figheight()
+        figure.suptitle("\n".join(lines), fontsize=7, color=WARNING_COLOUR, y=top)
+    save_figure(figure, path, write)
 
 
 def _panels(low_resolution, super_resolved, labels):
@@ -138,16 +120,23 @@ def _densest_field(image, labels, largest=math.inf):
 
 def _show(axis, image, covered, field, finest):
     """Show the window `field` of an image that covers `covered`, both (x, y, width, height)."""
-    left, top, covered_width, covered_height = covered
-    x, y, width, height = field
-    # Only the low resolution is coarser; its pixels must be seen as they are.
-    coarser = image.shape[:2] != finest.shape[:2]
-    axis.imshow(
-        image,
-        extent=(left, left + covered_width, top + covered_height, top),
-        interpolation="nearest" if coarser else "auto",
-    )
-    axis.set(xlim=(x, x + width), ylim=(y + height, y), xticks=[], yticks=[])
+    size = fit(axis, *field[2:])
+    bounds = [
+        ((start - first) * pixels / span, length * pixels / span)
+        for start, length, first, span, pixels in zip(
+            *(field[:2], field[2:], covered[:2], covered[2:], image.shape[1::-1]), strict=True
+        )
+    ]
+    if image.shape[:2] != finest.shape[:2]:
+        # Only the low resolution is coarser; its pixels must be seen as they are.
+        columns, rows = (
+            ((np.arange(dots) + 0.5) * length / dots + start).astype(int)
+            for (start, length), dots in zip(bounds, size, strict=True)
+        )
+        place(axis, image[rows[:, None], columns])
+        return
+    (x, width), (y, height) = ((round(start), max(1, round(length))) for start, length in bounds)
+    place(axis, scaled(image[y : y + height, x : x + width], size))
 
 
 def _frame(axis, field):
@@ -156,35 +145,3 @@ def _frame(axis, field):
         axis.add_patch(
             Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line_width)
         )
-
-
-def scale_bar(axis, shown_width, microns_per_pixel):
-    """Draw a bar of round length with its label at the lower left; shown_width is in pixels."""
-    unit, unit_per_pixel = ("px", 1) if microns_per_pixel is None else ("µm", microns_per_pixel)
-    length = _round_below(LONGEST_BAR * shown_width * unit_per_pixel)
-    end = 0.05 + length / unit_per_pixel / shown_width
-    casing = [withStroke(linewidth=4, foreground="white")]
-    axis.plot(
-        (0.05, end),
-        (0.06, 0.06),
-        transform=axis.transAxes,
-        color="black",
-        linewidth=2,
-        solid_capstyle="butt",
-        path_effects=casing,
-    )
-    axis.text(
-        0.05,
-        0.08,
-        f"{length:g} {unit}",
-        transform=axis.transAxes,
-        fontsize=7,
-        va="bottom",
-        path_effects=[withStroke(linewidth=2, foreground="white")],
-    )
-
-
-def _round_below(value):
-    """The largest of 1, 2 or 5 times a power of ten that is at most `value`."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return max(step * power for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))

@@ -1,6 +1,5 @@
 """The files of one image: which there are, how large the pictures are, and their final names."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,12 @@ class Shown:
 
 
 def write_results(
-    folder: Path, shown: Shown, jpeg_quality: int, note: str | None = None, warning: str = ""
+    folder: Path,
+    shown: Shown,
+    jpeg_quality: int,
+    note: str | None = None,
+    warning: str = "",
+    write=write_image,
 ):
     """Write pictures, pyramid and label map of one image.
 
@@ -59,38 +63,31 @@ def write_results(
         folder: folder to write to.
         shown: what they show.
         jpeg_quality: of a pyramid, 1 to 100; 0 = lossless.
-        note: text for the Software field of the files.
+        note: text for the Software field of the TIFF files.
         warning: what makes the image unlike the training data; printed in the figure.
+        write: writes a picture, as `write_image` does.
     """
     image, scale, microns = shown.image, shown.scale, shown.microns
     pixels, labels = shown.pixels, shown.labels
     width, height = pixels.width, pixels.height
     low, outlined, step = None, None, shrinking(width, height, FIGURE_SIDE)
-    # A second thread compresses the pictures meanwhile; only this one reads the rasters.
-    with ThreadPoolExecutor(1) as thread:
-        compressed = []
-
-        def write(name, picture):
-            compressed.append(thread.submit(write_image, folder / name, picture, note))
-
-        if scale > 1:
-            low = preview(image, shrinking(image.width, image.height, PREVIEW_SIDE))
-            write("low_resolution.png", low)
-            if is_large(image, pixels):
-                path = folder / "super_resolved.ome.tif"
-                write_pyramid(path, pixels, microns, jpeg_quality or None, note)
-            else:
-                write("super_resolved.png", pixels.read(0, 0, width, height))
-        if labels is not None:
-            outlined = preview(labels, step, "first")
-            write("overlay.png", _overlay(pixels, labels))
-            write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
-        size = microns and microns * step
-        detail = Detail(shown, step) if step > 1 else None
-        shrunk = preview(pixels, step)
-        write_figure(folder / "figure.png", low, shrunk, outlined, size, detail, note, warning)
-        for picture in compressed:
-            picture.result()  # raises any error of the thread
+    if scale > 1:
+        low = preview(image, shrinking(image.width, image.height, PREVIEW_SIDE))
+        write(folder / "low_resolution.png", low)
+        if is_large(image, pixels):
+            path = folder / "super_resolved.ome.tif"
+            write_pyramid(path, pixels, microns, jpeg_quality or None, note)
+        else:
+            write(folder / "super_resolved.png", pixels.read(0, 0, width, height))
+    if labels is not None:
+        outlined = preview(labels, step, "first")
+        write(folder / "overlay.png", _overlay(pixels, labels))
+        write_label_tiff(folder / "nuclei_labels.tif", labels, microns, note)
+    size = microns and microns * step
+    detail = Detail(shown, step) if step > 1 else None
+    shrunk = preview(pixels, step)
+    path = folder / "figure.png"
+    write_figure(path, low, shrunk, outlined, size, detail, warning, write)
 
 
 @dataclass(frozen=True)

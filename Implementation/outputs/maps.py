@@ -6,10 +6,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from nuclei.geojson import geojson_writer
-from outputs.figures import DOTS_PER_INCH, save_figure, scale_bar
+from outputs.canvas import (
+    colour_bar,
+    fit,
+    map_figure,
+    place,
+    save_figure,
+    scale_bar,
+    scaled,
+)
+from outputs.figures import DOTS_PER_INCH
+from outputs.png import write_image
 from outputs.tables import table_writer
 from regions.maps import Hotspot, Maps
 
@@ -29,7 +40,12 @@ CORNERS = 72  # of a circle in GeoJSON
 
 
 def write_maps(
-    folder: Path, maps: Maps, tissue: np.ndarray, microns: float, radius: float, note: str | None
+    folder: Path,
+    maps: Maps,
+    tissue: np.ndarray,
+    microns: float,
+    radius: float,
+    write=write_image,
 ):
     """Write density.png, nuclear_area.png and hematoxylin.png.
 
@@ -39,7 +55,7 @@ def write_maps(
         tissue: uint8 RGB, the image at any size.
         microns: um per pixel of `tissue`.
         radius: of the circles of the maps in um, for the title.
-        note: text for the Software field.
+        write: writes a picture, as `write_image` does.
     """
     grey = cv2.cvtColor(tissue, cv2.COLOR_RGB2GRAY)
     circles = f"in circles of {radius:g} µm radius"
@@ -48,7 +64,7 @@ def write_maps(
         ("nuclear_area", maps.area, f"Median nuclear area {circles}", "µm²", None),
         ("hematoxylin", maps.hematoxylin, f"Mean hematoxylin {circles}", "optical density", None),
     ):
-        _write_map(folder / f"{name}.png", values, grey, microns, (title, unit, lowest), note)
+        _write_map(folder / f"{name}.png", values, grey, microns, (title, unit, lowest), write)
 
 
 def write_density_tiff(path: Path, maps: Maps, note: str | None = None):
@@ -123,31 +139,31 @@ def _hotspot_feature(number: int, spot: Hotspot, scale: float, shift: tuple[floa
     }
 
 
-def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float, words, note):
+def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float, words, write):
     """Draw one map over the tissue; words: title, unit, lowest value (None = from the map)."""
     title, unit, lowest = words
     height, width = grey.shape
-    ratio = min(max(height / width, 0.3), 3)
-    side = LARGEST_SIDE / max(1, ratio)
-    figure = Figure((side + 1.0, side * ratio + 0.4), DOTS_PER_INCH, layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(grey, cmap="gray", vmin=DARKEST, vmax=255, extent=(0, width, height, 0))
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if len(known) else (0, 1)
     low = low if lowest is None else lowest
-    shown = axis.imshow(
-        values,
-        cmap=COLOURS,
-        alpha=OPACITY,
-        vmin=low,
-        vmax=high if high > low else low + 1,
-        extent=(0, width, height, 0),
-        interpolation="nearest",
-    )
-    axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    limits = Normalize(low, high if high > low else low + 1)
+    colours = ScalarMappable(limits, COLOURS)
+    figure, axis, bar_axis = map_figure(height / width, LARGEST_SIDE, DOTS_PER_INCH)
+    place(axis, _over_tissue(values, grey, colours, fit(axis, width, height)))
     axis.set_title(title if len(known) else f"{title}: none", fontsize=8)
     scale_bar(axis, width, microns)
-    bar = figure.colorbar(shown, ax=axis)
-    bar.set_label(unit, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    save_figure(figure, path, note)
+    colour_bar(bar_axis, colours, unit, alpha=OPACITY)
+    save_figure(figure, path, write)
+
+
+def _over_tissue(values, grey, colours: ScalarMappable, size: tuple[int, int]) -> np.ndarray:
+    """Return a map in colours over the tissue, uint8 RGB; where it is nan the tissue alone."""
+    levels = np.rint(255 * (np.arange(256) - DARKEST) / (255 - DARKEST)).astype(np.uint8)
+    tissue = cv2.cvtColor(scaled(levels[grey], size), cv2.COLOR_GRAY2RGB)
+    painted = colours.cmap(colours.norm(values), bytes=True)[..., :3]
+    painted, known = (
+        cv2.resize(array, size, interpolation=cv2.INTER_NEAREST)
+        for array in (painted, np.isfinite(values).astype(np.uint8))
+    )
+    blended = cv2.addWeighted(painted, OPACITY, tissue, 1 - OPACITY, 0)
+    return cv2.copyTo(blended, known, tissue)

@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
@@ -15,10 +17,10 @@ FAST_PNG = {
 PNG_HEADER = 8 + 25  # bytes: signature; length, type, content and checksum of the first chunk
 
 
-def write_image(path, image, software_note=None, dots_per_inch=None):
+def write_image(path, image, dots_per_inch=None, software_note=None):
     """Write an image, uint8 grey (height, width) or RGB (height, width, 3), as PNG.
 
-    software_note: content of its Software field. dots_per_inch: its print resolution.
+    dots_per_inch: its print resolution. software_note: content of its Software field.
     """
     # OpenCV's settings, but without OpenCV, whose BGR order would need a copy of the whole image.
     png = memoryview(imagecodecs.png_encode(np.ascontiguousarray(image), **FAST_PNG))
@@ -31,6 +33,23 @@ def write_image(path, image, software_note=None, dots_per_inch=None):
             per_metre = round(dots_per_inch / 0.0254)
             file.write(_png_chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
         file.write(png[PNG_HEADER:])
+
+
+@contextmanager
+def written_beside(software_note=None):
+    """Give a function like `write_image`, with this note, that compresses in a second thread.
+
+    All files are there when the block ends, which raises what the thread could not write.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        pictures = []
+
+        def write(path, image, dots_per_inch=None):
+            pictures.append(thread.submit(write_image, path, image, dots_per_inch, software_note))
+
+        yield write
+        for picture in pictures:
+            picture.result()
 
 
 def _png_chunk(name: bytes, content: bytes) -> bytes:

@@ -8,6 +8,7 @@ from nuclei.population import area_statistics, area_unit, whole
 from outputs.evidence import domain_warning, write_evidence
 from outputs.files import FIGURE_SIDE, Shown, is_large, shrinking, write_results
 from outputs.maps import write_density_tiff, write_hotspots, write_maps
+from outputs.png import written_beside
 from outputs.provenance import software_note
 from regions.maps import Nuclei, draw_maps, find_hotspots
 from stages.counting import write_nuclei, write_regions
@@ -25,20 +26,20 @@ def assemble(finished: Finished) -> dict:
     row["warning"] = _warning(finished)
     note = software_note(finished.hashes)
     with ExitStack() as files:  # closed before they are deleted
-        labels = None
+        write, labels = files.enter_context(written_beside(note)), None
         if finished.super_resolved:
             errors = finished.fresh_raster(files, "errors.raw", route.extent_in, np.uint8)
             judgement = _judgement(finished, errors)
             row |= judgement.columns()
-            write_evidence(finished.folder, judgement, errors, route.microns_in, note)
+            write_evidence(finished.folder, judgement, errors, route.microns_in, note, write)
         if finished.segmented:
             labels = finished.fresh_raster(files, "labels.raw", route.extent, np.uint32)
             population = write_nuclei(finished, labels)
             row |= _summarise(row, population)
             write_regions(finished, population)
-            _draw_maps(finished, population, note)
+            _draw_maps(finished, population, note, write)
         shown = Shown(finished.image, route.scale, finished.pixels, labels, route.microns)
-        write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"])
+        write_results(finished.folder, shown, outputs.jpeg_quality, note, row["warning"], write)
     return row
 
 
@@ -63,7 +64,7 @@ def _judgement(finished: Finished, errors: Raster) -> Judgement:
     return judgement
 
 
-def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str):
+def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str, write):
     """Write the maps and the densest fields, which need a pixel size; population: the nuclei."""
     route, chosen, folder = finished.route, finished.maps, finished.folder
     microns, pixels = route.microns, finished.pixels
@@ -75,7 +76,7 @@ def _draw_maps(finished: Finished, population: dict[str, np.ndarray], note: str)
     maps = draw_maps(nuclei, chosen.map_spacing, chosen.map_radius)
     step = shrinking(pixels.width, pixels.height, FIGURE_SIDE)
     shrunk = preview(pixels, step)
-    write_maps(folder, maps, shrunk, microns * step, chosen.map_radius, note)
+    write_maps(folder, maps, shrunk, microns * step, chosen.map_radius, write)
     if is_large(finished.image, pixels):
         write_density_tiff(folder / "density.ome.tif", maps, note)
     spots = find_hotspots(nuclei, chosen.map_spacing, chosen.hotspots, chosen.hotspot_mm2)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from outputs.figures import OUTLINE, _densest_field, _round_below, draw_outlines, write_figure
+from outputs.canvas import _round_below, fit, panel_figure, place, save_figure
+from outputs.figures import OUTLINE, _densest_field, draw_outlines, write_figure
 
 
 def touching_nuclei():
@@ -109,3 +110,40 @@ def test_inset_of_a_reduced_image_is_read_at_full_resolution(tmp_path):
     picture = cv2.imread(str(tmp_path / "f.png"))
     inset = picture[picture.shape[0] * 6 // 10 : -40, picture.shape[1] * 4 // 10 :][:, :400]
     assert inset.std() > 40
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.7, 1.0, 5.0])
+def test_pictures_are_placed_dot_by_dot(tmp_path, ratio):
+    figure, ((axis,), _) = panel_figure(1, ratio, (2.0, 4.0), 100)
+    width, height = fit(axis, 1000, 1000 * ratio)
+    assert height / width == pytest.approx(ratio, rel=0.05)
+    picture = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    place(axis, picture)
+    save_figure(figure, tmp_path / "f.png")
+    written = cv2.imread(str(tmp_path / "f.png"))[..., ::-1]
+    box = axis.get_window_extent()
+    left, top = round(box.x0), written.shape[0] - round(box.y0) - height
+    seen = written[top : top + height, left : left + width]
+    inner = np.s_[3:-3, 3:-3]  # without the frame
+    np.testing.assert_array_equal(seen[inner], picture[inner])
+
+
+def test_a_long_warning_is_wrapped_above_the_panels(tmp_path):
+    image = np.full((60, 60, 3), 180, np.uint8)
+    write_figure(tmp_path / "short.png", image, image, None, 0.25)
+    write_figure(tmp_path / "long.png", image, image, None, 0.25, warning="unlike it all " * 30)
+    short, long = (cv2.imread(str(tmp_path / f"{n}.png")) for n in ("short", "long"))
+    added = long.shape[0] - short.shape[0]
+    assert added > 100  # some lines
+    red = (long[..., 2].astype(int) - long[..., 0] > 60).nonzero()
+    assert red[0].max() < added + 30 and red[1].max() < long.shape[1] - 10
+
+
+def test_coarse_pixels_are_seen_as_they_are(tmp_path):
+    low = np.zeros((4, 4, 3), np.uint8)
+    low[::2, ::2] = low[1::2, 1::2] = 255
+    write_figure(tmp_path / "f.png", low, np.full((16, 16, 3), 128, np.uint8), None, None)
+    picture = cv2.imread(str(tmp_path / "f.png"))
+    top = picture[: picture.shape[0] // 2, : picture.shape[1] // 2]
+    values, counts = np.unique(top[top.shape[0] // 3 : -80, 60:-60], return_counts=True)
+    assert counts[(values == 0) | (values == 255)].sum() > 0.98 * counts.sum()  # no blending

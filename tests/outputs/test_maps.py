@@ -10,6 +10,7 @@ from PIL import Image
 from shapely.geometry import shape
 
 from outputs.maps import write_density_tiff, write_hotspots, write_maps
+from outputs.png import written_beside
 from regions.maps import Hotspot, Maps
 
 
@@ -21,7 +22,8 @@ def maps():
 
 def test_figures_have_300_dpi_and_show_the_map(tmp_path):
     tissue = np.full((80, 120, 3), 200, np.uint8)
-    write_maps(tmp_path, maps(), tissue, 2.5, 100.0, "made here")
+    with written_beside("made here") as write:
+        write_maps(tmp_path, maps(), tissue, 2.5, 100.0, write)
     for name in ("density", "nuclear_area", "hematoxylin"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -39,7 +41,6 @@ def test_a_map_without_a_value_is_written(tmp_path):
         np.full((9, 9, 3), 200, np.uint8),
         5.0,
         100.0,
-        None,
     )
     assert len(list(tmp_path.glob("*.png"))) == 3
 

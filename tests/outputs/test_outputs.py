@@ -163,7 +163,7 @@ def test_image_reads_back_from_a_non_ascii_path(tmp_path):
 def test_a_png_with_a_note_and_a_size_holds_the_same_pixels(tmp_path, shape):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     image = image[..., :3] if len(shape) == 3 else image  # of four channels: not in one piece
-    write_image(tmp_path / "a.png", image, "made by a test", 300)
+    write_image(tmp_path / "a.png", image, 300, "made by a test")
     with Image.open(tmp_path / "a.png") as file:
         np.testing.assert_array_equal(np.asarray(file), image)
         assert file.info["Software"] == "made by a test"
