@@ -1,8 +1,10 @@
 """Does the jobs of images here: opened, their networks loaded, analysed, whatever goes wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 
 from tqdm import tqdm
 
@@ -80,26 +82,55 @@ def rows_from_here(
 ) -> Iterator[tuple[int, dict]]:
     """Do jobs in this process and its helpers; yield (key of the job, row of the summary).
 
+    The results of an image are written while the networks see the next one.
+
     Raises:
         OSError: the disk is full or the output folder cannot be written.
     """
-    with Helpers(settings.machines.measuring_processes) as helpers:
+    with Helpers(settings.machines.measuring_processes) as helpers, ThreadPoolExecutor(1) as thread:
+        written = None
         for key, job in jobs.items():
             with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
-                row = _do_job(job, networks, helpers, Progress(bar, job.title))
-            yield key, row
+                write = _examined(job, networks, helpers, Progress(bar, job.title))
+            before, written = written, (key, job.title, thread.submit(write))
+            if before:
+                yield _row_of(*before)
+        if written:
+            yield _row_of(*written)
 
 
-def _do_job(job: Job, networks: LoadedNetworks, helpers: Helpers, progress: Progress) -> dict:
-    """Analyse one image; return its row of the summary, also when it fails."""
+def _row_of(key: int, title: str, row: Future) -> tuple[int, dict]:
+    """Return the key of a job and its row, once its results are written."""
+    with tqdm(total=1, initial=1, bar_format=BAR, leave=False, desc=f"{title}, writing"):
+        return key, row.result()
+
+
+def _examined(
+    job: Job, networks: LoadedNetworks, helpers: Helpers, progress: Progress
+) -> Callable[[], dict]:
+    """Take an image through its stages; return what writes its results and returns its row.
+
+    This leaves one core idle, so the networks see the next image meanwhile.
+    """
     try:
-        with opened(job, networks, progress) as analysis:
+        with ExitStack() as files:
+            analysis = files.enter_context(opened(job, networks, progress))
             for note in (*analysis.image.notes, *analysis.annotations.notes):
                 tqdm.write(f"{job.title}: {note}")
             if analysis.image.is_slide:
                 tqdm.write(f"{job.title}: {_said_of_slide(analysis)}")
             begin(job, asdict(analysis.estimate))
-            return end(job, analysis.run(helpers))
+            analysis.examine(helpers)
+            return partial(_written, job, analysis, files.pop_all())
+    except Exception as error:
+        return partial(failed_row, job, error)
+
+
+def _written(job: Job, analysis: Analysis, files: ExitStack) -> dict:
+    """Write the results of an image and close its files; return its row, also when this fails."""
+    try:
+        with files:
+            return end(job, analysis.finish())
     except Exception as error:
         return failed_row(job, error)
 

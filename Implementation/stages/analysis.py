@@ -57,8 +57,9 @@ class Networks:
 class Analysis:
     """The stages of one image.
 
-    `run` does everything in this process. To share the work, one process calls `prepare`; then any
-    that has called `resume` may do the pieces of `stages`, stage by stage, and one calls `finish`.
+    `run` does everything in this process: `examine`, then `finish`. To share the work, one process
+    calls `prepare`; then any that has called `resume` may do the pieces of `stages`, stage by
+    stage, and one calls `finish`.
 
     Args:
         image: the opened input.
@@ -88,6 +89,12 @@ class Analysis:
 
     def run(self, helpers: Helpers = ALONE) -> dict:
         """Write all results of the image, with helper processes; return its row of the summary."""
+        self.examine(helpers)
+        self.progress.stage("writing")
+        return self.finish()
+
+    def examine(self, helpers: Helpers = ALONE):
+        """Do all stages, with helper processes, up to what `finish` writes."""
         stages = bool(self.networks.generator) + bool(self.networks.unet) + 1
         self.progress.start(stages, self.route.extent.width * self.route.extent.height / 1e6)
         self.prepare()
@@ -96,8 +103,6 @@ class Analysis:
             missing = sum(stage.sizes[number] for number in stage.missing())
             self.progress.advance(sum(stage.sizes) - missing)
             stage.do_missing(helpers)
-        self.progress.stage("writing")
-        return self.finish()
 
     def prepare(self):
         """Begin afresh, or take up what a run with the same image and choices has left."""

@@ -39,6 +39,7 @@ from networks.network import Network
 from pipeline import worker
 from pipeline.output_folder import folder_name
 from program.disk import OutputError, check_room
+from stages.analysis import Analysis
 
 KILLS = 20
 
@@ -96,6 +97,53 @@ def assert_as_clean(run, tmp_path, output=None, names=("a", "b", "c")):
         folder = (output or tmp_path / "output") / name
         assert bytes_of(folder) == bytes_of(tmp_path / "clean" / name), name
         assert not (folder / ".partial").exists()
+
+
+# --- results are written while the next image is examined ---
+
+
+def test_the_next_image_is_examined_while_results_are_written(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "a.png", "b.png", "c.png")
+    prepare, finish = Analysis.prepare, Analysis.finish
+    begun, open_files = [], []
+
+    def counted(analysis):
+        begun.append(analysis.image.path.name)
+        open_files.append(len(begun) - len(finished_folders(tmp_path / "output")))
+        return prepare(analysis)
+
+    def patient(analysis):
+        number = "abc".index(analysis.image.path.stem)
+        waiting = time.monotonic()
+        while len(begun) < min(number + 2, 3) and time.monotonic() < waiting + 60:
+            time.sleep(0.01)
+        assert len(begun) >= min(number + 2, 3), "the next image was not begun"
+        return finish(analysis)
+
+    monkeypatch.setattr(Analysis, "prepare", counted)
+    monkeypatch.setattr(Analysis, "finish", patient)
+    assert run()[0] == 0
+    assert begun == ["a.png", "b.png", "c.png"] and max(open_files) <= 2
+    assert list(summary(tmp_path / "output")) == begun
+
+
+def test_results_that_cannot_be_written_cost_no_other_image(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "a.png", "b.png", "c.png")
+    finish = Analysis.finish
+
+    def failing(analysis):
+        if analysis.image.path.stem == "b":
+            raise ValueError("no such colour")
+        return finish(analysis)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Analysis, "finish", failing)
+        status, printed = run()
+    assert status == 1 and "no such colour" in printed
+    rows = summary(tmp_path / "output").values()
+    assert [row["status"] for row in rows] == ["done", "failed", "done"]
+    assert run()[0] == 0  # goes on from the finished stages
+    assert_as_clean(run, tmp_path)
 
 
 # --- one image fails ---
