@@ -78,11 +78,14 @@ def darkness_unet(darker_than=150, steepness=60.0):
 
 
 def constant_pixel_size(octave):
-    """A network that tells the same pixel size, 2**octave um, whatever it sees."""
+    """A network by which any patch has pixels of 2**octave um.
+
+    It does not see that one is enlarged, for which `PixelSizeNetwork.octaves` adds half an octave.
+    """
     inputs = keras.Input((None, None, 3), name="image")
     octaves = layers.Conv2D(1, 1, name="octave")
     model = keras.Model(inputs, octaves(layers.GlobalAveragePooling2D(keepdims=True)(inputs)))
-    octaves.set_weights([np.zeros((1, 1, 3, 1)), np.array([octave])])
+    octaves.set_weights([np.zeros((1, 1, 3, 1)), np.array([octave - 0.5])])
     return model
 
 

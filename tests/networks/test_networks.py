@@ -14,6 +14,7 @@ from keras import layers
 from helpers import tiny_models
 from networks.loading import load_network, load_pixel_size_network
 from networks.network import ModelError, Network, averaged_over_mirrorings, blended
+from networks.pixel_size import PixelSizeNetwork
 from tiles.geometry import Window
 from tiles.seamless import predict_tiles
 
@@ -266,6 +267,20 @@ def refusal(path, kind="U-net", scale=1, channels=2):
     assert "\n" not in message
     assert message.startswith(f"{kind}: ") and str(path) in message
     return message
+
+
+def test_a_pixel_size_is_told_from_a_patch_and_from_its_enlarged_middle():
+    class Corner:
+        """Tells the first value of each patch as octave."""
+
+        def predict(self, patches, verbose):
+            return patches[:, :1, :1, :1]
+
+    patches = np.zeros((3, 33, 40, 3), np.uint8)
+    patches[:2, :4, :4] = 6
+    patches[1:, 8:20, 10:26] = 6  # the middle begins at a quarter, and its pixels are half as large
+    told = PixelSizeNetwork(Corner()).octaves(patches)
+    assert told == pytest.approx([(6 + 0 + 1) / 2, (6 + 6 + 1) / 2, (0 + 6 + 1) / 2])
 
 
 def test_networks_of_maps_and_of_pixel_sizes_are_not_mistaken_for_each_other(unet_file, tmp_path):
