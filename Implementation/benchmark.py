@@ -11,7 +11,7 @@ Prints, and saves as JSON:
 - the cost of separating and measuring nuclei;
 - the speed of the whole pipeline by stage, for several image sizes, tiles and batches, against the
   two networks alone, and the peak memory so far, without helper processes;
-- whole runs of many small images against one large image.
+- what an image takes in a folder of others, and many small images against one large image.
 
 All times are medians of repeated runs, but for whole runs after a warm-up. With --memory it
 measures, instead, the peak memory of whole runs, helper processes included, for several sizes of
@@ -36,7 +36,7 @@ MEGAPIXELS = (1.0, 4.0, 16.0)  # output pixels
 TILE_SIZES = (256, 512, 640)  # pixels of a 10x image
 BATCH_SIZES = (1, 4)
 MEASURING_PROCESSES = 2  # helpers for large images; 1 = none
-SMALL_IMAGES = 10  # how many of 0.25 output Mpx are timed against one of as many pixels; 0 = none
+SMALL_IMAGES = 10  # of 0.25 output Mpx, timed against one of as many pixels; 0 = no whole runs
 REPEATS = 3
 ENLARGE = 4  # by which route: 4 from 10x, 2 from 20x
 GENERATOR = ROOT / "models" / "generator.h5"  # x4
@@ -75,7 +75,7 @@ def main(
         tile_sizes: sides of the tiles in pixels of a 10x image; twice as many of a 20x image.
         batch_sizes: tiles per call of a network.
         measuring_processes: helper processes that assess and measure large images; 1 = none.
-        small_images: how many small images are timed against a large one; 0 = none.
+        small_images: how many small images are timed against a large one; 0 = no whole runs.
         repeats: runs of which the median is reported.
         enlarge: 4 = the route of a 10x image, 2 = that of a 20x image.
         generator: super-resolution model x4 (.h5).

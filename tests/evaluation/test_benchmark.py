@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import benchmark
 import cv2
@@ -11,6 +12,7 @@ import Workflow_figure
 from keras import Input, Model, layers
 
 from evaluation.speed import paired_runs
+from evaluation.speed import pipeline as speed
 from evaluation.speed.networks import operations_per_pixel
 from evaluation.speed.paired_runs import Run
 from helpers.drawn_tissue import draw_tissue, write_picture
@@ -138,6 +140,27 @@ def test_many_small_images_are_held_against_a_large_one(checkouts, monkeypatch):
     assert row["runs"] == "10 of 25 px / one of 79 px"
     runs = (new.parent / "runs.txt").read_text().splitlines()
     assert runs == ["new many 10 --enlarge 4", "new one 1 --enlarge 4"]
+
+
+def test_a_further_image_costs_what_a_run_takes_longer(monkeypatch):
+    class Run:
+        def __init__(self, images, flags):
+            self.images, self.flags = images, flags
+
+        def seconds(self):
+            assert self.flags == ("--enlarge", "4")
+            return 5.0 + 2.0 * len(list(self.images.iterdir())), 0.0
+
+    monkeypatch.setattr(paired_runs, "Run", Run)
+    tissue = np.zeros((20, 20, 3), np.uint8)
+    seconds = paired_runs.seconds_of_a_further_image(tissue, 30, ["--enlarge", "4"], 2)
+    assert seconds == pytest.approx(2.0)
+    single = {"Mpx": 1.0, "super-resolve, s": 0.5, "segment, s": 0.3, "seconds": 3.0}
+    monkeypatch.setattr(speed, "command_line", lambda chosen: ["--enlarge", "4"])
+    (row,) = speed.further_rows(
+        tissue, [single, single | {"Mpx": 16.0}], SimpleNamespace(enlarge=4, repeats=1)
+    )
+    assert row["outside networks"] == pytest.approx(0.6) and row["seconds"] == pytest.approx(2.0)
 
 
 def test_a_missing_model_ends_the_benchmark(inputs, tmp_path, capsys):

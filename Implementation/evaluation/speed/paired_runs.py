@@ -74,6 +74,28 @@ def paired_row(name: str, one: Run, other: Run, repeats: int) -> dict:
     return row | {"ratio of processor time": processor}
 
 
+def seconds_of_a_further_image(
+    tissue: np.ndarray, side: int, flags: Iterable[str], repeats: int, further: int = 3
+) -> float:
+    """Return by how much a run takes longer for each image that its folder holds beside the first.
+
+    Args:
+        tissue: uint8 RGB, mirrored copies of which fill the images.
+        side: of the images in pixels.
+        flags: further words of the command line.
+        repeats: pairs of runs, whose median counts.
+        further: images beside the first.
+    """
+    with TemporaryDirectory() as folder:
+        several, single = Path(folder) / "several", Path(folder) / "one"
+        for path, count in ((several, 1 + further), (single, 1)):
+            path.mkdir()
+            for number in range(count):
+                write_image(path / f"{number}.png", mirrored(tissue, side))
+        row = paired_row("", Run(several, tuple(flags)), Run(single, tuple(flags)), repeats)
+    return (row["seconds"] - row["of the other"]) / further
+
+
 def many_against_one(
     tissue: np.ndarray, sides: tuple[int, int], flags: Iterable[str], repeats: int
 ) -> dict:

@@ -21,7 +21,7 @@ from evaluation.speed.networks import (
     network_rows,
     rewriting_row,
 )
-from evaluation.speed.paired_runs import many_against_one
+from evaluation.speed.paired_runs import many_against_one, seconds_of_a_further_image
 from images.opening import open_image
 from images.sizes import StatedSize
 from networks.loading import load_network
@@ -38,6 +38,7 @@ from tiles.geometry import Window
 from trust.confidence import nucleus_confidence
 from trust.judgement import judge_window
 
+FURTHER_MEGAPIXELS = 4.0  # of the result at most, of the images that are timed in a folder
 COMPARED = 4.0  # Mpx of the result whose pixels are said to cost 1
 SMALL_MEGAPIXELS = 0.25  # of the result of a small image
 STAGES = {
@@ -119,6 +120,8 @@ def measure_speed(chosen: Benchmark, report: Path):
     bare = sum(_fastest(content["networks"], name) for name in networks)
     content |= pipeline_tables(tissue, Networks(*networks.values()), chosen, bare)
     if chosen.small_images:
+        content["further images"] = further_rows(tissue, content["pipeline"], chosen)
+        print_rows("an image in a folder of others", content["further images"])
         content["small images"] = [small_images_row(tissue, chosen)]
         print_rows("whole runs from start to report, by turns", content["small images"])
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +138,29 @@ def small_images_row(tissue: np.ndarray, chosen: Benchmark) -> dict:
     """Time a run of many images of SMALL_MEGAPIXELS against one of as many pixels in one image."""
     areas = SMALL_MEGAPIXELS, chosen.small_images * SMALL_MEGAPIXELS
     sides = tuple(round((1e6 * area) ** 0.5 / chosen.enlarge) for area in areas)
+    return many_against_one(tissue, sides, command_line(chosen), chosen.repeats)
+
+
+def further_rows(tissue: np.ndarray, pipeline: list[dict], chosen: Benchmark) -> list[dict]:
+    """Time images of whole runs that have others before them, whose results are written meanwhile.
+
+    pipeline: the rows of single images, from which the time of the networks is taken.
+    """
+    rows = []
+    for single in pipeline:
+        if single["Mpx"] > 1.1 * FURTHER_MEGAPIXELS:
+            continue
+        side = round((1e6 * single["Mpx"]) ** 0.5 / chosen.enlarge)
+        words = command_line(chosen)
+        seconds = seconds_of_a_further_image(tissue, side, words, chosen.repeats)
+        networks = single["super-resolve, s"] + single["segment, s"]
+        row = {"Mpx": single["Mpx"], "seconds": seconds, "alone": single["seconds"]}
+        rows.append(row | {"outside networks": 1 - networks / seconds})
+    return rows
+
+
+def command_line(chosen: Benchmark) -> list[str]:
+    """Return the words of a run with the models and choices of this measurement."""
     generator = "generator" if chosen.enlarge == 4 else f"generator-x{chosen.enlarge}"
     flags = {
         generator: chosen.generator,
@@ -144,8 +170,7 @@ def small_images_row(tissue: np.ndarray, chosen: Benchmark) -> dict:
         "measuring-processes": chosen.measuring_processes,
         "precision": chosen.precision,
     }
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return many_against_one(tissue, sides, words, chosen.repeats)
+    return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
 def pipeline_tables(
