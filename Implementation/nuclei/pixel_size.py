@@ -31,7 +31,7 @@ PASSED_OVER = 0.05  # share of the bluest places: ink is among them
 FEWEST = 3  # whole nuclei; fewer tell nothing
 LEAST_SURE = 0.8  # mean probability of nuclei that tell anything
 # An assumed size is doubted that is off by more than this factor: a smaller one may be the tissue.
-OFF = 2.0
+OFF = 1.75
 AGREEING = 1.0  # octaves; patches that differ by more contradict no assumed size
 SHARED = 0.5  # of a patch that lies in another: more of it, and they are no two opinions
 

@@ -52,8 +52,8 @@ def test_images_are_brought_to_several_sizes_and_told_from_wrong_ones(
         assert row["within 1.5"] == str(factor == 1) and row["within 2"] == str(
             factor in (0.5, 1, 2)
         )
-        assert row["false alarm"] == str(not 0.5 <= factor <= 2)
-        assert row["alarm x4"] == str(not 0.5 <= factor / 4 <= 2)
+        assert row["false alarm"] == str(not 0.5 < factor < 2)
+        assert row["alarm x4"] == str(not 0.5 < factor / 4 < 2)
     printed = capsys.readouterr().out.splitlines()
     names = ["/".join(folder.parts[-2:]), *(f"{size:g} um" for size in SIZES), "all"]
     assert [line.split("  ")[0] for line in printed[-len(names) :]] == names

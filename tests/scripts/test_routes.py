@@ -266,7 +266,7 @@ def tells(monkeypatch):
         (None, 0.8, None),
         (None, None, None),
         (1.0, 0.24, "--microns-per-pixel 0.25 --microns-per-pixel-for-all"),
-        (0.25, 0.45, None),
+        (0.25, 0.42, None),
     ],
 )
 def test_a_size_that_the_nuclei_contradict_is_doubted(
