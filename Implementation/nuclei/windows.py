@@ -201,13 +201,16 @@ def merge(
     for found in windows:
         numbers = np.where(found.labels > 0, found.labels + count, 0)
         _write_labels(raster, found.place, numbers.astype(np.uint32))
-        for index, ring in enumerate(found.outlines):
-            row = {"label": count + index + 1}
-            row |= {name: values[index] for name, values in found.columns.items()}
-            row |= {name: values[count + index] for name, values in more.items()}
-            add_row(row)
-            add_outline(ring, row)
-        count += len(found.outlines)
+        end = count + len(found.outlines)
+        columns = {"label": np.arange(count + 1, end + 1)} | found.columns
+        columns |= {name: values[count:end] for name, values in more.items()}
+        # Python's own numbers are written twice as fast as NumPy's.
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        for ring, row in zip(found.outlines, rows, strict=True):
+            named = dict(zip(columns, row, strict=True))
+            add_row(named)
+            add_outline(ring, named)
+        count = end
     return count
 
 
