@@ -6,6 +6,7 @@ import cv2
 import keras
 import numpy as np
 
+KNOWN = (0.05, 4.0)  # um per pixel; it was trained on no others
 SIDE = 224  # of a patch in pixels, if the record does not state it
 
 
@@ -33,7 +34,8 @@ class PixelSizeNetwork:
         """Return log2 of the um per pixel of each patch.
 
         Each is also looked at as if by an objective of twice the power, its middle enlarged: the
-        errors of both are hardly related, so their mean is surer than either.
+        errors of both are hardly related, so their mean is surer than either. Where the middle
+        would have finer pixels than the network knows, the first look alone counts.
 
         Args:
             patches: (batch, height, width, 3) RGB in 0..255, of 2 pixels a side at least.
@@ -44,7 +46,9 @@ class PixelSizeNetwork:
         enlarged = np.stack([_middle_enlarged(patch) for patch in patches])
         both = np.concatenate([patches, enlarged]).astype(np.float32)
         as_it_is, at_twice = np.split(self.model.predict(both, verbose=0)[:, 0, 0, 0], 2)
-        return (as_it_is + at_twice + 1) / 2  # pixels of half the size are one octave finer
+        both_known = as_it_is >= np.log2(2 * KNOWN[0])
+        # Pixels of half the size are one octave finer.
+        return np.where(both_known, (as_it_is + at_twice + 1) / 2, as_it_is)
 
 
 def _middle_enlarged(patch: np.ndarray) -> np.ndarray:

@@ -14,16 +14,15 @@ import numpy as np
 from scipy import ndimage
 
 from networks.network import Network, unet_microns
-from networks.pixel_size import PixelSizeNetwork
+from networks.pixel_size import KNOWN, PixelSizeNetwork
 from nuclei.separation import separate
 from tiles.geometry import Reader, Window, intersection, resized
 from tiles.resampling import resampled
 
 MOST_PATCHES = 3
 SIDE = 224  # of a patch that the U-net looks at, in its pixels
-COST = 590_000  # pixels at the U-net's size whose segmentation takes four times as long as a patch
+COST = 980_000  # pixels at the U-net's size whose segmentation takes four times as long as a patch
 SMALLEST = 32  # pixels; the network for sizes has seen no smaller patch
-KNOWN = (0.05, 4.0)  # um per pixel; it has seen no others
 PLACES = 12  # along each side of the image, among which patches are chosen
 PLACE = 64  # pixels of the image at each place that are looked at
 EOSIN_IN_RED = 0.4  # of its density in green, and more; hematoxylin has as much in both

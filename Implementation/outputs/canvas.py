@@ -5,6 +5,7 @@ longer than all the rest, and there are six figures for each image.
 """
 
 import math
+import textwrap
 
 import cv2
 import numpy as np
@@ -15,10 +16,11 @@ from matplotlib.patheffects import withStroke
 
 from outputs.png import write_image
 
-TITLE_HEIGHT = 0.3  # inches
+TITLE_HEIGHT = 0.36  # inches
 GAP = 0.08  # inches between panels and around them
 BAR_WIDTH, BAR_LABELS = 0.15, 0.7  # inches of a colour bar, and of what stands beside it
 RATIOS = 0.3, 3.0  # height / width of a panel: a narrow strip leaves room for its title
+LETTERS = 15  # of a title per inch, at most
 LONGEST_BAR = 0.3  # of the panel's width
 
 
@@ -28,7 +30,7 @@ def panel_figure(columns, ratio, largest, dots_per_inch, above=0.0):
     Args:
         columns: panels in a row.
         ratio: height / width of a panel.
-        largest: width and height in inches that the figure may have.
+        largest: width and height in inches that the figure may have, without what is above.
         dots_per_inch: of the figure.
         above: inches that are left free above the titles.
 
@@ -36,7 +38,7 @@ def panel_figure(columns, ratio, largest, dots_per_inch, above=0.0):
         The figure, and its axes as array (2, columns).
     """
     ratio = np.clip(ratio, *RATIOS)
-    room = largest[0] - (columns + 1) * GAP, largest[1] - TITLE_HEIGHT - above - 2 * GAP
+    room = largest[0] - (columns + 1) * GAP, largest[1] - TITLE_HEIGHT - 2 * GAP
     side = min(room[0] / columns, room[1] / (2 * ratio))
     width = columns * side + (columns + 1) * GAP
     height = 2 * side * ratio + 2 * GAP + TITLE_HEIGHT + above
@@ -72,6 +74,26 @@ def map_figure(ratio, longest, dots_per_inch):
         for left, wide in ((GAP, side), (2 * GAP + side, BAR_WIDTH))
     )
     return figure, *axes
+
+
+def title_above(axis, text):
+    """Write a title above an axis; one that is wider goes over the whole figure, in several lines.
+
+    Lines are counted by the letters: to measure a text takes Matplotlib as long as to draw it.
+    """
+    left, _, width, _ = axis.get_position().bounds
+    figure_width, figure_height = axis.figure.get_size_inches()
+    fits = len(text) <= LETTERS * width * figure_width
+    lines = [text] if fits else textwrap.wrap(text, int(LETTERS * figure_width))
+    axis.figure.text(
+        left + width / 2 if fits else 0.5,
+        axis.get_position().y1 + GAP / figure_height,
+        "\n".join(lines),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        linespacing=1.0,
+    )
 
 
 def colour_bar(axis, colours, label, **how):
@@ -118,10 +140,10 @@ class Pixels(Artist):
         renderer.draw_image(renderer.new_gc(), *self.corner, self.rgba)
 
 
-def scaled(image, size):
-    """Resize an image (height, width, ...) to (width, height) without aliasing or blocks."""
+def scaled(image, size, enlarging=cv2.INTER_CUBIC):
+    """Resize an image (height, width, ...) to (width, height); nothing is lost where it shrinks."""
     smaller = size[0] < image.shape[1] or size[1] < image.shape[0]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else enlarging)
 
 
 def save_figure(figure, path, write=write_image):

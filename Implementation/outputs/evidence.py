@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from outputs.canvas import colour_bar, fit, map_figure, place, save_figure
+from outputs.canvas import colour_bar, fit, map_figure, place, save_figure, scaled, title_above
 from outputs.png import write_image
 from outputs.tiff import write_grey_tiff
 from program.settings import RESULT_MICRONS
@@ -123,8 +123,8 @@ def write_map(
     painted = colours.cmap(colours.norm(values), bytes=True)[..., :3]
     painted[~np.isfinite(values)] = NOT_ASSESSED
     size = fit(axis, columns, rows)
-    place(axis, cv2.resize(painted, size, interpolation=cv2.INTER_NEAREST))
-    axis.set_title(title, fontsize=8)
+    place(axis, scaled(painted, size, cv2.INTER_NEAREST))
+    title_above(axis, title)
     extend = "max" if (values > limits[1]).any() else "neither"
     colour_bar(bar_axis, colours, label, extend=extend)
     save_figure(figure, path, write)

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -41,58 +42,69 @@ def draw_outlines(image, labels, colour=OUTLINE, width=1):
     return outlined
 
 
-def write_figure(
-    path,
-    low_resolution,
-    super_resolved,
-    labels,
-    microns_per_pixel,
-    detail=None,
-    warning="",
-    write=write_image,
-):
+class Views(NamedTuple):
+    """A field as the figure shows it, all of the same part.
+
+    Attributes:
+        low_resolution: RGB uint8 at any size, or None if the image was not super-resolved.
+        picture: RGB uint8 (height, width, 3).
+        labels: its label map (height, width), or None if nuclei were not segmented.
+    """
+
+    low_resolution: np.ndarray | None
+    picture: np.ndarray
+    labels: np.ndarray | None
+
+
+def write_figure(path, views, microns_per_pixel, detail=None, warning="", write=write_image):
     """Write the side-by-side figure of one field (PNG, 300 dpi).
 
     Panels: low resolution, super-resolved, nuclei outlined; below each, enlarged, the same small
-    field, which is the one with the most nuclei. low_resolution: RGB uint8 of the same field at any
-    size, or None if the image was not super-resolved. super_resolved: RGB uint8 (height, width, 3).
-    labels: its label map (height, width), or None if nuclei were not segmented. microns_per_pixel:
-    side of one pixel of `super_resolved` as given here, in micrometres; if None (unknown), the
-    scale bar is in pixels. detail: if these are reduced previews, a function that returns the same
-    three for a field (x, y, width, height) of the preview at full resolution, with the preview's
-    reduction factor as attribute `step`; otherwise None. warning: printed above the panels.
-    write: writes a picture, as `write_image` does.
+    field, which is the one with the most nuclei.
+
+    Args:
+        path: the file.
+        views: what it shows.
+        microns_per_pixel: side of one pixel of the picture as given here, in micrometres; if None
+            (unknown), the scale bar is in pixels.
+        detail: if these are reduced previews, a function that returns the Views of a field (x, y,
+            width, height) of the preview at full resolution, with the preview's reduction factor as
+            attribute `step`; otherwise None.
+        warning: printed above the panels.
+        write: writes a picture, as `write_image` does.
     """
-    panels = _panels(low_resolution, super_resolved, labels)
-    height, width = super_resolved.shape[:2]
+    panels = _panels(views)
+    height, width = views.picture.shape[:2]
     largest = max(1, LARGEST_DETAIL // detail.step) if detail else math.inf
-    field = _densest_field(super_resolved, labels, largest)
-    insets = _panels(*detail(field)) if detail else panels
+    field = _densest_field(views.picture, views.labels, largest)
+    insets = _panels(detail(field)) if detail else panels
     shown = field if detail else (0, 0, width, height)
-    lines = warning and textwrap.wrap(f"Warning: {warning}", int(WARNING_LETTERS * LARGEST[0]))
-    figure, axes = panel_figure(
-        len(panels), height / width, LARGEST, DOTS_PER_INCH, WARNING_LINE * len(lines)
-    )
+    layout = len(panels), height / width, LARGEST, DOTS_PER_INCH
+    figure, axes = panel_figure(*layout)
+    if warning:
+        letters = int(WARNING_LETTERS * figure.get_figwidth())
+        lines = textwrap.wrap(f"Warning: {warning}", letters)
+        figure, axes = panel_figure(*layout, above=WARNING_LINE * len(lines))
+        top = 1 - GAP / figure.get_figheight()
+        figure.suptitle("\n".join(lines), fontsize=7, color=WARNING_COLOUR, y=top)
     for (whole, inset), (title, image), (_, enlarged) in zip(axes.T, panels, insets, strict=True):
         whole.set_title(title, fontsize=8)
-        _show(whole, image, (0, 0, width, height), (0, 0, width, height), super_resolved)
+        _show(whole, image, (0, 0, width, height), (0, 0, width, height), views.picture)
         _show(inset, enlarged, shown, field, insets[-1][1])
         _frame(whole, field)
     for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
         scale_bar(axis, shown_width, microns_per_pixel)
-    if lines:
-        top = 1 - GAP / figure.get_figheight()
-        figure.suptitle("\n".join(lines), fontsize=7, color=WARNING_COLOUR, y=top)
     save_figure(figure, path, write)
 
 
-def _panels(low_resolution, super_resolved, labels):
+def _panels(views):
+    low_resolution, picture, labels = views
     panels = []
     if low_resolution is not None:
         panels.append(("Low resolution", low_resolution))
-    panels.append(("Image" if low_resolution is None else "Super-resolved", super_resolved))
+    panels.append(("Image" if low_resolution is None else "Super-resolved", picture))
     if labels is not None:
-        panels.append(("Nuclei", draw_outlines(super_resolved, labels)))
+        panels.append(("Nuclei", draw_outlines(picture, labels)))
     return panels
 
 
@@ -127,8 +139,7 @@ def _show(axis, image, covered, field, finest):
             *(field[:2], field[2:], covered[:2], covered[2:], image.shape[1::-1]), strict=True
         )
     ]
-    if image.shape[:2] != finest.shape[:2]:
-        # Only the low resolution is coarser; its pixels must be seen as they are.
+    if image.shape[0] < finest.shape[0]:  # the pixels of the low resolution are seen as they are
         columns, rows = (
             ((np.arange(dots) + 0.5) * length / dots + start).astype(int)
             for (start, length), dots in zip(bounds, size, strict=True)

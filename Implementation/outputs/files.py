@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from outputs.evidence import EVIDENCE_FILES
-from outputs.figures import draw_outlines, write_figure
+from outputs.figures import Views, draw_outlines, write_figure
 from outputs.maps import MAP_FILES
 from outputs.png import write_image
 from outputs.tiff import write_label_tiff, write_pyramid
@@ -87,7 +87,7 @@ def write_results(
     detail = Detail(shown, step) if step > 1 else None
     shrunk = preview(pixels, step)
     path = folder / "figure.png"
-    write_figure(path, low, shrunk, outlined, size, detail, warning, write)
+    write_figure(path, Views(low, shrunk, outlined), size, detail, warning, write)
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class Detail:
     step: int
 
     def __call__(self, field):
-        """Return (low resolution or None, picture, labels or None) of (x, y, width, height)."""
+        """Return the views of a field (x, y, width, height) of the preview."""
         image, scale, labels = self.shown.image, self.shown.scale, self.shown.labels
         x, y, width, height = (side * self.step // scale for side in field)
         width = max(1, min(width, image.width - x))
         height = max(1, min(height, image.height - y))
         box = [side * scale for side in (x, y, width, height)]
         low = image.read(x, y, width, height) if scale > 1 else None
-        return low, self.shown.pixels.read(*box), labels and labels.read(*box)
+        return Views(low, self.shown.pixels.read(*box), labels and labels.read(*box))
 
 
 def publish(partial: Path, folder: Path):

@@ -18,6 +18,7 @@ from outputs.canvas import (
     save_figure,
     scale_bar,
     scaled,
+    title_above,
 )
 from outputs.figures import DOTS_PER_INCH
 from outputs.png import write_image
@@ -150,7 +151,7 @@ def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float,
     colours = ScalarMappable(limits, COLOURS)
     figure, axis, bar_axis = map_figure(height / width, LARGEST_SIDE, DOTS_PER_INCH)
     place(axis, _over_tissue(values, grey, colours, fit(axis, width, height)))
-    axis.set_title(title if len(known) else f"{title}: none", fontsize=8)
+    title_above(axis, title if len(known) else f"{title}: none")
     scale_bar(axis, width, microns)
     colour_bar(bar_axis, colours, unit, alpha=OPACITY)
     save_figure(figure, path, write)
@@ -162,7 +163,7 @@ def _over_tissue(values, grey, colours: ScalarMappable, size: tuple[int, int]) -
     tissue = cv2.cvtColor(scaled(levels[grey], size), cv2.COLOR_GRAY2RGB)
     painted = colours.cmap(colours.norm(values), bytes=True)[..., :3]
     painted, known = (
-        cv2.resize(array, size, interpolation=cv2.INTER_NEAREST)
+        scaled(array, size, cv2.INTER_NEAREST)
         for array in (painted, np.isfinite(values).astype(np.uint8))
     )
     blended = cv2.addWeighted(painted, OPACITY, tissue, 1 - OPACITY, 0)

@@ -1,5 +1,6 @@
 """Does the jobs of images here: opened, their networks loaded, analysed, whatever goes wrong."""
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -87,22 +88,33 @@ def rows_from_here(
     Raises:
         OSError: the disk is full or the output folder cannot be written.
     """
+    pending = []  # key, title and future row of images that were examined
     with Helpers(settings.machines.measuring_processes) as helpers, ThreadPoolExecutor(1) as thread:
-        written = None
-        for key, job in jobs.items():
-            with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
-                write = _examined(job, networks, helpers, Progress(bar, job.title))
-            before, written = written, (key, job.title, thread.submit(write))
-            if before:
-                yield _row_of(*before)
-        if written:
-            yield _row_of(*written)
+        try:
+            for key, job in jobs.items():
+                with tqdm(total=1, bar_format=BAR, leave=False, desc=job.title) as bar:
+                    write = _examined(job, networks, helpers, Progress(bar, job.title))
+                pending.append((key, job.title, thread.submit(write)))
+                if len(pending) > 1:
+                    yield _row_of(*pending[0])
+                    del pending[0]
+            yield from (_row_of(*each) for each in pending)
+        except KeyboardInterrupt:
+            for key, title, row in pending:
+                if row.cancel():  # its writing was not begun
+                    continue
+                if not row.done():
+                    print(f"\nFinishing the results of {title} ...", file=sys.stderr, flush=True)
+                yield key, row.result()
+            raise
 
 
 def _row_of(key: int, title: str, row: Future) -> tuple[int, dict]:
     """Return the key of a job and its row, once its results are written."""
-    with tqdm(total=1, initial=1, bar_format=BAR, leave=False, desc=f"{title}, writing"):
-        return key, row.result()
+    if not row.done():
+        with tqdm(bar_format="{desc}", leave=False, desc=f"{title}, writing"):
+            row.result()
+    return key, row.result()
 
 
 def _examined(
@@ -123,7 +135,8 @@ def _examined(
             analysis.examine(helpers)
             return partial(_written, job, analysis, files.pop_all())
     except Exception as error:
-        return partial(failed_row, job, error)
+        row = failed_row(job, error)
+        return lambda: row
 
 
 def _written(job: Job, analysis: Analysis, files: ExitStack) -> dict:

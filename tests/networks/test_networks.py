@@ -276,11 +276,13 @@ def test_a_pixel_size_is_told_from_a_patch_and_from_its_enlarged_middle():
         def predict(self, patches, verbose):
             return patches[:, :1, :1, :1]
 
-    patches = np.zeros((3, 33, 40, 3), np.uint8)
+    patches = np.zeros((3, 33, 40, 3), np.float32)
     patches[:2, :4, :4] = 6
     patches[1:, 8:20, 10:26] = 6  # the middle begins at a quarter, and its pixels are half as large
     told = PixelSizeNetwork(Corner()).octaves(patches)
     assert told == pytest.approx([(6 + 0 + 1) / 2, (6 + 6 + 1) / 2, (0 + 6 + 1) / 2])
+    patches[0, :4, :4] = -4  # 0.06 um: half of it the network has never seen
+    assert PixelSizeNetwork(Corner()).octaves(patches)[0] == -4
 
 
 def test_networks_of_maps_and_of_pixel_sizes_are_not_mistaken_for_each_other(unet_file, tmp_path):

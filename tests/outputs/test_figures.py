@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from outputs.canvas import _round_below, fit, panel_figure, place, save_figure
-from outputs.figures import OUTLINE, _densest_field, draw_outlines, write_figure
+from outputs.evidence import write_map
+from outputs.figures import OUTLINE, Views, _densest_field, draw_outlines, write_figure
 
 
 def touching_nuclei():
@@ -74,7 +75,7 @@ def test_figure_of_any_size(tmp_path, size, with_low_resolution, microns_per_pix
     image = np.full((*size, 3), 180, np.uint8)
     low = image[::4, ::4] if with_low_resolution else None
     path = tmp_path / "Übersicht_肝.png"
-    write_figure(path, low, image, np.ones(size, int), microns_per_pixel)
+    write_figure(path, Views(low, image, np.ones(size, int)), microns_per_pixel)
     height, width = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[:2]
     assert width <= 7.2 * 300 and height <= 9.0 * 300  # fits a page
     with Image.open(path) as picture:  # checks the sums of all chunks, too
@@ -84,8 +85,8 @@ def test_figure_of_any_size(tmp_path, size, with_low_resolution, microns_per_pix
 
 def test_figure_without_segmentation(tmp_path):
     image = np.full((40, 40, 3), 180, np.uint8)
-    write_figure(tmp_path / "with.png", None, image, np.zeros((40, 40), int), 0.25)
-    write_figure(tmp_path / "without.png", None, image, None, 0.25)
+    write_figure(tmp_path / "with.png", Views(None, image, np.zeros((40, 40), int)), 0.25)
+    write_figure(tmp_path / "without.png", Views(None, image, None), 0.25)
     shapes = [cv2.imread(str(tmp_path / name)).shape for name in ("with.png", "without.png")]
     assert shapes[0][1] / shapes[0][0] > 1.5 * shapes[1][1] / shapes[1][0]  # one panel fewer
 
@@ -101,10 +102,10 @@ def test_inset_of_a_reduced_image_is_read_at_full_resolution(tmp_path):
             side = 4 * field[2]
             sharp = np.zeros((side, side, 3), np.uint8)
             sharp[::2] = 255  # stripes that no preview could show
-            return sharp[::4, ::4], sharp, np.zeros((side, side), int)
+            return Views(sharp[::4, ::4], sharp, np.zeros((side, side), int))
 
     image = np.full((600, 600, 3), 200, np.uint8)
-    write_figure(tmp_path / "f.png", image, image, np.zeros((600, 600), int), 0.25, Detail())
+    write_figure(tmp_path / "f.png", Views(image, image, np.zeros((600, 600), int)), 0.25, Detail())
     ((_, _, width, height),) = fields
     assert (width, height) == (120, 120)  # 480 pixels of the full resolution
     picture = cv2.imread(str(tmp_path / "f.png"))
@@ -128,21 +129,43 @@ def test_pictures_are_placed_dot_by_dot(tmp_path, ratio):
     np.testing.assert_array_equal(seen[inner], picture[inner])
 
 
-def test_a_long_warning_is_wrapped_above_the_panels(tmp_path):
-    image = np.full((60, 60, 3), 180, np.uint8)
-    write_figure(tmp_path / "short.png", image, image, None, 0.25)
-    write_figure(tmp_path / "long.png", image, image, None, 0.25, warning="unlike it all " * 30)
-    short, long = (cv2.imread(str(tmp_path / f"{n}.png")) for n in ("short", "long"))
-    added = long.shape[0] - short.shape[0]
-    assert added > 100  # some lines
-    red = (long[..., 2].astype(int) - long[..., 0] > 60).nonzero()
-    assert red[0].max() < added + 30 and red[1].max() < long.shape[1] - 10
+@pytest.mark.parametrize("size", [(60, 60), (20, 90), (90, 60), (90, 30)])
+@pytest.mark.parametrize("panels", [1, 3])
+def test_a_long_warning_is_wrapped_above_the_panels(tmp_path, size, panels):
+    image, labels = np.full((*size, 3), 180, np.uint8), np.zeros(size, int)
+    views = Views(image, image, labels) if panels == 3 else Views(None, image, None)
+    write_figure(tmp_path / "f.png", views, 0.25, warning="unlike all that was seen in it " * 15)
+    picture = cv2.imread(str(tmp_path / "f.png")).astype(int)
+    red = (picture[..., 2] - picture[..., 0] > 60).nonzero()
+    assert red[0].min() > 10 and np.ptp(red[0]) > 50  # some lines
+    assert red[1].min() > 3 and red[1].max() < picture.shape[1] - 4
+    panel = (picture == 180).all(axis=-1).any(axis=1).argmax()
+    assert red[0].max() < panel
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1.5, 3.0])
+def test_a_long_title_stays_on_its_figure(tmp_path, ratio):
+    values = np.full((round(100 * ratio), 100), 0.5)
+    title = "Output, downscaled again, against input: mean 12.34, 99th percentile 56.78"
+    write_map(tmp_path / "m.png", values, (0, 1), title, "confidence")
+    dark = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_GRAYSCALE)[:40] < 100
+    rows, columns = dark.nonzero()
+    assert rows.min() > 0 and columns.min() > 1 and columns.max() < dark.shape[1] - 2
+
+
+def test_single_cells_of_a_large_map_are_seen(tmp_path):
+    values = np.zeros((1024, 1024))
+    values[::64, ::64] = 1
+    write_map(tmp_path / "m.png", values, (0, 1), "t", "l")
+    inner = cv2.imread(str(tmp_path / "m.png"))[60:-40, 40:700, 2]
+    rows, columns = (inner > 60).nonzero()  # cells at the rim may lie outside
+    assert len(np.unique(rows // 8)) >= 13 and len(np.unique(columns // 8)) >= 12
 
 
 def test_coarse_pixels_are_seen_as_they_are(tmp_path):
     low = np.zeros((4, 4, 3), np.uint8)
     low[::2, ::2] = low[1::2, 1::2] = 255
-    write_figure(tmp_path / "f.png", low, np.full((16, 16, 3), 128, np.uint8), None, None)
+    write_figure(tmp_path / "f.png", Views(low, np.full((16, 16, 3), 128, np.uint8), None), None)
     picture = cv2.imread(str(tmp_path / "f.png"))
     top = picture[: picture.shape[0] // 2, : picture.shape[1] // 2]
     values, counts = np.unique(top[top.shape[0] // 3 : -80, 60:-60], return_counts=True)

@@ -7,11 +7,13 @@ was finished stays as it is, and the same command goes on to what a run without 
 import contextlib
 import csv
 import ctypes
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -144,6 +146,46 @@ def test_results_that_cannot_be_written_cost_no_other_image(run, tmp_path, monke
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert run()[0] == 0  # goes on from the finished stages
     assert_as_clean(run, tmp_path)
+
+
+def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "a.png", "b.png", "c.png")
+    prepare, finish, interrupted = Analysis.prepare, Analysis.finish, threading.Event()
+
+    def interrupting(analysis):
+        if analysis.image.path.stem == "b":
+            interrupted.set()
+            raise KeyboardInterrupt
+        return prepare(analysis)
+
+    def patient(analysis):
+        assert interrupted.wait(60)
+        time.sleep(0.2)
+        return finish(analysis)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Analysis, "prepare", interrupting)
+        broken.setattr(Analysis, "finish", patient)
+        status, printed = run()
+    assert status == 130
+    assert printed.index("Finishing the results of 1/3 a.png") < printed.index("Interrupted")
+    assert list(summary(tmp_path / "output")) == ["a.png"]
+    status, printed = run()
+    assert status == 0 and "a.png: finished before, skipped" in printed
+    assert_as_clean(run, tmp_path)
+
+
+def test_a_full_disk_ends_a_run_before_the_next_image(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "a.png", "b.png")
+    begun = []
+
+    def full(analysis):
+        begun.append(analysis.image.path.name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Analysis, "prepare", full)
+    status, printed = run()
+    assert status == 2 and "No space left" in printed and begun == ["a.png"]
 
 
 # --- one image fails ---

@@ -14,13 +14,14 @@ from PIL import Image
 from program.settings import RESULT_MICRONS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "Final_implementation.py"
+IMAGES = 2  # the results of the first are written while the second is predicted
 SAMPLING = 0.05  # seconds between two looks at the memory
 
 
 def measure_memory(
     image: Path, sides: tuple[int, ...], scale: int, models: dict[str, Path]
 ) -> list[dict]:
-    """Run Final_implementation.py on mirrored copies of an image and watch its memory.
+    """Run Final_implementation.py on two mirrored copies of an image and watch its memory.
 
     Args:
         image: picture that is mirrored to the sizes.
@@ -43,7 +44,8 @@ def measure_memory(
         with TemporaryDirectory() as folder:
             inputs = Path(folder) / "images"
             inputs.mkdir()
-            Image.fromarray(mirrored(tissue, side)).save(inputs / "image.png")
+            for number in range(IMAGES):
+                Image.fromarray(mirrored(tissue, side)).save(inputs / f"{number}.png")
             flags = {"input-folder": inputs, "output-folder": Path(folder) / "results"}
             flags |= models | {"microns-per-pixel": scale * RESULT_MICRONS, "enlarge": scale}
             peak, seconds = _run(flags, Path(folder) / "terminal.txt")
