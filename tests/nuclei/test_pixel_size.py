@@ -1,6 +1,7 @@
 """The pixel size is told by drawn nuclei of known diameter, with networks in numpy."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from scipy import ndimage
 
 from evaluation.pixel_sizes import resized
+from evaluation.speed.networks import operations, operations_per_pixel
+from networks.loading import load_network, load_pixel_size_network
 from networks.network import Network
 from nuclei.pixel_size import (
     AGREEING,
     COST,
     MOST_PATCHES,
     OFF,
+    SIDE,
     bluest_spots,
     estimate,
     is_doubted,
@@ -21,6 +25,7 @@ from nuclei.pixel_size import (
 )
 from tiles.raster import InMemory
 
+MODELS = Path(__file__).resolve().parents[2] / "models"
 BACKGROUND, NUCLEUS = (230, 170, 205), (90, 60, 140)
 DIAMETER = 6.8  # um
 
@@ -164,3 +169,11 @@ def test_a_size_is_doubted_where_it_is_far_off_and_all_patches_agree(factor):
     assert is_doubted(factor, agreed=True)
     assert not is_doubted(factor, agreed=False)
     assert not is_doubted(factor**0.5, agreed=True)
+
+
+def test_a_look_costs_a_quarter_of_what_it_is_said_to():
+    unet = load_network(MODELS / "Unet.h5", "U-net", 1, 2)
+    sizes = load_pixel_size_network(MODELS / "pixel_size.h5")
+    views = 2  # the patch and its enlarged middle
+    look = views * operations(sizes.model, sizes.side) + operations(unet.folded, SIDE)
+    assert look == pytest.approx(COST / 4 * operations_per_pixel(unet), rel=0.05)
