@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from PIL import Image
 folder = Path(sys.argv[sys.argv.index("--input-folder") + 1])
-with Image.open(folder / "image.png") as image:
+with Image.open(folder / "1.png") as image:  # the second of two
     side = image.width
 filled = b"x" * (100_000_000 + side * 500_000)
 code = f"import time; filled = b'x' * ({side} * 500_000); time.sleep(1)"

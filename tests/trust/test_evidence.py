@@ -12,6 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from helpers.drawn_tissue import draw_tissue
 from nuclei.tissue import tissue_mask
 from outputs import evidence
+from outputs.png import written_beside
 from tiles.geometry import Window, expanded, grid, intersection
 from tiles.raster import InMemory, Raster
 from trust import confidence as conf
@@ -77,9 +78,8 @@ def test_a_tally_without_values_says_so_and_its_map_is_drawn(tmp_path):
     tally = Tally(30, 20)
     assert tally.mean is None and tally.percentile(99) is None
     assert np.isnan(tally.map()).all()
-    evidence.write_map(
-        tmp_path / "map.png", tally.map(), (0, 10), "title", "label", "made by a test"
-    )
+    with written_beside("made by a test") as write:
+        evidence.write_map(tmp_path / "map.png", tally.map(), (0, 10), "title", "label", write)
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.text["Software"] == "made by a test"
         assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -268,12 +268,14 @@ def test_a_window_that_was_not_super_resolved_counts_nothing():
 
 def test_evidence_files_carry_the_models(judged, tmp_path):
     judgement, errors, _, _ = judged
-    evidence.write_evidence(tmp_path, judgement, errors, 1.0, "generator_sha256 abc")
+    note = "generator_sha256 abc"
+    with written_beside(note) as write:
+        evidence.write_evidence(tmp_path, judgement, errors, 1.0, note, write)
     for name in ("consistency.png", "confidence.png"):
         with Image.open(tmp_path / name) as picture:
-            assert picture.text["Software"] == "generator_sha256 abc"
+            assert picture.text["Software"] == note
     with tifffile.TiffFile(tmp_path / "sr_confidence.tif") as tiff:
-        assert tiff.pages[0].software == "generator_sha256 abc"
+        assert tiff.pages[0].software == note
         per_cent = tiff.asarray()
     assert per_cent.shape == (100, 130) and per_cent.dtype == np.uint8
     assert (per_cent[32:64, 64:96] == 0).all()
