@@ -21,18 +21,20 @@ GAP = 0.08  # inches between panels and around them
 BAR_WIDTH, BAR_LABELS = 0.15, 0.7  # inches of a colour bar, and of what stands beside it
 RATIOS = 0.3, 3.0  # height / width of a panel: a narrow strip leaves room for its title
 LETTERS = 15  # of a title per inch, at most
+WARNING_LETTERS, WARNING_LINE = 18, 0.12  # letters per inch of width; inches per line
+WARNING_COLOUR = "#a3261b"
 LONGEST_BAR = 0.3  # of the panel's width
 
 
-def panel_figure(columns, ratio, largest, dots_per_inch, above=0.0):
+def panel_figure(columns, ratio, largest, dots_per_inch, warning=""):
     """Lay out two rows of panels.
 
     Args:
         columns: panels in a row.
         ratio: height / width of a panel.
-        largest: width and height in inches that the figure may have, without what is above.
+        largest: width and height in inches that the figure may have, without the warning.
         dots_per_inch: of the figure.
-        above: inches that are left free above the titles.
+        warning: stands above the panels, in as many lines as it needs.
 
     Returns:
         The figure, and its axes as array (2, columns).
@@ -41,8 +43,12 @@ def panel_figure(columns, ratio, largest, dots_per_inch, above=0.0):
     room = largest[0] - (columns + 1) * GAP, largest[1] - TITLE_HEIGHT - 2 * GAP
     side = min(room[0] / columns, room[1] / (2 * ratio))
     width = columns * side + (columns + 1) * GAP
-    height = 2 * side * ratio + 2 * GAP + TITLE_HEIGHT + above
+    lines = textwrap.wrap(warning, int(WARNING_LETTERS * width))
+    height = 2 * side * ratio + 2 * GAP + TITLE_HEIGHT + WARNING_LINE * len(lines)
     figure = Figure((width, height), dots_per_inch)
+    if lines:
+        top = 1 - GAP / height
+        figure.suptitle("\n".join(lines), fontsize=7, color=WARNING_COLOUR, y=top)
     size = side / width, side * ratio / height
     rows = [
         [

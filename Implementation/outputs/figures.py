@@ -1,20 +1,17 @@
 """Pictures of a result: outlined nuclei, and the side-by-side figure."""
 
 import math
-import textwrap
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.patches import Rectangle
 from scipy import ndimage
 
-from outputs.canvas import GAP, fit, panel_figure, place, save_figure, scale_bar, scaled
+from outputs.canvas import fit, panel_figure, place, save_figure, scale_bar, scaled
 from outputs.png import write_image
 
 OUTLINE = (205, 255, 0)  # yellow-green: far from pink and violet, also for colour-blind readers
 LARGEST = 7.2, 9.0  # inches, two columns of a journal page
-WARNING_LETTERS, WARNING_LINE = 18, 0.12  # letters per inch of width; inches per line
-WARNING_COLOUR = "#a3261b"
 DOTS_PER_INCH = 300
 LARGEST_DETAIL = 480  # side of the inset in pixels of a reduced image's full resolution
 INSET_FRACTION = 4  # the inset shows 1/4 of the image's width and height
@@ -79,14 +76,8 @@ def write_figure(path, views, microns_per_pixel, detail=None, warning="", write=
     field = _densest_field(views.picture, views.labels, largest)
     insets = _panels(detail(field)) if detail else panels
     shown = field if detail else (0, 0, width, height)
-    layout = len(panels), height / width, LARGEST, DOTS_PER_INCH
-    figure, axes = panel_figure(*layout)
-    if warning:
-        letters = int(WARNING_LETTERS * figure.get_figwidth())
-        lines = textwrap.wrap(f"Warning: {warning}", letters)
-        figure, axes = panel_figure(*layout, above=WARNING_LINE * len(lines))
-        top = 1 - GAP / figure.get_figheight()
-        figure.suptitle("\n".join(lines), fontsize=7, color=WARNING_COLOUR, y=top)
+    above = warning and f"Warning: {warning}"
+    figure, axes = panel_figure(len(panels), height / width, LARGEST, DOTS_PER_INCH, above)
     for (whole, inset), (title, image), (_, enlarged) in zip(axes.T, panels, insets, strict=True):
         whole.set_title(title, fontsize=8)
         _show(whole, image, (0, 0, width, height), (0, 0, width, height), views.picture)

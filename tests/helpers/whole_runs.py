@@ -145,3 +145,17 @@ def last_lines(capsys):
     """Lines on stderr without the progress bar's."""
     text = capsys.readouterr().err.split("\r")[-1]
     return [line for line in text.splitlines() if line.strip()]
+
+
+def put_images(folder, *names, size=(40, 56)):
+    for seed, name in enumerate(names):
+        put(folder / "input", name, crowded(*size, 12, seed))
+
+
+def assert_as_clean(run, tmp_path, output=None, names=("a", "b", "c")):
+    """Compare the results of a folder with those of a run without any fault."""
+    assert run(tmp_path / "clean")[0] == 0
+    for name in names:
+        folder = (output or tmp_path / "output") / name
+        assert bytes_of(folder) == bytes_of(tmp_path / "clean" / name), name
+        assert not (folder / ".partial").exists()

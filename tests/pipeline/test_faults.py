@@ -7,18 +7,15 @@ was finished stays as it is, and the same command goes on to what a run without 
 import contextlib
 import csv
 import ctypes
-import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 
-import Final_implementation
 import numpy as np
 import pytest
 import tifffile
@@ -26,52 +23,22 @@ from PIL import Image
 
 from helpers.forked_runs import Runs
 from helpers.image_samples import WRITERS, corrupted
-from helpers.tiny_models import load_once
 from helpers.whole_runs import (
+    assert_as_clean,
     bytes_of,
     check_agreement,
     crowded,
     finished_folders,
     put,
+    put_images,
     summary,
-    without_pictures,
 )
 from images.formats import slides
 from networks.network import Network
-from pipeline import worker
 from pipeline.output_folder import folder_name
 from program.disk import OutputError, check_room
-from stages.analysis import Analysis
 
 KILLS = 20
-
-
-@pytest.fixture
-def run(models, tmp_path, monkeypatch, capsys):
-    """Function that runs main on tmp_path/input; it gives the exit status and what was printed."""
-    monkeypatch.setattr(worker, "load_network", load_once)
-    without_pictures(monkeypatch.setattr)
-    defaults = {"microns_per_pixel": 1.0, "tile_size": 32}
-    defaults |= {"generator": models / "generator.h5", "unet": models / "Unet.h5"}
-    defaults["pixel_size_model"] = None
-
-    def run_main(output=None, **flags):
-        capsys.readouterr()
-        status = Final_implementation.main(
-            input_folder=tmp_path / "input",
-            output_folder=output or tmp_path / "output",
-            **defaults | flags,
-        )
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return status, printed.out + printed.err
-
-    return run_main
-
-
-def put_images(folder, *names, size=(40, 56)):
-    for seed, name in enumerate(names):
-        put(folder / "input", name, crowded(*size, 12, seed))
 
 
 @pytest.fixture
@@ -90,102 +57,6 @@ def at_prediction(monkeypatch):
         monkeypatch.setattr(Network, "predict_middle", watched)
 
     return register
-
-
-def assert_as_clean(run, tmp_path, output=None, names=("a", "b", "c")):
-    """Compare the results of a folder with those of a run without any fault."""
-    assert run(tmp_path / "clean")[0] == 0
-    for name in names:
-        folder = (output or tmp_path / "output") / name
-        assert bytes_of(folder) == bytes_of(tmp_path / "clean" / name), name
-        assert not (folder / ".partial").exists()
-
-
-# --- results are written while the next image is examined ---
-
-
-def test_the_next_image_is_examined_while_results_are_written(run, tmp_path, monkeypatch):
-    put_images(tmp_path, "a.png", "b.png", "c.png")
-    prepare, finish = Analysis.prepare, Analysis.finish
-    begun, open_files = [], []
-
-    def counted(analysis):
-        begun.append(analysis.image.path.name)
-        open_files.append(len(begun) - len(finished_folders(tmp_path / "output")))
-        return prepare(analysis)
-
-    def patient(analysis):
-        number = "abc".index(analysis.image.path.stem)
-        waiting = time.monotonic()
-        while len(begun) < min(number + 2, 3) and time.monotonic() < waiting + 60:
-            time.sleep(0.01)
-        assert len(begun) >= min(number + 2, 3), "the next image was not begun"
-        return finish(analysis)
-
-    monkeypatch.setattr(Analysis, "prepare", counted)
-    monkeypatch.setattr(Analysis, "finish", patient)
-    assert run()[0] == 0
-    assert begun == ["a.png", "b.png", "c.png"] and max(open_files) <= 2
-    assert list(summary(tmp_path / "output")) == begun
-
-
-def test_results_that_cannot_be_written_cost_no_other_image(run, tmp_path, monkeypatch):
-    put_images(tmp_path, "a.png", "b.png", "c.png")
-    finish = Analysis.finish
-
-    def failing(analysis):
-        if analysis.image.path.stem == "b":
-            raise ValueError("no such colour")
-        return finish(analysis)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Analysis, "finish", failing)
-        status, printed = run()
-    assert status == 1 and "no such colour" in printed
-    rows = summary(tmp_path / "output").values()
-    assert [row["status"] for row in rows] == ["done", "failed", "done"]
-    assert run()[0] == 0  # goes on from the finished stages
-    assert_as_clean(run, tmp_path)
-
-
-def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch):
-    put_images(tmp_path, "a.png", "b.png", "c.png")
-    prepare, finish, interrupted = Analysis.prepare, Analysis.finish, threading.Event()
-
-    def interrupting(analysis):
-        if analysis.image.path.stem == "b":
-            interrupted.set()
-            raise KeyboardInterrupt
-        return prepare(analysis)
-
-    def patient(analysis):
-        assert interrupted.wait(60)
-        time.sleep(0.2)
-        return finish(analysis)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Analysis, "prepare", interrupting)
-        broken.setattr(Analysis, "finish", patient)
-        status, printed = run()
-    assert status == 130
-    assert printed.index("Finishing the results of 1/3 a.png") < printed.index("Interrupted")
-    assert list(summary(tmp_path / "output")) == ["a.png"]
-    status, printed = run()
-    assert status == 0 and "a.png: finished before, skipped" in printed
-    assert_as_clean(run, tmp_path)
-
-
-def test_a_full_disk_ends_a_run_before_the_next_image(run, tmp_path, monkeypatch):
-    put_images(tmp_path, "a.png", "b.png")
-    begun = []
-
-    def full(analysis):
-        begun.append(analysis.image.path.name)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Analysis, "prepare", full)
-    status, printed = run()
-    assert status == 2 and "No space left" in printed and begun == ["a.png"]
 
 
 # --- one image fails ---
