@@ -48,7 +48,9 @@ def main(
     # Imported here, not above: --help needs none of it.
     from evaluation.correction_folder import write_fields
     from evaluation.picking import choose, fields_of_run
+    from program.startup import print_any_name
 
+    print_any_name()
     try:
         if fields < 1 or field_side < 64:
             raise ValueError(

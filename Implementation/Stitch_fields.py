@@ -33,6 +33,7 @@ from images.stitching.matching import (
 )
 from images.stitching.registration import Pair, blend, feather
 from outputs.tiff import write_pyramid
+from program.startup import print_any_name
 from tiles.raster import Raster
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +74,7 @@ def main(
     Returns:
         Exit status: 0; 1 if fields were left out, 2 if there is no image, 130 if interrupted.
     """
+    print_any_name()
     try:
         _check_constants(**locals())
         paths = find_images(input_folder)

@@ -119,7 +119,10 @@ def _picture_of(source: Path, manifest: dict, results: Path) -> Iterator[Callabl
     options = ()
     if path is None:
         choices = manifest["made_from"]["choices"]
-        path = Path(read_run(results / "run.json")["constants"]["input_folder"], manifest["image"])
+        folder = Path(read_run(results / "run.json")["constants"]["input_folder"])
+        path = folder / manifest["image"]
+        if not path.exists() and folder.name == manifest["image"]:
+            path = folder  # which is a DICOM slide
         microns = choices["microns_per_pixel"]
         if microns == ESTIMATE:
             estimate = manifest["summary"]["estimated_microns_per_pixel"]

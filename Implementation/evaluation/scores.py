@@ -189,6 +189,9 @@ def print_readings(rows: list[dict]):
 def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):
     """Print the mean over the images for each folder and method, with the number of images.
 
+    A line more says of which figures fewer images tell: where some labels are binary masks, those
+    have no nuclei to count.
+
     shown: {figure: heading of its column}. Means of counts are rounded to whole nuclei.
     """
     groups = {}
@@ -202,6 +205,10 @@ def print_table(rows: list[dict], shown: dict[str, str] = SHOWN):
         means = mean_of([{name: row[name] for name in shown if name in row} for row in group])
         cells = (f"{_cell(name, means):>{width}}" for name, width in widths.items())
         print(f"{names[key]:{name_width}}{len(group):>5}" + "".join(cells))
+        known = Counter(name for row in group for name in shown if name in row)
+        for count in sorted(set(known.values()) - {len(group)}):
+            figures = ", ".join(shown[name] for name in shown if known[name] == count)
+            print(f"{'':{name_width}}{count:>5}  only: {figures}")
 
 
 def _cell(figure: str, means: dict[str, float]) -> str:

@@ -1,9 +1,12 @@
 """Which files of a folder are images."""
 
+import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from images.errors import printable
 from images.formats.dicom import is_dicom, one_per_slide, slides_in
 
 _FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js
@@ -17,6 +20,7 @@ FOREIGN_SUFFIXES = frozenset(f".{name}" for name in f"{_FOREIGN} {_UNFINISHED}".
 FOREIGN_ENDS = (":zone.identifier", ".zone.identifier", "~")  # notes of Windows, of editors
 FOREIGN_NAMES = ("thumbs.db", "desktop.ini", "dicomdir")
 LISTS_OF_PARTS = (".vms", ".vmu")  # Hamamatsu's: text that names the files the slide consists of
+OME = ".ome"  # of `a.ome.tif`
 DATA_FOLDERS = ("{0.stem}", "_{0.stem}_")  # of `a.mrxs`, of `a.vsi`
 HAVE_DATA_FOLDERS = (".mrxs", ".vsi")
 
@@ -53,11 +57,29 @@ def name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
+def short_names(path: Path) -> list[str]:
+    """Names by which tables and annotations know an image: `a.ome` and `a` of `a.ome.tif`."""
+    name = name_of(path)
+    without = name[: -len(OME)] if name.casefold().endswith(OME) else ""
+    return [name, without] if without else [name]
+
+
 def name_in(path: Path, folder: Path) -> str:
     """Name of an image of a folder, with the sub-folders that it lies in: `control/a.png`."""
     if path != folder and path.is_relative_to(folder):
         return path.relative_to(folder).as_posix()
     return path.name
+
+
+def shown_name(path: Path, folder: Path) -> str:
+    """Name of an image of a folder in results: printable, and no other image's.
+
+    Where signs of a name cannot be printed, a number made of its bytes tells it from another that
+    differs in these signs only.
+    """
+    name = name_in(path, folder)
+    shown = printable(name)
+    return shown if shown == name else f"{shown} ({zlib.crc32(os.fsencode(name)):08x})"
 
 
 def stamp(path: Path) -> list[int]:

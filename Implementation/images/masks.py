@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from images.errors import ImageReadError
-from images.opening import open_image
+from images.opening import ImageFile, open_image
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-LARGEST = 25_000_000  # pixels; no mask beside training images is larger
+LARGEST = 25_000_000  # pixels that are looked at one by one; of larger images some blocks are
+BLOCKS, BLOCK = 12, 64  # blocks along each side, and pixels of each
 FEW_COLOURS = 8  # colours that a mask of classes has at most
-NEARLY = 24  # grey levels around black and white; JPEG smears a mask by so much
+NEARLY = 24  # grey levels around black and white; JPEG smears a mask by so much, and glass is
+# less even
 ALMOST_ALL = 0.97  # of the pixels
 CONSTANT = 0.6  # share of an area's pixels that equal their two neighbours; in pictures below 0.3
 
@@ -26,28 +28,38 @@ def is_mask(path: Path) -> bool:
     """Whether a file holds a binary mask, classes or labels instead of a picture.
 
     It has but a few colours, is nearly only black and white, or consists of areas of one grey
-    value each, or of one colour each on black. A file that cannot be read, or that is of one colour
-    only, counts as a picture.
+    value each, or of one colour each on black. A file that cannot be read, or that shows one colour
+    or bare glass only, counts as a picture.
     """
     if _is_rich(path):
         return False
     try:
         with open_image(path) as image:
-            if image.width * image.height > LARGEST:
-                return False
-            pixels = image.read(0, 0, image.width, image.height).astype(np.uint32)
+            pixels = _looked_at(image).astype(np.uint32)
     except ImageReadError:
         return False
     colours = (pixels[..., 0] << 16) + (pixels[..., 1] << 8) + pixels[..., 2]
     found, counts = np.unique(colours.ravel()[:: max(1, colours.size // 10**5)], return_counts=True)
     is_grey = not np.any(pixels != pixels[..., :1])
     if len(found) <= FEW_COLOURS:
-        return len(found) > 1
+        return len(found) > 1 and int(pixels.min()) < 256 - NEARLY
     if is_grey and _is_nearly_black_and_white(pixels[..., 0]):
         return True
     background = found[np.argmax(counts)]
     # Colours on another ground than black may be a drawing or a picture of flat colours.
     return bool(is_grey or background == 0) and _has_even_areas(colours, background)
+
+
+def _looked_at(image: ImageFile) -> np.ndarray:
+    """Return the pixels of an image, of a large one those of evenly spread blocks in a column."""
+    if image.width * image.height <= LARGEST:
+        return image.read(0, 0, image.width, image.height)
+    sides = min(BLOCK, image.width), min(BLOCK, image.height)
+    lefts, tops = (
+        np.linspace(0, whole - side, BLOCKS).astype(int).tolist()
+        for whole, side in zip((image.width, image.height), sides, strict=True)
+    )
+    return np.concatenate([image.read(x, y, *sides) for y in tops for x in lefts])
 
 
 def _is_rich(path: Path) -> bool:

@@ -95,9 +95,10 @@ def refuse_coarse_size(path: Path, microns: float | None, is_slide: bool) -> Non
     if microns and not is_slide and microns > COARSEST_PLAIN:
         raise ImageReadError(
             one_line(
-                f"{path.name}: the file states {microns:.3g} um per pixel ({25400 / microns:.0f} "
-                f"dpi), expected at most {COARSEST_PLAIN:g} um; give the true size with "
-                "--microns-per-pixel and --microns-per-pixel-for-all"
+                f"{path.name}: expected at most {COARSEST_PLAIN:g} um per pixel, to see nuclei, "
+                f"found {microns:.3g} um ({25400 / microns:.0f} dpi); give the true size "
+                "with --microns-per-pixel and, if the file states this one, with "
+                "--microns-per-pixel-for-all, too"
             )
         )
 

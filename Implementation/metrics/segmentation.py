@@ -122,15 +122,13 @@ def matched_areas(labels, others):
 
 
 def mean_of(scores):
-    """Mean of each score over a list of dicts with the same keys, nan values left out.
+    """Mean of each score over the dicts that have it, nan values left out.
 
-    A score that is nan in every dict stays nan; an empty list gives an empty dict.
+    A score that is nan wherever it is stays nan; an empty list gives an empty dict.
     """
-    if not scores:
-        return {}
     means = {}
-    for name in scores[0]:
-        values = np.array([score[name] for score in scores], dtype=float)
+    for name in dict.fromkeys(name for score in scores for name in score):
+        values = np.array([score[name] for score in scores if name in score], dtype=float)
         values = values[~np.isnan(values)]
         means[name] = float(values.mean()) if len(values) else np.nan
     return means

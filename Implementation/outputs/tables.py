@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet runs
 ENCODING = "utf-8-sig"  # with a byte order mark: Excel would take umlauts for two letters each
 
 
@@ -48,6 +49,17 @@ def join_tables(paths, target):
             writer.writerows(rows)
 
 
+def column_of(path, name):
+    """Return the texts of a column of a table that `table_writer` has written."""
+    with Path(path).open(encoding=ENCODING, newline="") as file:
+        return [text_of(row.get(name) or "") for row in csv.DictReader(file)]
+
+
+def text_of(cell):
+    """Return the text of a cell without the apostrophe that `table_writer` adds."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
 def _started_table(file, columns):
     csv.writer(file).writerow(map(_cell, columns))
     return csv.DictWriter(file, list(columns))
@@ -61,4 +73,4 @@ def _cell(value):
     if isinstance(value, Real):
         return f"{value:.6g}"
     text = str(value)
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return "'" + text if text.startswith(FORMULA) else text

@@ -1,15 +1,19 @@
 """Which image belongs to which group: read from a table, or from the sub-folders."""
 
 import csv
+import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+
+from images.errors import printable
+from images.finding import short_names
 
 FOLDERS = "folders"  # for GROUPS: the sub-folder that an image lies in is its group
 COLUMNS = ("image", "group")
 
 
 def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
-    """Return the group of each image that has one.
+    """Return the group of each image that has one; name the rows of a table without an image.
 
     Args:
         names: of the images, with their sub-folders.
@@ -26,16 +30,21 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
         expected = "images in sub-folders of the input folder"
     else:
         table = _read(Path(groups))
-        found = {name: group for name in names if (group := _looked_up(table, name))}
+        keys = {name: key for name in names if (key := _key(table, name))}
+        found = {name: table[key] for name, key in keys.items()}
+        if found and (unused := [key for key in table if key not in keys.values()]):
+            some = ", ".join(map(printable, unused[:3])) + ", ..." * (len(unused) > 3)
+            print(f"GROUPS: {len(unused)} rows name no image here ({some})", file=sys.stderr)
         expected = f"the names of images in {groups}"
     if not found:
         raise ValueError(f"GROUPS: expected {expected}, found none; check the names")
     return found
 
 
-def _looked_up(table: dict[str, str], name: str) -> str | None:
+def _key(table: dict[str, str], name: str) -> str | None:
+    """Return under which name the table has an image."""
     path = PurePosixPath(name)
-    return next((table[k] for k in (name, path.name, path.stem) if k in table), None)
+    return next((k for k in (name, path.name, *short_names(Path(path.name))) if k in table), None)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from images.errors import ImageReadError, one_line, printable
-from images.finding import name_in, stamp
+from images.errors import ImageReadError, one_line
+from images.finding import shown_name, stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
 from regions.finding import regions_stamp
@@ -46,7 +46,7 @@ class Job:
     @property
     def image(self) -> str:
         """Name of the image in the results."""
-        return printable(name_in(self.path, self.settings.input.input_folder))
+        return shown_name(self.path, self.settings.input.input_folder)
 
 
 def model_files(settings: Settings) -> dict[str, str]:

@@ -39,10 +39,7 @@ def constants_of_run(path: Path, function: Callable) -> dict:
             "the run with that version, or remove them from a copy of the file"
         )
     constants = constants | _meant_then(constants, run.get("results_version", 1))
-    constants = {
-        name: Path(value) if value is not None and _is_path(parameters[name]) else value
-        for name, value in constants.items()
-    }
+    constants = {name: _as_constant(value, parameters[name]) for name, value in constants.items()}
     return constants | _moved_models(constants, run.get("model_files", {}))
 
 
@@ -56,8 +53,12 @@ def _meant_then(constants: dict, results_version: int) -> dict:
     return meant
 
 
-def _is_path(parameter: inspect.Parameter) -> bool:
-    return Path in (parameter.annotation, *get_args(parameter.annotation))
+def _as_constant(value, parameter: inspect.Parameter):
+    """Return a value that was read from JSON as what it was: a path or a tuple."""
+    if isinstance(value, list):
+        return tuple(value)
+    is_path = Path in (parameter.annotation, *get_args(parameter.annotation))
+    return Path(value) if is_path and value is not None else value
 
 
 def read_run(path: Path) -> dict:

@@ -6,37 +6,33 @@ What needs TensorFlow is imported only once there is something to do.
 import json
 import logging
 import platform
-import re
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
-from itertools import chain, count
 from pathlib import Path
 
-from images.errors import one_line, printable
-from images.finding import find_images, name_in, name_of
-from pipeline.group_membership import FOLDERS, groups_of
+from images.errors import one_line
+from images.finding import shown_name
+from pipeline.group_membership import groups_of
+from pipeline.inputs import images_of, name_unused_annotations, result_names
 from pipeline.job import (
     Job,
     finished_row,
     model_files,
-    read_manifest,
     reason_to_repeat,
     signature,
 )
-from pipeline.output_folder import folder_name, locked
+from pipeline.output_folder import locked
 from pipeline.repetition import differences, read_run
 from pipeline.summary import Summary, print_table, print_unknown_sizes
 from program.disk import appearing
 from program.processor import chosen_precision
 from program.settings import RESULTS_VERSION, Settings
-from program.startup import start_keras
+from program.startup import print_any_name, start_keras
 
 PACKAGES = ("keras", "numpy", "scikit-image", "opencv-python-headless", "tifffile")
-JOINED = ("regions.csv", "nuclei.parquet", "groups.csv")  # also there, of some runs
-RUN_FILES = ("summary.csv", "run.json", "report.html")  # beside the folders of the images
 
 
 def run_folder(constants: dict, from_run: Path | None = None) -> int:
@@ -48,6 +44,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         Exit status, see Final_implementation.main.
     """
     networks, debug = None, constants["debug"]
+    print_any_name()
     try:
         # Decided here, so that the record says it and all machines of a cluster do the same.
         constants = constants | {"precision": chosen_precision(constants["precision"])}
@@ -56,12 +53,15 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         if not debug:
             _quiet_readers()
         jobs = make_jobs(images_of(settings), settings)
+        name_unused_annotations([job.path for job in jobs], settings)
         groups = groups_of([job.image for job in jobs], settings.comparison.groups)
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         if not _all_done(jobs, folder):
             networks = _loaded(settings, jobs)
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder)
+    except KeyboardInterrupt:
+        return _interrupted()
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own
         return _give_up(error, debug)
     with lock:
@@ -69,8 +69,8 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
 
 
 def _all_done(jobs: list[Job], folder: Path) -> bool:
-    there = all((folder / name).is_file() for name in RUN_FILES)
-    return there and not any(_is_to_be_done(job) for job in jobs)
+    """Tell whether no network is needed: neither for an image nor for the record of the run."""
+    return (folder / "run.json").is_file() and not any(_is_to_be_done(job) for job in jobs)
 
 
 def _is_to_be_done(job: Job) -> bool:
@@ -100,6 +100,9 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     folder = settings.outputs.output_folder
     summary = Summary(folder / "summary.csv")
     try:
+        if networks or summary.images_before() != [job.image for job in jobs]:
+            # Gone until it is of all images again, so that an interruption leaves no old one.
+            (folder / "report.html").unlink(missing_ok=True)
         if networks:
             known = networks.by_name()
             record = write_run_record(folder / "run.json", constants, settings, networks)
@@ -109,16 +112,15 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
             summary.add(number, row)
         if networks and _of_all(networks, summary.ordered()) != known:
             write_run_record(folder / "run.json", constants, settings, networks)
-        if networks or groups or (folder / "groups.csv").exists():
+        if groups or (folder / "groups.csv").exists() or not _are_joined(jobs, folder):
             from outputs.report.page import write_report
             from pipeline.joining import join_results
 
             rows = {job.folder: summary.rows[number] for number, job in enumerate(jobs)}
             join_results(folder, rows, groups)
-            write_report(folder)
+            write_report(folder, summary.written)
     except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
-        return 130
+        return _interrupted()
     except ConnectionError as error:  # to the scheduler
         return _give_up(error, settings.debug)
     except OSError as error:  # a full or read-only disk: every further image would fail, too
@@ -128,6 +130,13 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     print_table(summary.ordered())
     print_unknown_sizes(summary.ordered())
     return int(any(row["status"] != "done" for row in summary.ordered()))
+
+
+def _are_joined(jobs: list[Job], folder: Path) -> bool:
+    """Tell whether the report and the table of all nuclei are there."""
+    nuclei = any((job.folder / "nuclei.csv").is_file() for job in jobs)
+    wanted = ["report.html"] + ["nuclei.parquet"] * nuclei
+    return all((folder / name).is_file() for name in wanted)
 
 
 def _of_all(networks, rows: list[dict]) -> dict:
@@ -141,41 +150,13 @@ def _of_all(networks, rows: list[dict]) -> dict:
     return networks.by_name()
 
 
-def images_of(settings: Settings) -> list[Path]:
-    """List the images of a run; say which files are left out because they are masks.
-
-    Sub-folders are searched where they are the groups. What has results from an earlier run is an
-    image and needs no second look.
-
-    Raises:
-        OSError, ValueError: there is no folder, or no image in it.
-    """
-    folder, output_folder = settings.input.input_folder, settings.outputs.output_folder
-    found = find_images(folder, recursive=settings.comparison.groups == FOLDERS)
-    paths = [path for path in found if not path.is_relative_to(output_folder)]
-    before = set(_named_before(output_folder).values())
-    unknown = [path for path in paths if printable(name_in(path, folder)) not in before]
-    if not unknown:
-        return paths
-    from images.masks import without_masks  # not above: it loads every decoder
-
-    _, masks = without_masks(unknown)
-    names = ", ".join(printable(path.name) for path in masks[:3]) + ", ..." * (len(masks) > 3)
-    images = [path for path in paths if path not in masks]
-    if not images:
-        raise ValueError(f"expected images of tissue in {folder}, found masks only ({names})")
-    if masks:
-        print(f"Left out, because they are masks or label maps: {len(masks)} files ({names})")
-    return images
-
-
 def make_jobs(paths: list[Path], settings: Settings) -> list[Job]:
     """Make the images of a run into jobs, for this process or any other."""
     jobs, folder = [], settings.outputs.output_folder
     input_folder = settings.input.input_folder
     names, models = result_names(paths, folder, input_folder), model_files(settings)
     for number, path in enumerate(paths, start=1):
-        title = f"{number}/{len(paths)} {printable(name_in(path, input_folder))}"
+        title = f"{number}/{len(paths)} {shown_name(path, input_folder)}"
         made_from = signature(path, settings, models)
         place = (folder / names[path]).absolute()
         jobs.append(Job(path.absolute(), place, title, settings, made_from))
@@ -206,37 +187,6 @@ def _work_off(jobs: list[Job], networks, settings: Settings) -> Iterator[tuple[i
         yield from rows_from_here(unfinished, networks, settings)
 
 
-def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:
-    """Give each image its folder, the one that it had before where there is one.
-
-    A new image gets its stem; where that is taken, its name with sub-folders and extension (a.png,
-    then a.jpg: `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image
-    does not depend on what is added beside it later.
-    """
-    before = {image: folder for folder, image in _named_before(output_folder).items()}
-    full = {path: name_in(path, input_folder) for path in paths}
-    names = {
-        path: before[printable(full[path])] for path in paths if printable(full[path]) in before
-    }
-    reserved = {*RUN_FILES, *JOINED, *(f"{name}.new" for name in (*RUN_FILES, *JOINED))}
-    taken = reserved | {name.casefold() for name in names.values()}
-    for path in paths:
-        if path in names:
-            continue
-        whole = folder_name(re.sub(r"[./]", "_", full[path]))
-        candidates = chain([folder_name(name_of(path)), whole], (f"{whole}_{n}" for n in count(2)))
-        names[path] = next(name for name in candidates if name.casefold() not in taken)
-        taken.add(names[path].casefold())
-    return names
-
-
-def _named_before(output_folder: Path) -> dict[str, str]:
-    """Return the name of the image of each folder of results."""
-    manifests = sorted(output_folder.glob("*/manifest.json"))
-    images = {path.parent.name: read_manifest(path).get("image") for path in manifests}
-    return {folder: image for folder, image in images.items() if isinstance(image, str)}
-
-
 def write_run_record(path: Path, constants: dict, settings: Settings, networks) -> dict:
     """Write what is needed to repeat the run: constants, versions, models; return it."""
     record = {
@@ -253,6 +203,11 @@ def write_run_record(path: Path, constants: dict, settings: Settings, networks) 
     with appearing(path) as fresh:
         fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
     return record
+
+
+def _interrupted() -> int:
+    print("\nInterrupted. Run the same command again to go on from here.", file=sys.stderr)
+    return 130
 
 
 def _give_up(error: Exception | str, debug: bool) -> int:

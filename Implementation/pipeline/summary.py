@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from outputs.tables import table_writer
+from outputs.tables import column_of, table_writer
 from program.disk import appearing
 
 SUMMARY_COLUMNS = (
@@ -50,12 +50,18 @@ class Summary:
 
     Args:
         path: of the table.
+
+    Attributes:
+        written: where the table was written last.
     """
 
     def __init__(self, path: Path):
-        self.path, self.rows = path, {}
+        self.path, self.rows, self.written = path, {}, path
         self._beside = path.with_stem(f"{path.stem}_new")
-        self._in_use = False
+
+    def images_before(self) -> list[str]:
+        """Return the names of the images in the table that an earlier run left."""
+        return column_of(self.path, "image") if self.path.is_file() else []
 
     def add(self, number: int, row: dict):
         """Add the row of an image; rows are written in the order of their numbers."""
@@ -67,16 +73,16 @@ class Summary:
         try:
             _write(self.path, self.ordered())
             self._beside.unlink(missing_ok=True)
-            self._in_use = False
+            self.written = self.path
         except PermissionError:
             _write(self._beside, self.ordered())
-            if not self._in_use:
+            if self.written == self.path:
                 print(
                     f"{self.path} is open in another program; the table is written to "
                     f"{self._beside.name} until that program closes it",
                     file=sys.stderr,
                 )
-            self._in_use = True
+            self.written = self._beside
 
     def ordered(self) -> list[dict]:
         """Return all rows in the order of their numbers."""

@@ -1,4 +1,4 @@
-"""Start Keras without the notes of its backend, and say in one line why it cannot start."""
+"""The start of a script: Keras without the notes of its backend, and names that can be printed."""
 
 import contextlib
 import os
@@ -11,12 +11,23 @@ from program.processor import backend_name
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}  # that a backend needs
 
 
+def print_any_name():
+    """Let signs be printed as ? for which the output has no code.
+
+    On Windows, output that goes to a file or another program has but the signs of one language.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="replace")
+
+
 def start_keras():
     """Import Keras and its backend; call it before any module that imports them.
 
     Raises:
         ValueError: KERAS_BACKEND names a backend that is unknown or not installed.
     """
+    print_any_name()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = backend_name()
     if backend not in PACKAGES:

@@ -1,14 +1,17 @@
 """Which file holds the annotated regions of an image."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from images.finding import name_of, stamp
+from images.finding import short_names, stamp
 
 ENDINGS = (".geojson", ".geojson.gz")
 
 
 def regions_file(image: Path, folder: Path | None = None) -> Path | None:
     """Return the GeoJSON of an image: `slide.geojson` or `slide.svs.geojson` for `slide.svs`.
+
+    QuPath leaves out the whole of `.ome.tif`: so `slide.geojson` belongs to `slide.ome.tif`, too.
 
     Args:
         image: the file, or the folder of a slide.
@@ -18,8 +21,17 @@ def regions_file(image: Path, folder: Path | None = None) -> Path | None:
         None where there is none.
     """
     folder = image.parent if folder is None else Path(folder)
-    names = (f"{name}{ending}" for name in (name_of(image), image.name) for ending in ENDINGS)
+    names = (f"{name}{end}" for name in (*short_names(image), image.name) for end in ENDINGS)
     return next((folder / name for name in names if _is_file(folder / name)), None)
+
+
+def unused_files(images: Iterable[Path], folder: Path | None = None) -> list[Path]:
+    """Return the GeoJSON files beside images, or in `folder`, that belong to none of them."""
+    images = list(images)
+    folders = {image.parent for image in images} if folder is None else {Path(folder)}
+    used = {regions_file(image, folder) for image in images}
+    found = (path for each in folders if each.is_dir() for path in sorted(each.iterdir()))
+    return [path for path in found if path.name.endswith(ENDINGS) and path not in used]
 
 
 def regions_stamp(image: Path, folder: Path | None = None) -> list | None:

@@ -14,8 +14,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from images.errors import printable
-from images.finding import name_in, stamp
+from images.finding import shown_name, stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
 from nuclei.separation import Separation
@@ -152,7 +151,7 @@ class Analysis:
 
     def _finished(self) -> Finished:
         return Finished(
-            name=printable(name_in(self.image.path, self.settings.input.input_folder)),
+            name=shown_name(self.image.path, self.settings.input.input_folder),
             image=self.image,
             route=self.route,
             estimate=self.estimate.microns,

@@ -83,6 +83,15 @@ def test_binary_masks_give_pixel_figures_only_unless_told(drawn_set, unet):
     assert float(rows[0]["aji"]) > 0.6 and "each connected part a nucleus" in rows[0]["labels"]
 
 
+@pytest.mark.parametrize("empty", ["a", "b"])  # the first or the last of the folder
+def test_a_field_without_nuclei_among_binary_masks_costs_no_figure(drawn_set, unet, capsys, empty):
+    write_picture(drawn_set / "masks" / f"{empty}.png", np.zeros((96, 128), np.uint8))
+    status, rows = judge(drawn_set, unet, labels="masks")
+    assert status == 0
+    assert [row["image"] for row in rows if row["count_error"] or row["aji"]] == [f"{empty}.png"]
+    assert "1  only: true, found, AJI" in capsys.readouterr().out
+
+
 def test_the_classical_separations_are_judged_beside_ours(drawn_set, unet):
     _, rows = judge(drawn_set, unet, compare_separations=True)
     methods = {row["method"] for row in rows}

@@ -1,5 +1,6 @@
 """What of a folder counts as an image: no junk, no masks, and each slide once."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from skimage.draw import disk
 from helpers.cases import CASES, needs_cases
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
 from helpers.whole_runs import drawn
-from images.finding import different_names, find_images
+from images import masks
+from images.finding import different_names, find_images, shown_name
 from images.formats.dicom import slides_in
 from images.masks import is_mask, without_masks
 from images.opening import open_image
@@ -159,6 +161,14 @@ def test_a_damaged_dicom_file_is_listed(tmp_path):
     assert names(tmp_path) == ["a.dcm", "b.dcm"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_differ_in_bytes_that_are_no_text_stay_apart(tmp_path):
+    paths = [tmp_path / os.fsdecode(name) for name in (b"\xe4.png", b"\xf6.png", b"a.png")]
+    shown = [shown_name(path, tmp_path) for path in paths]
+    assert len(set(shown)) == 3 and shown[2] == "a.png"
+    assert all(name.isprintable() for name in shown)
+
+
 # --- masks ---
 
 
@@ -233,6 +243,7 @@ def pictures():
         "mostly glass": glass,
         "flat colours": flat_colours(),
         "one colour": np.full((50, 60, 3), 240, np.uint8),
+        "bare glass": np.random.default_rng(2).choice([253, 254, 255], (50, 60)).astype(np.uint8),
         "black": np.zeros((50, 60), np.uint8),
         "fluorescence": fluorescence,
         "enlarged": np.kron(tissue[..., 0], np.ones((4, 4), np.uint8)),
@@ -244,6 +255,14 @@ def test_drawn_pictures_are_no_masks(tmp_path, kind):
     for name in ("a_mask.png", "labeled_mask.jpg"):  # whatever they are called
         write_picture(tmp_path / name, pictures()[kind])
         assert not is_mask(tmp_path / name)
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("labels8.png", True), ("tissue", False)])
+def test_masks_of_slides_are_told_by_blocks(tmp_path, monkeypatch, kind, wanted):
+    monkeypatch.setattr(masks, "LARGEST", 1000)
+    pixels = MASKS[kind](labels_of_discs()) if wanted else pictures()[kind]
+    write_picture(tmp_path / "a.png", np.tile(pixels, (12, 12) + (1,) * (pixels.ndim - 2)))
+    assert is_mask(tmp_path / "a.png") == wanted
 
 
 def test_files_that_cannot_be_read_count_as_pictures(tmp_path):

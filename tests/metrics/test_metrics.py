@@ -163,6 +163,11 @@ def test_mean_leaves_nan_out():
     assert mean_of([]) == {}
 
 
+def test_mean_of_a_score_that_only_some_have():
+    assert mean_of([{"dice": 0.5}, {"dice": 1, "pq": 0.25}]) == {"dice": 0.75, "pq": 0.25}
+    assert mean_of([{"dice": 1, "pq": 0.25}, {"dice": 0.5}]) == {"dice": 0.75, "pq": 0.25}
+
+
 # --- A part of an image ---
 
 

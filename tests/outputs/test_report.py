@@ -128,7 +128,7 @@ class Run:
         with table_writer(self.folder / "summary.csv", SUMMARY_COLUMNS) as add:
             for row in self.rows:
                 add(row)
-        return write_report(self.folder).read_text("utf-8")
+        return write_report(self.folder, self.folder / "summary.csv").read_text("utf-8")
 
 
 @pytest.fixture

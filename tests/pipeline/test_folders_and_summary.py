@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import job, summary
+from pipeline.inputs import result_names
 from pipeline.job import Job, begin, end, finished_row, reason_to_repeat, signature
-from pipeline.run import result_names
 from pipeline.summary import SUMMARY_COLUMNS, Summary
 from program import disk
 from program.settings import ModelSettings, NucleiSettings, Settings

@@ -21,6 +21,14 @@ def test_a_table_names_groups_with_or_without_endings(tmp_path, text):
     assert found == {"a.png": "control", "b.svs": "treated"}
 
 
+def test_ome_tiffs_are_known_by_their_short_names_and_unknown_rows_are_named(tmp_path, capsys):
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\na,x\nb.ome,y\nC,y\n", encoding="utf-8")
+    found = groups_of(["a.ome.tif", "b.ome.tiff", "c.svs"], str(table))
+    assert found == {"a.ome.tif": "x", "b.ome.tiff": "y"}
+    assert "1 rows name no image here (C)" in capsys.readouterr().err
+
+
 def test_sub_folders_are_groups():
     names = ["top.png", "control/a.png", "treated/a.png", "treated/deep/b.png"]
     expected = {names[1]: "control", names[2]: "treated", names[3]: "treated"}

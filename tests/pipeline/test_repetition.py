@@ -20,6 +20,10 @@ def test_paths_come_back_as_paths_and_nothing_as_nothing(tmp_path):
     found = constants_of_run(tmp_path / "run.json", Final_implementation.main)
     assert found["regions_folder"] == Path("/some/where") and found["input_folder"] == Path("/in")
     assert found["groups"] == "folders" and found["scheduler"] is None
+    record["constants"] = {"region": [1, 2, 30, 40]}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    found = constants_of_run(tmp_path / "run.json", Final_implementation.main)
+    assert found["region"] == (1, 2, 30, 40)
     record["constants"] = {"regions_folder": None}
     (tmp_path / "run.json").write_text(json.dumps(record))
     found = constants_of_run(tmp_path / "run.json", Final_implementation.main)

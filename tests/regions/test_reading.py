@@ -6,7 +6,7 @@ import json
 import pytest
 
 from helpers.annotations import annotation, rectangle, write_annotations
-from regions.finding import regions_file, regions_stamp
+from regions.finding import regions_file, regions_stamp, unused_files
 from regions.reading import Frame, read_annotations
 
 FRAME = Frame(200, 100)
@@ -28,6 +28,16 @@ def test_polygons_holes_names_and_classes(tmp_path):
     assert [region.name for region in found.regions] == ["Rim", "region 2", "Rim (2)"]
     assert [region.of_class for region in found.regions] == ["Tumor", "", "Tumor: Positive"]
     assert not found.notes and found.ignored.is_empty
+
+
+def test_the_file_of_an_image_and_files_of_none(tmp_path):
+    images = [tmp_path / name for name in ("a.ome.tif", "b.svs", "c.svs")]
+    for name in ("a.geojson", "b.svs.geojson.gz", "B2.geojson"):
+        (tmp_path / name).touch()
+    found = [regions_file(image) for image in images]
+    assert found == [tmp_path / "a.geojson", tmp_path / "b.svs.geojson.gz", None]
+    assert unused_files(images) == [tmp_path / "B2.geojson"]
+    assert unused_files(images[1:], tmp_path) == [tmp_path / "B2.geojson", tmp_path / "a.geojson"]
 
 
 def test_coordinates_are_those_of_the_original_file(tmp_path):

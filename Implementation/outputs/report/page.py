@@ -75,14 +75,16 @@ HISTOGRAMS = (
 )
 
 
-def write_report(output_folder: Path) -> Path:
+def write_report(output_folder: Path, summary: Path) -> Path:
     """Write `report.html` into the folder of a finished run; return its path.
+
+    summary: the table of all images.
 
     The file stays below 25 MB: previews share the space that the text leaves, in the order of the
     table. It loads nothing and links to the full files. A missing or broken picture is named.
     """
     output_folder = Path(output_folder)
-    rows = read_summary(output_folder / "summary.csv")
+    rows = read_summary(summary)
     folders = _result_folders(output_folder)
     images = [_image(number, row, folders) for number, row in enumerate(rows[:MOST_ROWS], start=1)]
     sections = [image for image in images if image["folder"]][:MOST_SECTIONS]

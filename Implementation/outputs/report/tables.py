@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from outputs.groups import UNITS
+from outputs.tables import text_of
 
 # Titles of the measures by which groups are compared.
 MEASURES = {
@@ -38,14 +39,9 @@ def read_summary(path: Path) -> list[dict]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
             {"route": "", "warning": "", "estimated_microns_per_pixel": None}
-            | {k: _text(v) if k in texts else float(v) if v else None for k, v in row.items()}
+            | {k: text_of(v) if k in texts else float(v) if v else None for k, v in row.items()}
             for row in csv.DictReader(file)
         ]
-
-
-def _text(cell: str) -> str:
-    """Return a text without the apostrophe that `outputs.tables` adds for spreadsheets."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(("=", "+", "-", "@")) else cell
 
 
 def read_regions(path: Path) -> dict:
@@ -63,8 +59,8 @@ def read_regions(path: Path) -> dict:
     columns = [kind for kind in REGION_COLUMNS if any(row.get(kind[0]) for row in rows)]
     shown = [
         (
-            _text(row["region"]),
-            _text(row["region_class"]),
+            text_of(row["region"]),
+            text_of(row["region_class"]),
             [float(row[name]) if row[name] else None for name, *_ in columns],
         )
         for row in rows[:MOST_REGIONS]
@@ -98,13 +94,13 @@ def _measure(name: str, rows: list[dict]) -> dict:
         spread = row["sd_between_images"]
         groups.append(
             {
-                "name": _text(row["group"]),
+                "name": text_of(row["group"]),
                 "images": int(row["images"]),
                 "nuclei": int(row["nuclei"]),
                 "mean": float(row["value"]),
                 "sd": float(spread) if spread else None,
                 "place": place(row["value"]),
-                "points": [(place(i["value"]), _text(i["image"])) for i in own],
+                "points": [(place(i["value"]), text_of(i["image"])) for i in own],
             }
         )
     return {

@@ -1,0 +1,108 @@
+"""Which images a run has, and what their folders of results are called."""
+
+import re
+import sys
+from itertools import chain, count
+from pathlib import Path
+
+from images.errors import printable
+from images.finding import find_images, name_in, name_of, shown_name
+from pipeline.group_membership import FOLDERS
+from pipeline.job import read_manifest
+from pipeline.output_folder import folder_name
+from program.settings import Settings
+from regions.finding import unused_files
+
+RUN_FILES = (  # beside the folders of the images, the first three of every run
+    "summary.csv",
+    "run.json",
+    "report.html",
+    "regions.csv",
+    "nuclei.parquet",
+    "groups.csv",
+)
+
+
+def images_of(settings: Settings) -> list[Path]:
+    """List the images of a run; say which files are left out because they are masks.
+
+    Sub-folders are searched where they are the groups. What has results from an earlier run is an
+    image and needs no second look.
+
+    Raises:
+        OSError, ValueError: there is no folder, or no image in it.
+    """
+    folder, output_folder = settings.input.input_folder, settings.outputs.output_folder
+    found = find_images(folder, recursive=settings.comparison.groups == FOLDERS)
+    paths = [path for path in found if not _is_result(path, output_folder, folder)]
+    if not paths:
+        raise ValueError(f"expected images in {folder}, found only the results of earlier runs")
+    before = set(_named_before(output_folder).values())
+    unknown = [path for path in paths if shown_name(path, folder) not in before]
+    if not unknown:
+        return paths
+    print(f"Looking at {len(unknown)} file{'s' * (len(unknown) > 1)} ...", flush=True)
+    from images.masks import without_masks  # not above: it loads every decoder
+
+    _, masks = without_masks(unknown)
+    images = [path for path in paths if path not in masks]
+    if not images:
+        raise ValueError(
+            f"expected images of tissue in {folder}, found masks only ({_some(masks)})"
+        )
+    if masks:
+        print(
+            f"Left out, because they are masks or label maps: {len(masks)} files ({_some(masks)})"
+        )
+    return images
+
+
+def name_unused_annotations(images: list[Path], settings: Settings):
+    """Say which files of annotated regions belong to none of the images."""
+    unused = unused_files(images, settings.input.regions_folder)
+    if unused:
+        print(f"Annotations of none of the images: {_some(unused)}", file=sys.stderr)
+
+
+def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:
+    """Give each image its folder, the one that it had before where there is one.
+
+    A new image gets its stem; where that is taken, its name with sub-folders and extension (a.png,
+    then a.jpg: `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image
+    does not depend on what is added beside it later.
+    """
+    before = {image: folder for folder, image in _named_before(output_folder).items()}
+    shown = {path: shown_name(path, input_folder) for path in paths}
+    names = {path: before[name] for path, name in shown.items() if name in before}
+    reserved = {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
+    taken = reserved | {name.casefold() for name in names.values()}
+    for path in paths:
+        if path in names:
+            continue
+        whole = folder_name(re.sub(r"[./]", "_", name_in(path, input_folder)))
+        candidates = chain([folder_name(name_of(path)), whole], (f"{whole}_{n}" for n in count(2)))
+        names[path] = next(name for name in candidates if name.casefold() not in taken)
+        taken.add(names[path].casefold())
+    return names
+
+
+def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:
+    """Tell whether a file was written by a run; the images may lie in or below OUTPUT_FOLDER."""
+    if not path.is_relative_to(output_folder):
+        return False
+    if output_folder != input_folder and output_folder.is_relative_to(input_folder):
+        return True
+    result = output_folder / path.relative_to(output_folder).parts[0]
+    return (result / "manifest.json").is_file()
+
+
+def _some(paths: list[Path]) -> str:
+    """Name the first of several files."""
+    return ", ".join(printable(path.name) for path in paths[:3]) + ", ..." * (len(paths) > 3)
+
+
+def _named_before(output_folder: Path) -> dict[str, str]:
+    """Return the name of the image of each folder of results."""
+    manifests = sorted(output_folder.glob("*/manifest.json"))
+    images = {path.parent.name: read_manifest(path).get("image") for path in manifests}
+    return {folder: image for folder, image in images.items() if isinstance(image, str)}

@@ -1,0 +1,116 @@
+"""Report and joined tables are of the images of the run, whatever came between."""
+
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from helpers.whole_runs import put_images, summary
+from pipeline import joining
+from program.startup import print_any_name
+
+NAMES = ("one", "two", "three", "four")
+
+
+def images_in(output):
+    """Names of the images in the report and in the table of all nuclei."""
+    table = pyarrow.parquet.read_table(output / "nuclei.parquet")
+    page = (output / "report.html").read_text("utf-8")
+    return {n for n in NAMES if f"{n}.png" in page}, set(table["image"].to_pylist())
+
+
+def both(*names):
+    return set(names), {f"{name}.png" for name in names}
+
+
+@pytest.fixture
+def output(run, tmp_path):
+    put_images(tmp_path, "one.png", "two.png", "three.png")
+    assert run()[0] == 0
+    return tmp_path / "output"
+
+
+def test_an_image_that_was_taken_away_is_in_no_table(run, tmp_path, output):
+    (tmp_path / "input" / "three.png").unlink()
+    assert run()[0] == 0
+    assert images_in(output) == both("one", "two")
+
+
+def test_a_run_interrupted_before_its_report_makes_it_up(run, tmp_path, output, monkeypatch):
+    put_images(tmp_path, "four.png")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "join_results", interrupted)
+        assert run()[0] == 130
+    assert not (output / "report.html").exists()  # rather none than an old one
+    status, printed = run()
+    assert status == 0 and "Loading" not in printed
+    assert images_in(output) == both("one", "two", "three", "four")
+
+
+def test_a_deleted_table_of_all_nuclei_is_written_again(run, output):
+    (output / "nuclei.parquet").unlink()
+    assert run()[0] == 0
+    assert images_in(output) == both("one", "two", "three")
+
+
+def test_the_report_has_the_images_of_a_table_that_is_held_open(run, tmp_path, output, monkeypatch):
+    put_images(tmp_path, "four.png")
+    replace = type(output).replace
+
+    def refusing(path, target):
+        if Path(target).name == "summary.csv":
+            raise PermissionError(13, "in use", str(target))
+        return replace(path, target)
+
+    monkeypatch.setattr("program.disk.PAUSE", 0)
+    monkeypatch.setattr(type(output), "replace", refusing)
+    assert run()[0] == 0
+    assert images_in(output) == both("one", "two", "three", "four")
+
+
+@pytest.mark.parametrize("output", ["input", "."])
+def test_images_may_lie_in_or_below_the_output_folder(run, tmp_path, output):
+    put_images(tmp_path, "one.png", "two.png")
+    for _ in range(2):  # the second run must not take the results of the first for images
+        status, printed = run((tmp_path / output).resolve())
+        assert status == 0, printed
+        assert set(summary((tmp_path / output).resolve())) == {"one.png", "two.png"}
+
+
+def test_results_alone_are_no_images(run, tmp_path):
+    put_images(tmp_path, "one.png")
+    assert run(tmp_path / "input")[0] == 0
+    (tmp_path / "input" / "one.png").unlink()
+    status, printed = run(tmp_path / "input", groups="folders")
+    assert status == 2 and "only the results of earlier runs" in printed
+
+
+def test_ctrl_c_before_the_first_image_is_one_line(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "one.png")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.run.images_of", interrupted)
+    status, printed = run()
+    assert status == 130 and printed.strip().startswith("Interrupted.")
+
+
+def test_names_print_whatever_the_output_can_show(capsys, monkeypatch, tmp_path):
+    with (tmp_path / "log.txt").open("w", encoding="cp1252") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        print_any_name()
+        print("\u0141\u00f3d\u017a.svs")
+    assert (tmp_path / "log.txt").read_text("cp1252") == "?\u00f3d?.svs\n"
+
+
+def test_unused_annotations_are_named(run, tmp_path):
+    put_images(tmp_path, "one.png")
+    (tmp_path / "input" / "B.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    status, printed = run()
+    assert status == 0 and "none of the images: B.geojson" in printed
