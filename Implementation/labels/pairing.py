@@ -1,7 +1,8 @@
 """Folders of images and labels -> pairs, whatever the layout: see data/README.md.
 
 Files in one folder, or in folders beside each other such as `images/` and `instances/`, belong
-together by name; so do files of different sub-folders if their names occur once.
+together by name; so do images of folders without labels and labels of folders without images, if
+their names occur once.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from images.masks import without_masks
 from labels import names
-from labels.forms.coco import coco_images
+from labels.forms.coco import coco_images, entry_of
 from labels.forms.stacks import IMAGES, MASKS, stack_length
 from labels.label_map import naming
 
@@ -86,17 +87,24 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
         places = list(_places(folder))
     if not stacks and not any(place.images for place in places):
         raise FileNotFoundError(f"{folder}: expected {LAYOUTS}; found no images")
-    pairs, images, labels = [], [], []
+    pairs, images, labels, elsewhere = [], [], [], _Place()
     for place in places:
         matched, lonely_images, lonely_labels = _matched(place)
-        pairs, images, labels = pairs + matched, images + lonely_images, labels + lonely_labels
-    if apart:
-        images, labels = without_masks(images)[0], []
-    else:
-        matched, images, labels = _matched(_Place(images, labels))
         pairs += matched
+        # Beside labels a name that none of them has is a gap, which no other folder's may fill.
+        (images if _holds_labels(place) else elsewhere.images).extend(lonely_images)
+        (labels if place.images else elsewhere.labels).extend(lonely_labels)
+    if apart:
+        images, labels = without_masks(images + elsewhere.images)[0], []
+    else:
+        matched, lonely_images, lonely_labels = _matched(elsewhere)
+        pairs, images, labels = pairs + matched, images + lonely_images, labels + lonely_labels
     _refuse_lonely(images, [path for path in labels if _is_surely_label(path)])
     return sorted(pairs + stacks, key=lambda pair: names.natural(pair.image))
+
+
+def _holds_labels(place: _Place) -> bool:
+    return any(_is_surely_label(path) or _coco(path) for path in place.labels)
 
 
 def _refuse_lonely(images: list[Path], labels: list[Path]):
@@ -140,11 +148,21 @@ def _matched(place: _Place) -> tuple[list[Pair], list[Path], list[Path]]:
         users.setdefault(fitting[0], []).append(image)
         area = next((left_out[n] for n in names.image_names(image) if n in left_out), None)
         pairs.append(Pair(image, (fitting[0],), area))
-    single = {path: images for path, images in users.items() if not _coco(path)}
-    for path, images in single.items():
+    for path, images in _users_of_one(users):
         if len(images) > 1:
             raise ValueError(f"{path}: several images fit, {_listed(images)}; keep one of them")
     return pairs, lonely, [path for path in place.labels if path not in users]
+
+
+def _users_of_one(users: dict[Path, list[Path]]) -> Iterator[tuple[Path, list[Path]]]:
+    """Go through (label file, its images): those of each image of a COCO file by themselves."""
+    for path, images in users.items():
+        collection, of_entry = _coco(path), {}
+        for image in images:
+            with naming(path):
+                key = entry_of(collection, image)["id"] if collection else None
+            of_entry.setdefault(key, []).append(image)
+        yield from ((path, each) for each in of_entry.values())
 
 
 def _may_belong(image: Path, label: Path, roots: tuple[Path, ...]) -> bool:
@@ -182,7 +200,7 @@ def _one_mask_per_nucleus(place: _Place) -> Pair | None:
     return Pair(image, tuple(sorted(masks, key=names.natural)))
 
 
-def _coco(path: Path) -> dict | None:
+def _coco(path: Path) -> dict[str, list[dict]] | None:
     if not path.name.lower().endswith((".json", ".json.gz")):
         return None
     with naming(path):

@@ -62,7 +62,7 @@ def read_labels(pair: Pair, shape: tuple[int, int], masks: str = "auto") -> Labe
             if pair.index is not None:
                 labels = labels_of_stack(path, pair.index, shape, masks)
             else:
-                labels = _read(path, pair.image.name, shape, masks)
+                labels = _read(path, pair.image, shape, masks)
     if not pair.left_out:
         return labels
     with naming(pair.left_out):
@@ -105,11 +105,11 @@ def _shape(pair: Pair) -> tuple[int, int]:
         return file.height, file.width
 
 
-def _read(path: Path, image_name: str, shape: tuple[int, int], masks: str) -> Labels:
+def _read(path: Path, image: Path, shape: tuple[int, int], masks: str) -> Labels:
     name = path.name.lower()
     if name.endswith((".geojson", ".geojson.gz", ".json", ".json.gz")):
         if coco_images(path):
-            return labels_of_coco(path, image_name, shape)
+            return labels_of_coco(path, image, shape)
         return labels_of_geojson(read_json(path), shape)
     if name.endswith(".xml"):
         return labels_of_imagescope(path, shape)

@@ -143,6 +143,18 @@ def test_a_region_limits_what_is_known(tmp_path, of_class):
     assert "in its regions only" in labels.note
 
 
+@pytest.mark.parametrize("with_region", [False, True])
+def test_what_is_ignored_is_neither_a_nucleus_nor_known(tmp_path, with_region):
+    features = [feature([SQUARE]), feature([[[50, 0], [100, 0], [100, 80], [50, 80]]])]
+    features[1] = feature(features[1]["geometry"]["coordinates"], of_class={"name": "Ignore*"})
+    region = [[40, 0], [100, 0], [100, 80], [40, 80]]
+    features += [feature([region], of_class={"name": "Region*"})] * with_region
+    labels = read(write_geojson(tmp_path / "m.geojson", *features))
+    np.testing.assert_array_equal(labels.map, square())
+    np.testing.assert_array_equal(labels.known, square(40 * with_region, 0, 50, 80))
+    assert "ignored areas left out" in labels.note
+
+
 def test_a_region_without_nuclei_is_a_field_without_nuclei(tmp_path):
     path = write_geojson(tmp_path / "m.geojson", feature([SQUARE], of_class={"name": "Region*"}))
     labels = read(path)

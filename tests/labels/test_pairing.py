@@ -1,6 +1,7 @@
 """Images and labels find each other in every layout; what does not fit is named."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -177,6 +178,23 @@ def test_orphans_are_all_named(tmp_path, put):
     assert "alone.png" in str(error.value) and "a.png," not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("liver", "skin"),
+    [
+        (
+            ("images/1.png", "images/2.png", "masks/2.png"),
+            ("images/2.png", "masks/1.png", "masks/2.png"),
+        ),
+        (("1.png",), ("2.png", "1_mask.png", "2_mask.png")),
+        (("1.png", "2.png", "2_mask.png"), ("1_mask.png",)),
+    ],
+)
+def test_a_missing_label_is_not_taken_from_another_organ(tmp_path, put, liver, skin):
+    put(*(f"liver/{name}" for name in liver), *(f"skin/{name}" for name in skin))
+    with pytest.raises(ValueError, match=r"liver.*1\.png.*skin.*1"):
+        find_pairs(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["7_crop.png", "7_labeled_mask_corrected.png", "7.geojson"])
 def test_an_orphan_of_one_folder_is_named(tmp_path, put, name):
     put("a.png", "a_mask.png", name)
@@ -305,6 +323,26 @@ def test_one_coco_file_for_all_images(tmp_path, put, place):
     assert found(tmp_path) == {"images/a.png": place, "images/b.png": place}
     counts = [read_labels(pair, (30, 40)).map.max() for pair in find_pairs(tmp_path)]
     assert counts == [0, 1]
+
+
+def test_coco_images_of_one_name_are_told_by_their_folders(tmp_path, put):
+    put("liver/1.png", "skin/1.png")
+    content = {
+        "images": [
+            {"id": n, "file_name": f"{organ}/1.png"} for n, organ in ((1, "skin"), (2, "liver"))
+        ],
+        "annotations": [{"id": 1, "image_id": 2, "segmentation": [[2, 2, 9, 2, 9, 9, 2, 9]]}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    pairs = find_pairs(tmp_path)
+    assert [pair.image.parent.name for pair in pairs] == ["liver", "skin"]
+    assert [read_labels(pair, (30, 40)).map.max() for pair in pairs] == [1, 0]
+    content["images"] = content["images"][:1]  # of skin alone
+    content["images"][0]["file_name"] = "1.png"
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    os.utime(tmp_path / "all.json", ns=(1, 1))  # a new time, or its content would be kept
+    with pytest.raises(ValueError, match="several images fit"):
+        find_pairs(tmp_path)
 
 
 # --- Matlab ---

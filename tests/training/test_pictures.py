@@ -28,6 +28,13 @@ def names(folder):
     return [path.relative_to(folder).as_posix() for path in find_pictures(folder)]
 
 
+def test_a_folder_of_masks_alone_is_refused(tmp_path):
+    for name in "ab":
+        write_picture(tmp_path / f"{name}.png", np.eye(40, dtype=np.uint8) * 255)
+    with pytest.raises(ValueError, match="only 2 masks or label maps"):
+        find_pictures(tmp_path)
+
+
 # --- What is read ---
 
 
@@ -151,6 +158,7 @@ def test_a_copied_set_has_a_picture_for_each_image(tmp_path):
     folder = tmp_path / "set" / "images"
     write_picture(folder / "a.png", draw_tissue(32, 32)[0])
     (folder / "._a.png").write_bytes(b"a note of macOS")
+    (tmp_path / "set" / "masks").mkdir()
     SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", model)
     assert [path.name for path in (tmp_path / "copy" / "images").iterdir()] == ["a.png"]
     shutil.copyfile(folder / "a.png", folder / "A.bmp")

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import SRGAN_copy_set
 import SRGAN_evaluate
+from PIL import Image
 
 from helpers.drawn_tissue import draw_tissue, write_picture, write_vgg19
 from helpers.tiny_models import bicubic_generator, random_generator, save
 from images.degradation import degrade_area
+from images.opening import open_image
 from metrics.pictures import bicubic, fidelity, grey_level_difference
 from shared.comparing import named
 from srgan import evaluation
@@ -137,6 +139,7 @@ def test_feature_distance_grows_with_the_difference(tmp_path):
 def test_a_super_resolved_copy_has_the_same_sizes_names_and_masks(tmp_path):
     image, labels = draw_tissue(64, 96)
     write_picture(tmp_path / "set" / "images" / "ä b.png", image)
+    Image.fromarray(image).save(tmp_path / "set" / "images" / "ä b.png", dpi=(50800, 50800))
     write_picture(tmp_path / "set" / "masks" / "ä b.png", ((labels > 0) * 255).astype(np.uint8))
     model = save(bicubic_generator(), tmp_path / "generator.h5")
     for copy in ("copy", "again"):
@@ -147,10 +150,22 @@ def test_a_super_resolved_copy_has_the_same_sizes_names_and_masks(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     masks = [tmp_path / folder / "masks" / "ä b.png" for folder in ("set", "copy")]
     assert masks[0].read_bytes() == masks[1].read_bytes()
+    with open_image(paths[0]) as file:  # the size that the source states
+        assert file.microns_per_pixel == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_set_without_labels_and_a_model_that_is_none_are_refused(tmp_path):
+    write_picture(tmp_path / "set" / "images" / "a.png", draw_tissue(64, 96)[0])
+    (tmp_path / "generator.h5").write_bytes(b"rubbish")
+    with pytest.raises(SystemExit, match="expected masks or instances"):
+        SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", tmp_path / "generator.h5")
+    (tmp_path / "set" / "masks").mkdir()
+    with pytest.raises(SystemExit, match="--generator"):
+        SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", tmp_path / "generator.h5")
 
 
 def test_a_set_without_images_is_refused(tmp_path):
     model = save(bicubic_generator(), tmp_path / "generator.h5")
-    with pytest.raises(SystemExit, match="images"):
+    with pytest.raises(SystemExit, match=r"expected a folder of images, found no .*images"):
         SRGAN_copy_set.main(tmp_path, tmp_path / "copy", model)
     keras.utils.clear_session()

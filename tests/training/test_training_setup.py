@@ -33,6 +33,8 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 # --- The split ---
 
+ENDS = (".png", "_x0_y512.png", "_x512_y0.png")
+
 
 def paths(count):
     return [Path("folder") / f"{index:03d}.png" for index in range(count)]
@@ -47,6 +49,14 @@ def test_a_fixed_number_is_held_out_and_at_least_one(count, share, seed):
 
 def test_the_seed_decides_which():
     assert len({frozenset(hold_out(paths(50), (), 0.1, seed)) for seed in range(5)}) == 5
+
+
+def test_copies_and_fields_of_one_image_are_held_out_together():
+    names = [f"{folder}/{n}{end}" for n in "abcdef" for folder in ("set", "copy") for end in ENDS]
+    for seed in range(5):
+        chosen = hold_out([Path(name) for name in names], (), 0.3, seed)
+        assert len(chosen) == 2 * 2 * len(ENDS)  # two of six images
+        assert len({path.stem[0] for path in chosen}) == 2
 
 
 def test_names_go_before_the_share():

@@ -109,6 +109,7 @@ def test_an_image_is_found_by_its_name_and_a_folder_above_it():
         "set/a.png": True,
         "set_copy/images/a.webp": True,
         "set/deeper/images/a.tif": True,
+        "Set/Train/A.PNG": True,
         "other/a.png": False,
         "set/ab.png": False,
         "a/set.png": False,

@@ -3,6 +3,8 @@
 import inspect
 import itertools
 import json
+import re
+from pathlib import Path
 
 import cv2
 import h5py
@@ -207,6 +209,29 @@ def test_another_run_in_the_same_folder_is_refused(finished, training, changes, 
     for word in [*words, str(finished), "--run-folder"]:
         assert word in message
     assert {path: path.read_bytes() for path in finished.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"freeze_encoder": True}, "FREEZE_ENCODER: expected an INITIAL_UNET or VGG19_WEIGHTS"),
+        ({"check_folders": (Path("somewhere"),)}, "CHECK_FOLDERS: expected an INITIAL_UNET"),
+        ({"initial_unet": "Unet.h5", "vgg19_weights": "imagenet"}, "VGG19_WEIGHTS: expected None"),
+        ({"initial_unet": "Unet.h5", "depth": 3}, "expected a U-net of DEPTH 3 .* a depth of 2"),
+        ({"initial_unet": "other.h5"}, "gives two maps, found 1 maps"),
+    ],
+)
+def test_constants_that_would_do_nothing_or_harm_are_refused(
+    finished, training, tmp_path, changes, words
+):
+    if "initial_unet" in changes:
+        inputs = keras.Input((None, None, 3))
+        keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)).save(tmp_path / "other.h5")
+        folder = finished if changes["initial_unet"] == "Unet.h5" else tmp_path
+        changes = changes | {"initial_unet": folder / changes["initial_unet"]}
+    if "vgg19_weights" in changes:
+        changes = changes | {"first_filters": 16}
+    assert re.search(words, training.refused(tmp_path / "run", **changes))
 
 
 def test_fine_tuning_starts_from_the_given_unet(finished, training, tmp_path):

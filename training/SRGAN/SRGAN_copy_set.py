@@ -11,9 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tyro
+from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,8 @@ TARGET_FOLDER = ROOT / "data" / "nuclei_super_resolved"
 GENERATOR = ROOT / "models" / "generator.h5"
 DEGRADATION = Degradation()  # ranges of blur, noise and JPEG
 SEED = 1
+
+LABELS = ("masks", "instances")  # folders that are copied
 
 
 def main(
@@ -46,7 +48,7 @@ def main(
         seed: random seed of the degradation.
 
     Raises:
-        SystemExit: no images/ in the source folder, no generator, or sides that are not
+        SystemExit: no images or labels in the source folder, no generator, or sides that are not
             multiples of 4.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
@@ -56,7 +58,7 @@ def main(
     import keras
 
     from images.finding import find_images
-    from images.opening import read_image
+    from images.opening import open_image
     from srgan.callbacks import centre_crop
     from srgan.models import scale_of
     from srgan.prediction import super_resolve
@@ -64,27 +66,31 @@ def main(
     try:
         paths = find_images(source_folder / "images")
         refuse_one_name(paths)
+        if not any((source_folder / kind).is_dir() for kind in LABELS):
+            folders = " or ".join(LABELS)
+            raise FileNotFoundError(f"expected {folders} in {source_folder}, found none")
         if not generator.is_file():
             raise FileNotFoundError(f"expected a model, found no {generator}")
+        model = keras.models.load_model(generator, compile=False)
+        scale = scale_of(model)
     except (OSError, ValueError) as error:
         raise SystemExit(
             f"{error}; set SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
         ) from None
-    model = keras.models.load_model(generator, compile=False)
-    scale = scale_of(model)
     (target_folder / "images").mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(tqdm(paths)):
         try:
-            image = read_image(path)
+            with open_image(path) as file:
+                image, microns = file.read(0, 0, file.width, file.height), file.microns_per_pixel
         except ValueError as error:
             raise SystemExit(str(error)) from None
         if centre_crop(image, max(image.shape)).shape != image.shape:
             raise SystemExit(f"{path}: sides must be multiples of 4 for its mask to fit")
         low = degrade(image, np.random.default_rng((seed, index)), degradation, scale)
-        bgr = cv2.cvtColor(super_resolve(model, low), cv2.COLOR_RGB2BGR)
         target = target_folder / "images" / f"{path.stem}.png"
-        target.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-    for kind in ("masks", "instances"):
+        size = {"dpi": (25400 / microns,) * 2} if microns else {}  # that of the source
+        Image.fromarray(super_resolve(model, low)).save(target, **size)
+    for kind in LABELS:
         if (source_folder / kind).is_dir():
             shutil.copytree(source_folder / kind, target_folder / kind, dirs_exist_ok=True)
 

@@ -25,6 +25,8 @@ def find_pictures(folder: Path) -> list[Path]:
         OSError, ValueError: there is no folder, or no image in it.
     """
     pictures, masks = without_masks(find_images(folder, recursive=True))
+    if not pictures:
+        raise ValueError(f"no images in {folder}, only {len(masks)} masks or label maps")
     if masks:
         print(f"{folder}: {len(masks)} masks beside images are left out, such as {masks[0].name}")
     return pictures

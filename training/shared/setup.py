@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from images.finding import stamp
 
 # They change neither what is learned nor in what order, so a run may continue with others; of
 # left_out the images tell.
+PLACE = re.compile(r"_x\d+_y\d+$")  # by which fields of one image differ in name
+
 NOT_COMPARED = (
     *("run_folder", "devices", "left_out"),
     *("replace_shipped_model", "replace_shipped_models"),
@@ -84,6 +87,9 @@ def sizes_of(microns, count: int, folders: str = "folders") -> list[float | None
 def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
     """Choose the images that are kept for validation.
 
+    Where they are drawn, images of one name stay together, since one may be a copy of the other,
+    and so do fields of one image (`slide_x0_y512`).
+
     Args:
         paths: all images.
         names: beginnings of the names of these images; if empty, `share` is used.
@@ -108,14 +114,19 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
                 f"files, such as {paths[0].name}, or add images"
             )
         return chosen
-    count = max(1, round(share * len(paths)))
-    if count >= len(paths):
+    alike = {}
+    for path in paths:
+        alike.setdefault(PLACE.sub("", path.stem), []).append(path)
+    count = max(1, round(share * len(alike)))
+    if count >= len(alike):
         raise ValueError(
-            f"VALIDATION_SHARE {share} of {len(paths)} images leaves none for training: lower it, "
-            "name images with VALIDATION_NAMES (--validation-names), or add images"
+            f"VALIDATION_SHARE {share} of {len(alike)} images leaves none for training (those of "
+            "one name, and fields of one image, count as one): lower it, name images with "
+            "VALIDATION_NAMES (--validation-names), or add images"
         )
-    drawn = np.random.default_rng(seed).permutation(len(paths))[:count]
-    return {paths[index] for index in drawn}
+    groups = list(alike.values())
+    drawn = np.random.default_rng(seed).permutation(len(groups))[:count]
+    return {path for index in drawn for path in groups[index]}
 
 
 def refuse_repeats(paths: list[Path]):

@@ -1,6 +1,7 @@
 """COCO JSON: one file for all images of a folder; polygons or run lengths."""
 
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,9 +13,29 @@ from labels.label_map import Labels, check_size
 KEYS = {"images", "annotations"}
 
 
-def coco_images(path: Path) -> dict[str, dict] | None:
-    """Return {file name: entry} of the images that a COCO file is about, None if it is no COCO."""
+def coco_images(path: Path) -> dict[str, list[dict]] | None:
+    """Return {file name: entries} of the images that a COCO file is about, None if it is no COCO.
+
+    Names are without folders, so that several images may share one: see `entry_of`.
+    """
     return _indexed(path, path.stat().st_mtime_ns)[0]
+
+
+def entry_of(images: dict[str, list[dict]], image: Path) -> dict | None:
+    """Return the entry of an image, None where there is none.
+
+    Where several have its name, the folders decide, from the last one on.
+
+    Raises:
+        ValueError: they do not.
+    """
+    found = images.get(image.name, [])
+    if len(found) < 2:
+        return found[0] if found else None
+    alike = [_alike_parts(PurePosixPath(each["file_name"]), image) for each in found]
+    if alike.count(max(alike)) > 1:
+        raise ValueError(f"several images are called {image.name}; give them different names")
+    return found[alike.index(max(alike))]
 
 
 def is_coco(content) -> bool:
@@ -22,23 +43,23 @@ def is_coco(content) -> bool:
     return isinstance(content, dict) and content.keys() >= KEYS
 
 
-def labels_of_coco(path: Path, name: str, shape: tuple[int, int]) -> Labels:
+def labels_of_coco(path: Path, image: Path, shape: tuple[int, int]) -> Labels:
     """Read the objects of one image, whatever their category, as nuclei.
 
     A crowd (`iscrowd`, a mask around several objects) is an area whose nuclei are not known.
 
     Args:
         path: the COCO file.
-        name: file name of the image.
+        image: its file, by whose name and folders it is found.
         shape: its (height, width).
 
     Raises:
         ValueError: the image is not in it, has another size there, or an object has no outline.
     """
     images, annotations = _indexed(path, path.stat().st_mtime_ns)
-    entry = (images or {}).get(name)
+    entry = entry_of(images or {}, image)
     if entry is None:
-        raise ValueError(f"nothing about {name}")
+        raise ValueError(f"nothing about {image.name}")
     if "height" in entry and "width" in entry:
         check_size((int(entry["height"]), int(entry["width"])), shape)
     known, polygons, masks = np.ones(shape, bool), [], []
@@ -67,13 +88,20 @@ def _indexed(path: Path, changed: int):
     if not is_coco(content):
         return None, {}
     try:
-        images = {PurePosixPath(each["file_name"]).name: each for each in content["images"]}
-        annotations = {}
+        images, annotations = {}, {}
+        for each in content["images"]:
+            images.setdefault(PurePosixPath(each["file_name"]).name, []).append(each)
         for each in content["annotations"]:
             annotations.setdefault(each["image_id"], []).append(each)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not COCO: {error} is missing or of another kind") from None
     return images, annotations
+
+
+def _alike_parts(name: PurePosixPath, image: Path) -> int:
+    """Count the folders that two paths share at their ends, one by one from the file's on."""
+    both = zip(reversed(name.parts), reversed(image.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda parts: parts[0] == parts[1], both))
 
 
 def _run_lengths(segmentation: dict, shape: tuple[int, int]) -> np.ndarray:

@@ -29,7 +29,8 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     """Read GeoJSON as QuPath writes it: a collection, a list or one feature.
 
     Every polygon is a nucleus; of a cell its nucleus counts. Annotations whose class begins with
-    Region or is Labelled are no nuclei: they say where the labels are complete.
+    Region or is Labelled are no nuclei: they say where the labels are complete. Those whose class
+    begins with Ignore, as QuPath's own class for that does, say where they are not.
 
     Args:
         content: the parsed file.
@@ -43,14 +44,17 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "its outlines are still as predicted; correct them in QuPath and export them, or "
             "delete the field"
         )
-    nuclei, regions, others = [], [], 0
+    nuclei, regions, ignored, others = [], [], [], 0
     for feature in features_of(content):
         geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
         outline = outline_of(geometry)
         if outline is None:
             others += 1
         else:
-            (regions if _is_region(feature) else nuclei).append(outline)
+            kind = class_of(feature).casefold()
+            is_region = kind.startswith("region") or kind.partition(":")[0] == "labelled"
+            is_ignored = kind.startswith("ignore")
+            (regions if is_region else ignored if is_ignored else nuclei).append(outline)
     if not nuclei and not regions:
         raise ValueError(
             "no outlines; where a field holds no nuclei, mark it with an annotation of class Region"
@@ -61,7 +65,12 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     known = None
     if regions:
         known = _union(regions, shape)
+        if not known.any():
+            raise ValueError("its regions lie outside the image")
         notes.append("labelled in its regions only")
+    if ignored:
+        known = (True if known is None else known) & ~_union(ignored, shape)
+        notes.append("ignored areas left out")
     return Labels(labels, True, ", ".join(filter(None, notes)), known)
 
 
@@ -109,11 +118,6 @@ def class_of(feature: dict) -> str:
     return str(of_class or "")
 
 
-def _is_region(feature: dict) -> bool:
-    first = class_of(feature).partition(":")[0].casefold()
-    return first.startswith("region") or first == "labelled"
-
-
 def _union(regions: list[list[Polygon]], shape: tuple[int, int]) -> np.ndarray:
     known = np.zeros(shape, bool)
     for region in regions:
@@ -121,6 +125,4 @@ def _union(regions: list[list[Polygon]], shape: tuple[int, int]) -> np.ndarray:
         if piece is not None:
             window, mask = piece
             known[window] |= mask
-    if not known.any():
-        raise ValueError("its regions lie outside the image")
     return known

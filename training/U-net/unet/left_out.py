@@ -14,7 +14,7 @@ class LeftOut:
     """A list of images that are left out.
 
     Attributes:
-        images: (set, name of the image without its ending) of each.
+        images: (set, name of the image without its ending) of each, in small letters.
     """
 
     images: frozenset[tuple[str, str]] = frozenset()
@@ -22,11 +22,13 @@ class LeftOut:
     def __contains__(self, pair: Pair) -> bool:
         """Tell whether an image is listed: its name, below a folder whose name begins with the set.
 
-        So a copy of a set is covered, too, if its folder is named after it: `consep_copy`.
+        So a copy of a set is covered, too, if its folder is named after it: `consep_copy`. Capital
+        letters do not matter.
         """
-        folders = pair.image.parent.parts
+        folders = [folder.casefold() for folder in pair.image.parent.parts]
         return any(
-            name == pair.image.stem and any(folder.startswith(group) for folder in folders)
+            name == pair.image.stem.casefold()
+            and any(folder.startswith(group) for folder in folders)
             for group, name in self.images
         )
 
@@ -48,4 +50,4 @@ def read_left_out(path: Path | None) -> LeftOut:
         missing = [column for column in COLUMNS if not row.get(column)]
         if missing:
             raise ValueError(f"{expected}, found no {' and no '.join(missing)} in line {number}")
-    return LeftOut(frozenset((row["set"], row["image"]) for row in rows))
+    return LeftOut(frozenset((row["set"].casefold(), row["image"].casefold()) for row in rows))

@@ -64,9 +64,19 @@ def first_unet(
         first_filters, depth, vgg19_weights: of a new one, see `build_unet`.
         initial_unet: path of a trained one, or None.
         freeze_encoder: the encoder is not trained.
+
+    Raises:
+        ValueError: the trained one is no U-net of this depth.
     """
     if initial_unet:
         unet = keras.models.load_model(initial_unet, compile=False)
+        poolings = sum(isinstance(layer, layers.MaxPooling2D) for layer in unet.layers)
+        # The input is halved once before the first pooling.
+        if unet.output_shape[-1] != 2 or 1 + poolings != depth:
+            raise ValueError(
+                f"INITIAL_UNET: expected a U-net of DEPTH {depth} that gives two maps, found "
+                f"{unet.output_shape[-1]} maps and a depth of {1 + poolings} in {initial_unet}"
+            )
     else:
         unet = build_unet(first_filters, depth, vgg19_weights)
     for layer in encoder_convolutions(unet):

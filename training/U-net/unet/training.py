@@ -70,7 +70,7 @@ def train(arguments: dict):
             chosen.freeze_encoder,
         )
     except (OSError, ValueError) as error:
-        raise SystemExit(f"{error}{_advice(error)}") from None
+        raise SystemExit(f"{error}{_advice(error, arguments['training_folders'])}") from None
     samples = training + validation + check
     for note, count in Counter(sample.note for sample in samples).most_common():
         print(f"{count} labelled by: {note}")
@@ -194,6 +194,18 @@ def check_constants(constants: dict):
         raise ValueError(
             f"VGG19_WEIGHTS: expected FIRST_FILTERS 16 and DEPTH 2 to 4, as VGG19, found {found}"
         )
+    if constants["initial_unet"] and constants["vgg19_weights"]:
+        raise ValueError("VGG19_WEIGHTS: expected None with an INITIAL_UNET, which has weights")
+    trained = constants["initial_unet"] or constants["vgg19_weights"]
+    if constants["freeze_encoder"] and not trained:
+        raise ValueError(
+            "FREEZE_ENCODER: expected an INITIAL_UNET or VGG19_WEIGHTS, or the encoder would keep "
+            "its random weights"
+        )
+    if constants["check_folders"] and not constants["initial_unet"]:
+        raise ValueError(
+            "CHECK_FOLDERS: expected an INITIAL_UNET; what a new U-net has forgotten cannot be told"
+        )
     if constants["replay_share"] == 1:
         raise ValueError("REPLAY_SHARE: expected less than 1, or nothing new is learned")
 
@@ -253,8 +265,9 @@ def publish(run_folder: Path, models: Path):
         shutil.copy2(run_folder / name, models / name)
 
 
-def _advice(error) -> str:
-    if not isinstance(error, FileNotFoundError):
+def _advice(error, training_folders) -> str:
+    named = any(str(folder) in str(error) for folder in training_folders)
+    if not (isinstance(error, FileNotFoundError) and named):
         return ""
     return (
         "\nPut images and masks there, or set TRAINING_FOLDERS (--training-folders). The TCIA set\n"
