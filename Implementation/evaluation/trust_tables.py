@@ -33,7 +33,7 @@ def _print_trust(trust):
             f"{name:14}{len(error):>8}{_rank(expected, error):>8.3f}{each:>11.3f}"
             f"{expected.mean():>10.2f}{error.mean():>8.2f}   {fit}"
         )
-    print("\nWrong nuclei (no true one with IoU > .5) among the least and most confident fifth")
+    print("\nNuclei without a match (IoU > .5) among the least and most confident fifth")
     print(f"{'':14}{'truth':>17}{'nuclei':>8}{'wrong':>8}{'least':>8}{'most':>8}{'ratio':>8}")
     for name, group in _groups(trust):
         for key, truth in (("wrong", "high resolution"), ("wrong_by_label", "labels")):

@@ -17,13 +17,6 @@ from trust.confidence import confidence, restored
 from trust.domain import SIGNS_MICRONS, measure_signs, warnings_of
 from trust.judgement import Judgement
 
-EVIDENCE_COLUMNS = (
-    "colour_difference",
-    "colour_difference_p99",
-    "sr_expected_error",
-    "sr_confidence",
-    "warning",
-)
 COLOUR_LIMIT = 10.0  # CIEDE2000 at the end of the scale of consistency.png, in every run
 COLOURS = "inferno"
 NOT_ASSESSED = 217  # grey level

@@ -255,6 +255,16 @@ def test_fine_tuning_starts_from_the_given_generator(finished, training, tmp_pat
     )
 
 
+def test_a_pretrained_generator_needs_no_pretraining(finished, training, tmp_path):
+    start = finished / "generator_pretrained.h5"
+    short = {"pretraining_epochs": 0, "adversarial_epochs": 1, "steps_per_epoch": 1}
+    training.run(tmp_path, initial_generator=start, **short)
+    np.testing.assert_array_equal(
+        saved_weights(tmp_path / "generator_pretrained.h5"), saved_weights(start)
+    )
+    assert (tmp_path / "generator.json").is_file()
+
+
 def test_an_x2_training_starts_from_x4_weights_and_ships_under_its_own_name(
     finished, training, shipped, tmp_path, capsys
 ):

@@ -45,7 +45,7 @@ UNET = ROOT / "models" / "Unet.h5"  # through which nuclei are compared; None = 
 # --- Training ---
 BATCH_SIZE = 4
 STEPS_PER_EPOCH = 500
-PRETRAINING_EPOCHS = 40
+PRETRAINING_EPOCHS = 40  # 0 = INITIAL_GENERATOR is pretrained
 PRETRAINING_RATE = 4e-4  # peak
 ADVERSARIAL_EPOCHS = 2
 ADVERSARIAL_RATE = 2e-4  # peak
@@ -125,7 +125,8 @@ def main(
         unet: a Unet.h5 that looks at generated and real crops in phase 2, or none.
         batch_size: crops per step.
         steps_per_epoch: steps between two validations.
-        pretraining_epochs: epochs of phase 1, on the pixel loss alone.
+        pretraining_epochs: epochs of phase 1, on the pixel loss alone; 0 with an initial generator
+            that needs none.
         pretraining_rate: highest learning rate of phase 1; a cosine lowers it to 1 %.
         adversarial_epochs: epochs of phase 2, against the discriminator.
         adversarial_rate: highest learning rate of phase 2.

@@ -23,7 +23,7 @@ def standard_callbacks(run_folder: Path, phase: str, batches, generator, validat
 
 
 class ValidationReport(keras.callbacks.Callback):
-    """Add PSNR and SSIM on whole held-out images, beside bicubic's, to the logs; save a picture.
+    """Add figures of the middles of held-out images, beside bicubic's, to the logs; save a picture.
 
     Args:
         generator: the model that is judged.

@@ -111,7 +111,8 @@ def train(arguments: dict):
         print(f"{pretrained_file} exists: pretraining is finished")
         generator.load_weights(pretrained_file)
     else:
-        pretrain(generator, batches, chosen.pretraining_epochs, chosen.pretraining_rate, callbacks)
+        if epochs := chosen.pretraining_epochs:
+            pretrain(generator, batches, epochs, chosen.pretraining_rate, callbacks)
         save_model(generator, pretrained_file)
 
     discriminator = build_discriminator(chosen.discriminator_filters)
@@ -141,7 +142,8 @@ def check_constants(constants: dict):
     """Raise ValueError for the first constant that cannot work, before any image is read."""
     least = dict.fromkeys(("generator_filters", "residual_blocks", "discriminator_filters"), 1)
     least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
-    least |= dict.fromkeys(("pretraining_epochs", "adversarial_epochs"), 1)
+    from_scratch = not constants["initial_generator"]
+    least |= {"adversarial_epochs": 1, "pretraining_epochs": int(from_scratch)}
     least |= {"crop": 16, "seed": 0}  # the discriminator halves a crop four times
     least |= dict.fromkeys(WEIGHTS, 0)
     check_numbers(
