@@ -22,6 +22,7 @@ Every constant below is also a flag: see --help.
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import tyro
@@ -55,6 +56,8 @@ TUNE = False  # True: choose the thresholds on all image folders together
 
 # --- Output ---
 OUTPUT_FILE = ROOT / "Implementation" / "results" / "evaluation.csv"
+
+EXAMINATIONS = ("did_it_help", "compare_separations", "estimate_sizes", "tune")  # one at a time
 
 
 def main(
@@ -106,86 +109,38 @@ def main(
         pixel_size_model: network that tells pixel sizes (.h5) for estimate_sizes.
         tune: try other thresholds of the separation and print their PQ and count error, as means
             over the image folders.
-        output_file: CSV with a row per image and method.
+        output_file: CSV with a row per image and method (tune: per choice of thresholds).
 
     Returns:
         Exit status: 0, or 2 if images, labels or the model are missing or do not fit.
     """
-    named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in image_folders]
-    if label_folder and not did_it_help:  # which works without labels, too
-        named.append(("LABEL_FOLDER (--label-folder)", label_folder))
-    for name, folder in named:
-        if not folder.is_dir():
-            print(f"{name}: expected a folder, found no {folder}; set it to yours", file=sys.stderr)
-            return 2
-    # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
-    from program.startup import start_keras
-
+    chosen = SimpleNamespace(**locals())
     try:
+        check(chosen)
+        # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
+        from program.startup import start_keras
+
         start_keras()
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    from evaluation import did_it_help as help_work
-    from evaluation import pixel_sizes
-    from evaluation.scores import (
-        SHOWN,
-        chosen_pairs,
-        evaluate,
-        print_readings,
-        print_table,
-        write_rows,
-    )
-    from evaluation.trust_tables import print_trust
-    from evaluation.tuning import tune as tuned
-    from labels.reading import check_labels
-    from networks.loading import load_network, load_pixel_size_network
-    from networks.network import averaged_over_mirrorings
-    from nuclei.separation import Separation
-    from program.processor import chosen_precision
+        from evaluation.examinations import examine
 
-    separation = Separation(probability_threshold, seed_rise, smallest_nucleus=smallest_nucleus)
-    trust, shown = None, SHOWN
-    how = separation, microns_per_pixel, masks
-    try:
-        precision = chosen_precision(precision)
-        network = load_network(unet, "U-net", 1, 2, precision)
-        if test_time_augmentation:
-            network = averaged_over_mirrorings(network)
-        if estimate_sizes:
-            sizes = load_pixel_size_network(pixel_size_model)
-            rows = pixel_sizes.estimate_sizes(
-                image_folders, image_names, microns_per_pixel, sizes, network
-            )
-            write_rows(output_file, rows)
-            pixel_sizes.print_sizes(rows)
-            return 0
-        if did_it_help:
-            generators = [
-                load_network(generator, "generator", 4, 3, precision),
-                load_network(generator_x2, "x2 generator", 2, 3, precision),
-            ]
-            pairs = help_work.pairs_for_help(image_folders, label_folder, image_names)
-            check_labels(pairs, masks)
-            rows, trust = help_work.examine(pairs, generators, network, *how)
-            shown = help_work.SHOWN
-        else:
-            pairs = {f: chosen_pairs(f, label_folder, image_names) for f in image_folders}
-            check_labels([pair for found in pairs.values() for pair in found], masks)
-            if tune:
-                tuned(pairs, network, microns_per_pixel, masks)
-                return 0
-            rows = evaluate(pairs, network, *how, compare_separations)
-        write_rows(output_file, rows)
+        examine(chosen)
     except (OSError, ValueError) as error:  # ValueError: also a model's own
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    print_readings(rows)
-    print_table(rows, shown)
-    if trust:
-        print_trust(trust)
-    print(f"\nOne row per image{' and version' if trust else ''}: {output_file.resolve()}")
     return 0
+
+
+def check(chosen):
+    """Raise ValueError for choices that exclude each other and folders that are not there."""
+    asked = [f"--{name.replace('_', '-')}" for name in EXAMINATIONS if getattr(chosen, name)]
+    if len(asked) > 1:
+        raise ValueError(f"expected one of {', '.join(asked)}, found all of them; leave out others")
+    named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in chosen.image_folders]
+    if chosen.label_folder and not chosen.did_it_help:  # which works without labels, too
+        named.append(("LABEL_FOLDER (--label-folder)", chosen.label_folder))
+    for name, folder in named:
+        if not folder.is_dir():
+            raise ValueError(f"{name}: expected a folder, found no {folder}; set it to yours")
 
 
 if __name__ == "__main__":

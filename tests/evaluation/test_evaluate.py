@@ -99,6 +99,11 @@ def test_the_classical_separations_are_judged_beside_ours(drawn_set, unet):
     assert all(float(row["aji"]) > 0.2 for row in rows)
 
 
+def test_two_examinations_at_once_are_refused(drawn_set, unet, capsys):
+    status, _ = judge(drawn_set, unet, tune=True, did_it_help=True)
+    assert status == 2 and "one of --did-it-help, --tune" in capsys.readouterr().err
+
+
 def test_names_choose_images(drawn_set, unet):
     _, rows = judge(drawn_set, unet, image_names=("b",))
     assert [row["image"] for row in rows] == ["b.png"]
