@@ -10,6 +10,21 @@ import numpy as np
 from keras import layers
 
 CHANNEL_MEANS = (103.939, 116.779, 123.68)  # BGR, ImageNet, as in keras.applications.vgg19
+# RGB -> BGR minus the channel means, as kernel and bias of a 1x1 convolution: preprocess_input is
+# not a layer and would tie a model to keras.ops.
+TO_VGG19 = [np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(CHANNEL_MEANS)]
+
+
+def downloaded_vgg19() -> keras.Model:
+    """Return VGG19 without its dense layers, with the weights that Keras downloads.
+
+    Raises:
+        OSError: they cannot be downloaded.
+    """
+    try:
+        return keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
+    except Exception as error:  # what Keras raises where a download fails
+        raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
 
 
 def vgg19_blocks(image, width: int, blocks: int, weights: str | None) -> list:
@@ -30,7 +45,7 @@ def vgg19_blocks(image, width: int, blocks: int, weights: str | None) -> list:
     """
     to_vgg19 = layers.Conv2D(3, 1, trainable=False, name="rgb_to_vgg19")
     x = to_vgg19(image)
-    to_vgg19.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(CHANNEL_MEANS)])
+    to_vgg19.set_weights(TO_VGG19)
     seen, convolutions = [], []
     for block in range(1, blocks + 1):
         if block > 1:
@@ -52,10 +67,7 @@ def _weights(source: str, convolutions: list) -> list:
     """Return [kernel, bias] of each convolution."""
     names = [convolution.name for convolution in convolutions]
     if source == "imagenet":
-        try:
-            vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
-        except Exception as error:  # what Keras raises where a download fails
-            raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
+        vgg19 = downloaded_vgg19()
         return [vgg19.get_layer(name).get_weights() for name in names]
     try:
         with h5py.File(source) as file:

@@ -2,10 +2,9 @@
 
 import h5py
 import keras
-import numpy as np
 from keras import layers
 
-from shared.vgg19 import CHANNEL_MEANS
+from shared.vgg19 import TO_VGG19, downloaded_vgg19
 
 
 def build_vgg19_features(weights: str, *chosen: str) -> keras.Model:
@@ -30,21 +29,16 @@ def build_vgg19_features(weights: str, *chosen: str) -> keras.Model:
     if unknown:
         raise ValueError(f"expected one of {', '.join(names)} as VGG19 layer, found {unknown[0]!r}")
     if weights == "imagenet":
-        try:
-            vgg19 = keras.applications.VGG19(include_top=False, input_shape=(None, None, 3))
-        except Exception as error:  # what Keras raises where a download fails
-            raise OSError(f"VGG19 weights cannot be downloaded: {error}") from error
+        vgg19 = downloaded_vgg19()
     outputs = [vgg19.get_layer(name).output for name in chosen]
     features = keras.Model(vgg19.input, outputs if len(outputs) > 1 else outputs[0])
     if weights != "imagenet":
         _load_vgg19_file(features, weights)
 
     inputs = keras.Input((None, None, 3), name="rgb")
-    # RGB -> BGR minus the channel means, as a fixed 1x1 convolution: preprocess_input is not a
-    # layer and would tie the model to keras.ops.
     to_vgg = layers.Conv2D(3, 1, name="rgb_to_vgg19")
     model = keras.Model(inputs, features(to_vgg(inputs)), name="vgg19_features")
-    to_vgg.set_weights([np.eye(3)[::-1].reshape(1, 1, 3, 3), -np.array(CHANNEL_MEANS)])
+    to_vgg.set_weights(TO_VGG19)
     model.trainable = False
     return model
 
