@@ -49,6 +49,14 @@ def join_tables(paths, target):
             writer.writerows(rows)
 
 
+def columns_of(path):
+    """Return the names of the columns of a table, none where there is no table."""
+    if not Path(path).is_file():
+        return []
+    with Path(path).open(encoding=ENCODING, errors="replace", newline="") as file:
+        return next(csv.reader(file), [])
+
+
 def column_of(path, name):
     """Return the texts of a column of a table that `table_writer` has written."""
     with Path(path).open(encoding=ENCODING, newline="") as file:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 
-from outputs.groups import compare, measure_image, write_groups
+from outputs.groups import GROUP_COLUMNS, compare, measure_image, write_groups
 from outputs.parquet import write_nuclei_parquet
-from outputs.tables import join_tables
+from outputs.tables import columns_of, join_tables
 from program.disk import appearing
 
 
@@ -28,7 +28,9 @@ def join_results(folder: Path, rows: Mapping[Path, dict], groups: Mapping[str, s
         for image, row in ((row["image"], row) for row in done.values())
         if image in groups and image in tables
     ]
-    _write(folder / "groups.csv", compared, lambda path: write_groups(path, compare(compared)))
+    table = folder / "groups.csv"
+    if compared or columns_of(table) == list(GROUP_COLUMNS):  # another one is the user's own
+        _write(table, compared, lambda path: write_groups(path, compare(compared)))
 
 
 def _write(path: Path, content: Sized, write: Callable[[Path], None]):

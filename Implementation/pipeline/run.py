@@ -55,6 +55,8 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         jobs = make_jobs(images_of(settings), settings)
         name_unused_annotations([job.path for job in jobs], settings)
         groups = groups_of([job.image for job in jobs], settings.comparison.groups)
+        if groups and settings.comparison.groups == str(folder / "groups.csv"):
+            raise ValueError(f"GROUPS: a run writes {folder / 'groups.csv'}; rename your table")
         earlier = from_run and read_run(from_run)  # before a repetition in place writes its own
         if not _all_done(jobs, folder):
             networks = _loaded(settings, jobs)
@@ -112,7 +114,8 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
             summary.add(number, row)
         if networks and _of_all(networks, summary.ordered()) != known:
             write_run_record(folder / "run.json", constants, settings, networks)
-        if groups or (folder / "groups.csv").exists() or not _are_joined(jobs, folder):
+        compared_before = (folder / "groups.csv").exists()
+        if groups or compared_before or not _are_joined(jobs, folder):
             from outputs.report.page import write_report
             from pipeline.joining import join_results
 

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from helpers.drawn_tissue import draw_tissue
 from helpers.image_samples import (
     png_header,
     read_all,
@@ -167,6 +168,16 @@ def test_tiff_of_floats_and_of_white_zero(tmp_path):
         grey = (255 - pixels[..., 0]).astype(dtype)
         tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
         np.testing.assert_allclose(read_all(tmp_path / "w.tif")[..., 1], pixels[..., 0], atol=1)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_orientation_that_is_not_applied_is_said(tmp_path, orientation):
+    tag = [("Orientation", "H", 1, orientation, True)]
+    pixels = draw_tissue(64, 96)[0]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(32, 32), photometric="rgb", extratags=tag)
+    with open_image(tmp_path / "a.tif") as image:
+        assert (image.width, image.height) == (96, 64)
+        assert any("Orientation tag (6)" in note for note in image.notes) == (orientation == 6)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

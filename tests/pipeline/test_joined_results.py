@@ -90,6 +90,20 @@ def test_results_alone_are_no_images(run, tmp_path):
     assert status == 2 and "only the results of earlier runs" in printed
 
 
+def test_a_users_own_table_of_groups_is_kept(run, tmp_path):
+    put_images(tmp_path, "one.png", "two.png")
+    own = tmp_path / "output" / "groups.csv"
+    own.parent.mkdir()
+    own.write_text("image,group\none,x\ntwo,y\n")
+    status, printed = run(groups=str(own))
+    assert status == 2 and "rename your table" in printed
+    assert run()[0] == 0 and own.read_text().startswith("image,group")
+    own.rename(tmp_path / "table.csv")
+    assert run(groups=str(tmp_path / "table.csv"))[0] == 0
+    assert own.read_text("utf-8-sig").startswith("measure,")
+    assert run()[0] == 0 and not own.exists()  # nothing is compared any more
+
+
 def test_ctrl_c_before_the_first_image_is_one_line(run, tmp_path, monkeypatch):
     put_images(tmp_path, "one.png")
 

@@ -78,6 +78,16 @@ def test_slides_are_read_at_the_pixel_size_that_the_generator_gives(tmp_path, mi
     assert found.shape[0] == side
 
 
+def test_images_that_state_another_pixel_size_are_noted(tmp_path):
+    for name, microns in (("a", 0.5), ("b", 0.26)):
+        write_slide(tmp_path / f"{name}.tif", tissue(256, 256), microns)
+    write_picture(tmp_path / "c.png", tissue(256, 256))  # states none
+    partners = Partners(None, 4)
+    paths = [[tmp_path / name for name in ("a.tif", "b.tif", "c.png")]]
+    load_pictures(paths, (1.0,), set(), 32, partners)
+    assert partners.of_other_size == ["a.tif: 0.5 um"]
+
+
 def test_of_a_large_slide_regions_of_tissue_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "LARGEST_WHOLE", 100_000)
     slide = np.full((640, 832, 3), 240, np.uint8)

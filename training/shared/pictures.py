@@ -1,6 +1,7 @@
 """Images and whole slides without labels, as trainings read them."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,13 @@ LOOK = 128  # pixels; side of the middle of a place, by which it is chosen
 LEAST_COLOUR = 20  # grey levels between the channels of stained tissue
 
 
+class StatedBy(NamedTuple):
+    """The um per pixel that a file states, None where it does not, and whether it is a slide."""
+
+    microns: float | None
+    is_slide: bool
+
+
 def find_pictures(folder: Path) -> list[Path]:
     """List the images below `folder`, recursively; say which masks beside them are left out.
 
@@ -33,6 +41,13 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def read_pictures(path: Path, regions: int = REGIONS, side: int = REGION) -> list[np.ndarray]:
+    """Read an image as `read_with_size` does, without its pixel size."""
+    return read_with_size(path, regions, side)[0]
+
+
+def read_with_size(
+    path: Path, regions: int = REGIONS, side: int = REGION
+) -> tuple[list[np.ndarray], StatedBy]:
     """Read an image whole, and of a slide that is too large for that some regions of tissue.
 
     Slides are read at SLIDE_MICRONS if they are finer. The regions are the same at every call.
@@ -43,16 +58,18 @@ def read_pictures(path: Path, regions: int = REGIONS, side: int = REGION) -> lis
         side: of a region, in pixels.
 
     Returns:
-        uint8 RGB images.
+        (uint8 RGB images, their um per pixel as the file states it).
 
     Raises:
         ValueError: the file cannot be read.
     """
     with named_with_folder(path), open_image(path, SLIDE_MICRONS) as image:
         fits = image.width * image.height <= LARGEST_WHOLE or min(image.width, image.height) < side
+        stated = StatedBy(image.microns_per_pixel, image.is_slide)
         if fits or not image.is_slide:
-            return [image.read(0, 0, image.width, image.height)]
-        return [image.read(*place, side, side) for place in _tissue_places(image, regions, side)]
+            return [image.read(0, 0, image.width, image.height)], stated
+        places = _tissue_places(image, regions, side)
+        return [image.read(*place, side, side) for place in places], stated
 
 
 def _tissue_places(image: ImageFile, count: int, side: int) -> list[tuple[int, int]]:

@@ -44,7 +44,9 @@ def open_tiff(path: Path) -> Source:
         values = range_of(blocks[-1].sample(), _stated(tif, page, index))
         kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page, index)
         rgb_levels = [each.rgb_level(values) for each in blocks]
-        notes = _said(values.note, blocks[0].layout.note, further)
+        turned = page.tags.valueof("Orientation", 1)
+        turned = f"its Orientation tag ({turned:d}) is not applied" if turned != 1 else None
+        notes = _said(values.note, blocks[0].layout.note, turned, further)
         return Source(kind, rgb_levels, microns, True, stack.pop_all().close, notes)
 
 

@@ -4,8 +4,8 @@ import csv
 import math
 from pathlib import Path
 
-from outputs.groups import UNITS
-from outputs.tables import text_of
+from outputs.groups import GROUP_COLUMNS, UNITS
+from outputs.tables import columns_of, text_of
 
 # Titles of the measures by which groups are compared.
 MEASURES = {
@@ -70,7 +70,7 @@ def read_regions(path: Path) -> dict:
 
 def read_groups(path: Path) -> list[dict]:
     """Return the measures of groups.csv: title, unit, test, p value, and each group with points."""
-    if not path.is_file():
+    if columns_of(path) != list(GROUP_COLUMNS):
         return []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -6,11 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from images.errors import named_with_folder
-from images.opening import open_image
 from labels.scale import pixel_size
 from shared.appearance import flip, vary_optics, vary_stain_and_light, white_point
-from shared.pictures import SLIDE_MICRONS, read_pictures
+from shared.pictures import read_with_size
 
 SIDE = 224  # pixels of a patch
 SMALLEST = 32  # pixels of a patch of an image that is too small for more
@@ -43,12 +41,12 @@ def read_sized_pictures(path: Path, given: float | None) -> list[Picture]:
     Raises:
         ValueError: the file cannot be read, or no pixel size is known.
     """
-    with named_with_folder(path), open_image(path, SLIDE_MICRONS) as image:
-        stated, is_slide = image.microns_per_pixel, image.is_slide
-    microns, _ = pixel_size(None if is_slide and stated else given, stated)
+    pictures, stated = read_with_size(path)
+    given = None if stated.is_slide and stated.microns else given
+    microns, _ = pixel_size(given, stated.microns)
     if not microns:
         raise ValueError(f"{path} states no pixel size: give it with MICRONS_PER_PIXEL")
-    return [Picture(pixels, microns, white_point(pixels)) for pixels in read_pictures(path)]
+    return [Picture(pixels, microns, white_point(pixels)) for pixels in pictures]
 
 
 def draw_patch(picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, float]:

@@ -16,13 +16,14 @@ from images.degradation import degrade_area
 from images.errors import named_with_folder
 from images.finding import find_images
 from images.opening import open_image
-from shared.pictures import SLIDE_MICRONS, read_pictures
+from shared.pictures import SLIDE_MICRONS, read_with_size
 
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
 LEAST_CORRELATION = 0.8  # of the luminances of a pair, after registration
 LARGEST_RESIDUE = 1.0  # low-resolution pixels; shift that may be left in a quarter of the field
 LEAST_CONTRAST = 4.0  # grey levels; standard deviation of a field that shows something
 LARGEST_GAIN = 2.0  # between the contrasts of both
+OTHER_SIZE = 0.1  # relative difference from which a stated pixel size is said
 FINENESS = 20  # shifts are found to 1/20 of a low-resolution pixel
 
 
@@ -36,6 +37,8 @@ class Partners:
     Attributes:
         registered: number of pairs that were registered so far.
         refused: a line for each pair that was left out.
+        of_other_size: the same for each high-resolution image that states another pixel size than
+            the generator's result has; it is learned as it is.
 
     Raises:
         OSError, ValueError: the folder holds no images, or two of one name.
@@ -45,6 +48,7 @@ class Partners:
         self.scale = scale
         self.registered = 0
         self.refused = []
+        self.of_other_size = []
         self._files = {}
         for path in find_images(folder, recursive=True) if folder else ():
             first = self._files.setdefault(path.stem, path)
@@ -74,7 +78,9 @@ class Partners:
         Raises:
             ValueError: a file cannot be read.
         """
-        pictures = read_pictures(path)
+        pictures, stated = read_with_size(path)
+        if stated.microns and abs(stated.microns / SLIDE_MICRONS - 1) > OTHER_SIZE:
+            self.of_other_size.append(f"{path.name}: {stated.microns:.3g} um")
         partner = self.file_of(path)
         if partner is None:
             return [(high, None) for high in pictures]

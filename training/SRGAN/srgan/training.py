@@ -91,6 +91,8 @@ def train(arguments: dict):
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error, chosen.low_resolution_folder)}") from None
     print(f"{len(training)} images for training, {len(validation)} for validation")
+    if others := partners.of_other_size:
+        print(f"{len(others)} of them state another pixel size than 0.25 um ({others[0]}, ...)")
     if chosen.low_resolution_folder:
         print(f"{partners.registered} recorded pairs registered, {len(partners.refused)} left out")
         print("".join(f"  left out: {line}\n" for line in partners.refused), end="")
