@@ -20,7 +20,7 @@ from srgan.perceptual.lpips import (
     build_lpips_vgg19,
     distance_of_images,
 )
-from srgan.training import perceptual_distance
+from srgan.preparation import perceptual_distance
 
 VGG16_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 HEAD_WIDTHS = (64, 128, 256, 512, 512)

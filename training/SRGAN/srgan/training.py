@@ -1,4 +1,4 @@
-"""The two phases of training an SRGAN: checks, networks, fits, models and records."""
+"""The two phases of training an SRGAN: fits, models and records."""
 
 import json
 import shutil
@@ -8,44 +8,16 @@ from types import SimpleNamespace
 
 import keras
 
-from images.degradation import SCALES
 from shared.blending import blend
 from shared.epochs import adam
-from shared.machine import use_bfloat16, use_devices
-from shared.pictures import find_pictures
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
-from shared.setup import (
-    check_numbers,
-    check_run_folder,
-    describe,
-    hold_out,
-    plain,
-    refuse_repeats,
-    shares_of,
-)
+from shared.setup import check_run_folder, plain
 from srgan.callbacks import ValidationReport, standard_callbacks
-from srgan.data import LowResolution, SuperResolutionBatches, load_pictures
-from srgan.models import (
-    SRGAN,
-    build_discriminator,
-    build_generator,
-    is_held_to_input,
-    negative_psnr,
-    scale_of,
-    take_weights,
-)
-from srgan.pairs import Partners
-from srgan.perceptual.lpips import PerceptualDistance, build_lpips, build_lpips_vgg19
-from srgan.perceptual.segmenter import build_segmenter, pooling_of
+from srgan.data import LowResolution, SuperResolutionBatches
+from srgan.models import SRGAN, build_discriminator, negative_psnr
+from srgan.preparation import WEIGHTS, Prepared, check_constants, make_plan, prepare, print_plan
 
 ROOT = Path(__file__).resolve().parents[3]
-WEIGHTS = (
-    "pixel_weight",
-    "content_weight",
-    "adversarial_weight",
-    "nuclei_weight",
-    "nuclei_features_weight",
-)
 
 
 def train(arguments: dict):
@@ -56,59 +28,37 @@ def train(arguments: dict):
     constants["lpips_weights"] = chosen.lpips_weights and chosen.lpips_weights.name
     try:
         check_constants(constants)
-        shares = shares_of(chosen.high_resolution_folders, chosen.folder_weights)
-        paths = [find_pictures(folder) for folder in chosen.high_resolution_folders]
-        held_out = split(
-            chosen.high_resolution_folders,
-            paths,
-            chosen.validation_names,
-            chosen.validation_share,
-            chosen.seed,
-        )
-        partners = Partners(chosen.low_resolution_folder, chosen.scale)
-        images = [path for found in paths for path in found]
-        partners.refuse_orphans(images)
-        files = [tuple(filter(None, (path, partners.file_of(path)))) for path in images]
-        run = describe(
-            constants,
-            [each for each in files if each[0] not in held_out],
-            [each for each in files if each[0] in held_out],
-        )
-        check_run_folder(chosen.run_folder, run)
+        plan = make_plan(chosen, constants)
+        check_run_folder(chosen.run_folder, plan.run)
         if (chosen.run_folder / "generator.json").is_file():
             print_finished_before(chosen.run_folder / "generator.h5")
-            if chosen.replace_shipped_models:
-                publish(chosen.run_folder, ROOT / "models", chosen.scale)
+            publish(chosen)
             return
-        use_devices(chosen.devices, chosen.batch_size)
-        if chosen.bfloat16:
-            use_bfloat16()
-        training, validation = load_pictures(paths, shares, held_out, chosen.crop, partners)
-        keras.utils.set_random_seed(chosen.seed)
-        distance = perceptual_distance(chosen)
-        segmenter = start_segmenter(chosen)
-        generator = start_generator(chosen)
+        prepared = prepare(chosen, plan)
     except (OSError, ValueError) as error:
         raise SystemExit(f"{error}{_advice(error, chosen.low_resolution_folder)}") from None
-    print(f"{len(training)} images for training, {len(validation)} for validation")
-    if others := partners.of_other_size:
-        print(f"{len(others)} of them state another pixel size than 0.25 um ({others[0]}, ...)")
-    if chosen.low_resolution_folder:
-        print(f"{partners.registered} recorded pairs registered, {len(partners.refused)} left out")
-        print("".join(f"  left out: {line}\n" for line in partners.refused), end="")
-    write_json(chosen.run_folder / "run.json", run)
-    batches = SuperResolutionBatches(
-        training,
-        chosen.crop,
-        chosen.batch_size,
-        chosen.steps_per_epoch,
-        LowResolution(chosen.scale, chosen.degradation, chosen.recorded_share),
-        chosen.seed,
-    )
+    print_plan(chosen, plan.partners, prepared)
+    write_json(chosen.run_folder / "run.json", plan.run)
     started = time.time()
+    pretrained = train_in_two_phases(chosen, prepared)
+    for model in (pretrained, prepared.generator):
+        name = "generator_pretrained.h5" if model is pretrained else "generator.h5"
+        figures = ValidationReport(model, prepared.validation, chosen.run_folder).figures()
+        write_record(chosen.run_folder / name, plan.run, figures, time.time() - started)
+    publish(chosen)
+    flag = {4: "--generator", 2: "--generator-x2"}[chosen.scale]
+    print_end(chosen.run_folder / "generator.h5", flag, figures)
 
-    callbacks = standard_callbacks(chosen.run_folder, "pretraining", batches, generator, validation)
-    pretrained_file = chosen.run_folder / "generator_pretrained.h5"
+
+def train_in_two_phases(chosen, prepared: Prepared) -> keras.Model:
+    """Train the generator in place and save it after each phase; return the pretrained one."""
+    generator, folder = prepared.generator, chosen.run_folder
+    how = LowResolution(chosen.scale, chosen.degradation, chosen.recorded_share)
+    sizes = chosen.crop, chosen.batch_size, chosen.steps_per_epoch
+    batches = SuperResolutionBatches(prepared.training, *sizes, how, chosen.seed)
+
+    callbacks = standard_callbacks(folder, "pretraining", batches, generator, prepared.validation)
+    pretrained_file = folder / "generator_pretrained.h5"
     if pretrained_file.exists():
         print(f"{pretrained_file} exists: pretraining is finished")
         generator.load_weights(pretrained_file)
@@ -118,92 +68,19 @@ def train(arguments: dict):
         save_model(generator, pretrained_file)
 
     discriminator = build_discriminator(chosen.discriminator_filters)
-    srgan = SRGAN(generator, discriminator, distance, term_weights(chosen), segmenter)
-    callbacks = standard_callbacks(chosen.run_folder, "adversarial", batches, generator, validation)
+    losses = prepared.distance, term_weights(chosen), prepared.segmenter
+    srgan = SRGAN(generator, discriminator, *losses)
+    callbacks = standard_callbacks(folder, "adversarial", batches, generator, prepared.validation)
     # Another seed: the same crops in the same order again would be the same lesson twice.
     batches.seed = chosen.seed + 1
     train_adversarially(
         srgan, batches, chosen.adversarial_epochs, chosen.adversarial_rate, callbacks
     )
-    save_model(generator, chosen.run_folder / "generator_adversarial.h5")
+    save_model(generator, folder / "generator_adversarial.h5")
     pretrained = keras.models.load_model(pretrained_file, compile=False)
     blend(generator, pretrained, chosen.adversarial_share)
-    save_model(generator, chosen.run_folder / "generator.h5")
-
-    for model in (pretrained, generator):
-        file = pretrained_file if model is pretrained else chosen.run_folder / "generator.h5"
-        figures = ValidationReport(model, validation, chosen.run_folder).figures()
-        write_record(file, run, figures, time.time() - started)
-    if chosen.replace_shipped_models:
-        publish(chosen.run_folder, ROOT / "models", chosen.scale)
-    flag = {4: "--generator", 2: "--generator-x2"}[chosen.scale]
-    print_end(chosen.run_folder / "generator.h5", flag, figures)
-
-
-def check_constants(constants: dict):
-    """Raise ValueError for the first constant that cannot work, before any image is read."""
-    least = dict.fromkeys(("generator_filters", "residual_blocks", "discriminator_filters"), 1)
-    least |= dict.fromkeys(("batch_size", "steps_per_epoch"), 1)
-    from_scratch = not constants["initial_generator"]
-    least |= {"adversarial_epochs": 1, "pretraining_epochs": int(from_scratch)}
-    least |= {"crop": 16, "seed": 0}  # the discriminator halves a crop four times
-    least |= dict.fromkeys(WEIGHTS, 0)
-    check_numbers(
-        constants,
-        least,
-        multiples={"crop": max(SCALES)},
-        positive=("pretraining_rate", "adversarial_rate"),
-        shares=("validation_share", "recorded_share", "adversarial_share"),
-    )
-
-
-def start_generator(chosen) -> keras.Model:
-    """Build the generator, or load the initial one; of one built otherwise take what fits.
-
-    Raises:
-        OSError, ValueError: the initial generator cannot be loaded or has nothing in common.
-    """
-    generator = build_generator(chosen.generator_filters, chosen.residual_blocks, chosen.scale)
-    if not chosen.initial_generator:
-        return generator
-    initial = keras.models.load_model(chosen.initial_generator, compile=False)
-    if scale_of(initial) == chosen.scale and is_held_to_input(initial):
-        return initial
-    left = take_weights(generator, initial)
-    print(
-        f"Starting from {chosen.initial_generator} (x{scale_of(initial)}); "
-        f"begun anew: {', '.join(left)}"
-    )
-    return generator
-
-
-def perceptual_distance(chosen) -> PerceptualDistance:
-    """Build the content loss: LPIPS if its weights are given, else its relative on VGG19.
-
-    Raises:
-        OSError, ValueError: the weights cannot be used.
-    """
-    if chosen.lpips_weights:
-        return build_lpips(chosen.lpips_weights)
-    return build_lpips_vgg19(chosen.vgg19_weights)
-
-
-def start_segmenter(chosen) -> keras.Model | None:
-    """Load the U-net whose view of the images counts, or return None if none is wanted.
-
-    Raises:
-        OSError, ValueError: the U-net cannot be used, or the crops do not fit it.
-    """
-    if not chosen.unet:
-        return None
-    segmenter = build_segmenter(chosen.unet)
-    pooling = pooling_of(segmenter)
-    if chosen.crop % pooling:
-        raise ValueError(
-            f"CROP: expected a multiple of {pooling}, which {chosen.unet} needs, found "
-            f"{chosen.crop}; change it, or set UNET to None"
-        )
-    return segmenter
+    save_model(generator, folder / "generator.h5")
+    return pretrained
 
 
 def term_weights(chosen) -> dict[str, float]:
@@ -212,22 +89,6 @@ def term_weights(chosen) -> dict[str, float]:
     if chosen.unet:
         return chosen_weights
     return {name: weight for name, weight in chosen_weights.items() if "nuclei" not in name}
-
-
-def split(folders, paths, names, share: float, seed: int) -> set[Path]:
-    """Choose the images of all folders that are kept out for validation.
-
-    Args:
-        folders: the folders.
-        paths: the list of images of each.
-        names, share, seed: see `hold_out`.
-
-    Raises:
-        OSError, ValueError: a folder is empty, an image comes twice or one side would be empty.
-    """
-    everything = [path for found in paths for path in found]
-    refuse_repeats(everything)
-    return hold_out(everything, names, share, seed)
 
 
 def pretrain(generator, batches, epochs, learning_rate, callbacks):
@@ -258,11 +119,14 @@ def write_record(model: Path, run, figures, seconds):
     write_json(model.with_suffix(".json"), record(model, run, seconds, **entries))
 
 
-def publish(run_folder: Path, models: Path, scale: int):
-    """Copy the finished generators and their records into the folder of shipped models."""
-    shipped = "generator" if scale == 4 else f"generator_x{scale}"
+def publish(chosen):
+    """Copy the finished generators and their records among the shipped models, if asked."""
+    if not chosen.replace_shipped_models:
+        return
+    shipped = "generator" if chosen.scale == 4 else f"generator_x{chosen.scale}"
     for kind in ("", "_pretrained"):
-        source, target = run_folder / f"generator{kind}.h5", models / f"{shipped}{kind}.h5"
+        source = chosen.run_folder / f"generator{kind}.h5"
+        target = ROOT / "models" / f"{shipped}{kind}.h5"
         shutil.copy2(source, target)
         entries = json.loads(source.with_suffix(".json").read_text(encoding="utf-8"))
         write_json(target.with_suffix(".json"), entries | {"model": target.name})
