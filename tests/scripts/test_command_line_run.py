@@ -27,7 +27,7 @@ def test_the_script_runs_from_any_directory(models, tmp_path):
     assert "a.png" in done.stdout
     shown = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
     assert [line for line in shown if "a.png" not in line] == []  # nothing but the bar
-    assert done.stdout.startswith("Loading ")
+    assert done.stdout.startswith("Looking at 1 file ...\nLoading ")
     repeated = subprocess.run(
         [sys.executable, "-X", "importtime", str(SCRIPT), *flags],
         cwd=tmp_path,

@@ -38,8 +38,8 @@ def test_an_unknown_pixel_size_is_said_on_the_terminal(run, tmp_path, capsys):
     tifffile.imwrite(tmp_path / "input" / "slide.tif", drawn()[0], tile=(64, 64), photometric="rgb")
     assert run(microns_per_pixel=None, segment=False) == 0
     before, after = capsys.readouterr().out.split("Report: ")
-    loading, line = before.strip().splitlines()  # before an hour is spent on it
-    assert loading.startswith("Loading generator.h5")
+    looking, loading, line = before.strip().splitlines()  # before an hour is spent on it
+    assert looking == "Looking at 3 files ..." and loading.startswith("Loading generator.h5")
     assert "slide.tif" in line and f"{4 * WIDTH} x {4 * HEIGHT}" in line
     assert "--microns-per-pixel 0.25" in line
     (line,) = [line for line in after.splitlines() if line.startswith("The pixel size")]

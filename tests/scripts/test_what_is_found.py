@@ -70,6 +70,6 @@ def test_a_size_of_a_desktop_scanner_is_refused_before_anything_is_computed(run,
     picture.save(tmp_path / "input" / "a.png", dpi=(2400, 2400))
     assert run(microns_per_pixel=None) == 1
     row = summary(tmp_path / "output")["a.png"]
-    assert "10.6 um per pixel (2400 dpi)" in row["error"] and "--microns-per-pixel" in row["error"]
+    assert "found 10.6 um (2400 dpi)" in row["error"] and "--microns-per-pixel" in row["error"]
     assert not (tmp_path / "output" / "a").exists()
     assert run(output="second", microns_per_pixel_for_all=True) == 0

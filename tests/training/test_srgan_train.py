@@ -255,6 +255,19 @@ def test_fine_tuning_starts_from_the_given_generator(finished, training, tmp_pat
     )
 
 
+def test_of_a_generator_of_another_depth_is_taken_what_fits(finished, training, tmp_path, capsys):
+    depth = training.constants["residual_blocks"] + 1
+    short = {"pretraining_epochs": 0, "adversarial_epochs": 1, "steps_per_epoch": 1}
+    start = finished / "generator_pretrained.h5"
+    training.run(tmp_path, initial_generator=start, residual_blocks=depth, **short)
+    assert f"begun anew: block{depth}_conv1, block{depth}_conv2" in capsys.readouterr().out
+    deeper, old = (
+        keras.models.load_model(f / "generator_pretrained.h5") for f in (tmp_path, finished)
+    )
+    np.testing.assert_array_equal(*(m.get_layer("head").get_weights()[0] for m in (deeper, old)))
+    assert len(deeper.weights) == len(old.weights) + 4
+
+
 def test_a_pretrained_generator_needs_no_pretraining(finished, training, tmp_path):
     start = finished / "generator_pretrained.h5"
     short = {"pretraining_epochs": 0, "adversarial_epochs": 1, "steps_per_epoch": 1}
