@@ -134,7 +134,7 @@ def check(chosen):
     """Raise ValueError for choices that exclude each other and folders that are not there."""
     asked = [f"--{name.replace('_', '-')}" for name in EXAMINATIONS if getattr(chosen, name)]
     if len(asked) > 1:
-        raise ValueError(f"expected one of {', '.join(asked)}, found all of them; leave out others")
+        raise ValueError(f"expected only one of {', '.join(asked)}; leave out the others")
     named = [("IMAGE_FOLDERS (--image-folders)", folder) for folder in chosen.image_folders]
     if chosen.label_folder and not chosen.did_it_help:  # which works without labels, too
         named.append(("LABEL_FOLDER (--label-folder)", chosen.label_folder))

@@ -30,6 +30,11 @@ def named_with_folder(path: Path) -> Iterator[None]:
         raise ImageReadError(f"{printable(str(path.parent))}/{error}") from error
 
 
+def some_of(names: list[str]) -> str:
+    """Name the first three of a list, printable."""
+    return ", ".join(map(printable, names[:3])) + ", ..." * (len(names) > 3)
+
+
 def printable(text: str) -> str:
     """Return a text with ? for what a terminal would obey and for what is no text.
 

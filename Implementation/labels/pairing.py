@@ -6,7 +6,7 @@ their names occur once.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from images.masks import without_masks
@@ -14,6 +14,7 @@ from labels import names
 from labels.forms.coco import coco_images, entry_of
 from labels.forms.stacks import IMAGES, MASKS, stack_length
 from labels.label_map import naming
+from labels.places import Place, files_below, labels_below, pictures_of, places_below
 
 LAYOUTS = (
     "images/ with instances/, labels/, annotations/ or masks/ beside it, a.png beside a_mask.png, "
@@ -46,16 +47,6 @@ class Pair:
         return (image, *self.labels, *([self.left_out] if self.left_out else []))
 
 
-@dataclass
-class _Place:
-    """Files that belong together: of one folder, or of an image and a label folder in one."""
-
-    images: list[Path] = field(default_factory=list)
-    labels: list[Path] = field(default_factory=list)
-    left_out: list[Path] = field(default_factory=list)
-    roots: tuple[Path, ...] = ()  # below which equal sub-folders belong together
-
-
 def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
     """Find the images of a folder and its sub-folders, and the labels of each.
 
@@ -80,14 +71,14 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
             raise FileNotFoundError(f"expected the folder {each}, found none")
     stacks = _stacks(folder, Path(label_folder) if apart else folder)
     if apart:
-        images = [path for place in _places(folder) for path in _pictures(place)]
-        labels, left_out = _labels_below(Path(label_folder))
-        places = [_Place(images, labels, left_out, (folder, Path(label_folder)))]
+        images = [path for place in places_below(folder) for path in pictures_of(place)]
+        labels, left_out = labels_below(Path(label_folder))
+        places = [Place(images, labels, left_out, (folder, Path(label_folder)))]
     else:
-        places = list(_places(folder))
+        places = list(places_below(folder))
     if not stacks and not any(place.images for place in places):
         raise FileNotFoundError(f"{folder}: expected {LAYOUTS}; found no images")
-    pairs, images, labels, elsewhere = [], [], [], _Place()
+    pairs, images, labels, elsewhere = [], [], [], Place()
     for place in places:
         matched, lonely_images, lonely_labels = _matched(place)
         pairs += matched
@@ -103,7 +94,7 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
     return sorted(pairs + stacks, key=lambda pair: names.natural(pair.image))
 
 
-def _holds_labels(place: _Place) -> bool:
+def _holds_labels(place: Place) -> bool:
     return any(_is_surely_label(path) or _coco(path) for path in place.labels)
 
 
@@ -118,7 +109,7 @@ def _is_surely_label(path: Path) -> bool:
     return names.is_raster(path) or names.holds_outlines(path)
 
 
-def _matched(place: _Place) -> tuple[list[Pair], list[Path], list[Path]]:
+def _matched(place: Place) -> tuple[list[Pair], list[Path], list[Path]]:
     """Return (pairs, images without labels, labels without image) of one place.
 
     Raises:
@@ -187,7 +178,7 @@ def _nearest(image: Path, labels: list[Path]) -> list[Path]:
     return beside or alike or cousins or labels
 
 
-def _one_mask_per_nucleus(place: _Place) -> Pair | None:
+def _one_mask_per_nucleus(place: Place) -> Pair | None:
     """Recognise the layout of the Data Science Bowl 2018: one image, a folder of its nuclei."""
     masks = [path for path in place.labels if names.is_raster(path)]
     if len(place.images) != 1 or len(masks) < 2 or len({path.parent for path in masks}) > 1:
@@ -207,86 +198,10 @@ def _coco(path: Path) -> dict[str, list[dict]] | None:
         return coco_images(path)
 
 
-def _places(folder: Path) -> Iterator[_Place]:
-    """Walk a tree and tell images from labels by the names of folders and files."""
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not names.hidden(path)]
-    by_name = {path.name.casefold(): path for path in below}
-    images = next((by_name[name] for name in names.IMAGE_FOLDERS if name in by_name), None)
-    labels = next((by_name[name] for name in names.LABEL_FOLDERS if name in by_name), None)
-    if images and labels:
-        # What else lies beside them (overlays, distance maps, ...) is made from them.
-        pictures, sidecars = _told_apart(list(_files(images)), all_labels=False)
-        left_out = [by_name[name] for name in names.LEFT_OUT_FOLDERS if name in by_name]
-        files = [path for path in _files(labels) if _is_label(path)] + [
-            path for path in sidecars if not names.is_raster(path)
-        ]
-        areas = [path for area in left_out for path in _files(area) if names.is_raster(path)]
-        yield _Place(pictures, files, areas, (images, labels))
-        return
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    files = [path for path in files if not names.hidden(path)]
-    yield _Place(*_told_apart(files, names.is_label_folder(folder.name)))
-    for each in below:
-        yield from _places(each)
-
-
-def _told_apart(files: list[Path], all_labels: bool) -> tuple[list[Path], list[Path]]:
-    """Return (images, labels) among files of one folder."""
-    labels = [
-        path
-        for path in files
-        if names.may_hold_labels(path)
-        or (names.is_raster(path) and (all_labels or len(names.label_names(path)) > 1))
-    ]
-    images = [path for path in files if names.is_raster(path) and path not in labels]
-    return images, [path for path in labels if path.name not in (IMAGES, MASKS)]
-
-
-def _pictures(place: _Place) -> list[Path]:
-    """Return the images of a place whose labels lie elsewhere: without masks of its own images.
-
-    There a name with the end of a label is one only if the image of that name lies beside it.
-    """
-    stems = {name for path in place.images for name in names.image_names(path)}
-    doubtful = [path for path in place.labels if names.is_raster(path)]
-    kept = [path for path in doubtful if not stems & set(names.label_names(path)[1:])]
-    return place.images + kept
-
-
-def _labels_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return (labels, masks of what to leave out) of a folder that is for labels only."""
-    places = list(_places(folder))
-    left_out = [path for place in places for path in place.left_out]
-    labels = [path for place in places for path in place.labels]
-    # Here a name needs no end to be a label's, unless the label of that image lies beside it.
-    named = {name for path in labels for name in names.label_names(path)}
-    plain = [path for place in places if not place.roots for path in place.images]
-    labels += [path for path in plain if not named & set(names.image_names(path))]
-    if not left_out:  # beside the folder, as in NuInsSeg
-        areas = [folder.parent / name for name in names.LEFT_OUT_FOLDERS]
-        left_out = [path for area in areas if area.is_dir() for path in _files(area)]
-    return labels, [path for path in left_out if names.is_raster(path)]
-
-
-def _is_label(path: Path) -> bool:
-    return names.is_raster(path) or names.may_hold_labels(path)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Walk the files of a tree, without what is hidden."""
-    for path in sorted(folder.iterdir()):
-        if names.hidden(path):
-            continue
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
-
-
 def _stacks(folder: Path, label_folder: Path) -> list[Pair]:
     """Find PanNuke's stacks: images.npy, with masks.npy in the same place below masks/."""
     pairs = []
-    for images in [path for path in _files(folder) if path.name == IMAGES]:
+    for images in [path for path in files_below(folder) if path.name == IMAGES]:
         inside = images.relative_to(folder).parent
         swapped = Path(*("masks" if part == "images" else part for part in inside.parts))
         places = (label_folder / inside, label_folder / swapped)

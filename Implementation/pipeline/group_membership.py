@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from images.errors import printable
+from images.errors import some_of
 from images.finding import short_names
 
 FOLDERS = "folders"  # for GROUPS: the sub-folder that an image lies in is its group
@@ -33,8 +33,8 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
         keys = {name: key for name in names if (key := _key(table, name))}
         found = {name: table[key] for name, key in keys.items()}
         if found and (unused := [key for key in table if key not in keys.values()]):
-            some = ", ".join(map(printable, unused[:3])) + ", ..." * (len(unused) > 3)
-            print(f"GROUPS: {len(unused)} rows name no image here ({some})", file=sys.stderr)
+            named = some_of(unused)
+            print(f"GROUPS: {len(unused)} rows name no image here ({named})", file=sys.stderr)
         expected = f"the names of images in {groups}"
     if not found:
         raise ValueError(f"GROUPS: expected {expected}, found none; check the names")

@@ -5,7 +5,7 @@ import sys
 from itertools import chain, count
 from pathlib import Path
 
-from images.errors import printable
+from images.errors import some_of
 from images.finding import find_images, name_in, name_of, shown_name
 from pipeline.group_membership import FOLDERS
 from pipeline.job import read_manifest
@@ -46,14 +46,11 @@ def images_of(settings: Settings) -> list[Path]:
 
     _, masks = without_masks(unknown)
     images = [path for path in paths if path not in masks]
+    named = some_of([path.name for path in masks])
     if not images:
-        raise ValueError(
-            f"expected images of tissue in {folder}, found masks only ({_some(masks)})"
-        )
+        raise ValueError(f"expected images of tissue in {folder}, found masks only ({named})")
     if masks:
-        print(
-            f"Left out, because they are masks or label maps: {len(masks)} files ({_some(masks)})"
-        )
+        print(f"Left out, because they are masks or label maps: {len(masks)} files ({named})")
     return images
 
 
@@ -61,7 +58,8 @@ def name_unused_annotations(images: list[Path], settings: Settings):
     """Say which files of annotated regions belong to none of the images."""
     unused = unused_files(images, settings.input.regions_folder)
     if unused:
-        print(f"Annotations of none of the images: {_some(unused)}", file=sys.stderr)
+        names = some_of([path.name for path in unused])
+        print(f"Annotations of none of the images: {names}", file=sys.stderr)
 
 
 def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:
@@ -94,11 +92,6 @@ def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:
         return True
     result = output_folder / path.relative_to(output_folder).parts[0]
     return (result / "manifest.json").is_file()
-
-
-def _some(paths: list[Path]) -> str:
-    """Name the first of several files."""
-    return ", ".join(printable(path.name) for path in paths[:3]) + ", ..." * (len(paths) > 3)
 
 
 def _named_before(output_folder: Path) -> dict[str, str]:

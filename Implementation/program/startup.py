@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 
 from program.processor import backend_name
 
@@ -37,7 +38,7 @@ def start_keras():
         )
     try:
         with _standard_error_held_back():
-            import keras  # noqa: F401
+            import_module("keras")
     except ImportError as error:
         raise ValueError(
             f"KERAS_BACKEND is {backend}, but Keras cannot import it ({error}); install "

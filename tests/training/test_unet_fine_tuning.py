@@ -9,10 +9,10 @@ import Unet_train
 
 from helpers.drawn_tissue import write_pair
 from helpers.training_runs import TinyTraining, saved_weights, stand_in_for_models
-from unet import sets
 from unet import training as unet_training
 from unet.fine_tuning import with_defaults
 from unet.model import build_unet
+from unet.sets import finding as sets
 
 GIVEN = {
     "epochs": None,

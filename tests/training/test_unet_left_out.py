@@ -10,7 +10,7 @@ from helpers.drawn_tissue import write_pair
 from helpers.training_runs import TinyTraining, stand_in_for_models
 from labels.pairing import Pair
 from unet import training as unet_training
-from unet.left_out import LeftOut, read_left_out
+from unet.sets.left_out import LeftOut, read_left_out
 
 
 @pytest.fixture(scope="module")

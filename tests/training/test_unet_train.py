@@ -25,11 +25,12 @@ from helpers.training_runs import (
 )
 from shared import machine
 from shared.epochs import EpochLog
-from unet import callbacks, sets
+from unet import callbacks
 from unet import training as unet_training
 from unet.data import Sample, load_sample, target_maps
 from unet.model import build_unet, nuclei_loss
 from unet.scoring import FIGURES, mean_scores, predict_maps
+from unet.sets import finding as sets
 
 STEPS = 2
 SHARES = ("pixel_accuracy", "dice", "iou", "background_accuracy", "aji", "pq")  # 0 to 1

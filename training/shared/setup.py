@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from images.errors import some_of
 from images.finding import stamp
 
 # They change neither what is learned nor in what order, so a run may continue with others; of
@@ -244,7 +245,7 @@ def _changes(old: dict, new: dict) -> list[str]:
             "missing": [name for name in files if name not in now],
             "changed": [name for name in now if name in files and now[name] != files[name]],
         }
-        parts = [f"{len(some)} {what} ({_some(some)})" for what, some in found.items() if some]
+        parts = [f"{len(some)} {what} ({some_of(some)})" for what, some in found.items() if some]
         if parts:
             lines.append(f"{kind.replace('_', ' ')}: {'; '.join(parts)}")
     return lines
@@ -259,7 +260,3 @@ def _flat(constants: dict) -> dict:
         else:
             flat[name] = value
     return flat
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

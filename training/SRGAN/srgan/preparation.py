@@ -65,15 +65,17 @@ def make_plan(chosen, constants: dict) -> Plan:
     """Find the images, and choose those that are held out.
 
     Raises:
-        OSError, ValueError: there are none, or they do not fit together.
+        OSError, ValueError: a folder is empty, an image comes twice or has no partner, or one side
+            of the split would be empty.
     """
     folders = chosen.high_resolution_folders
     shares = shares_of(folders, chosen.folder_weights)
     paths = [find_pictures(folder) for folder in folders]
-    by = chosen.validation_names, chosen.validation_share, chosen.seed
-    held_out = split(folders, paths, *by)
-    partners = Partners(chosen.low_resolution_folder, chosen.scale)
     images = [path for found in paths for path in found]
+    refuse_repeats(images)
+    by = chosen.validation_names, chosen.validation_share, chosen.seed
+    held_out = hold_out(images, *by)
+    partners = Partners(chosen.low_resolution_folder, chosen.scale)
     partners.refuse_orphans(images)
     files = [tuple(filter(None, (path, partners.file_of(path)))) for path in images]
     learned = [each for each in files if each[0] not in held_out]
@@ -174,19 +176,3 @@ def start_segmenter(chosen) -> keras.Model | None:
             f"{chosen.crop}; change it, or set UNET to None"
         )
     return segmenter
-
-
-def split(folders, paths, names, share: float, seed: int) -> set[Path]:
-    """Choose the images of all folders that are kept out for validation.
-
-    Args:
-        folders: the folders.
-        paths: the list of images of each.
-        names, share, seed: see `hold_out`.
-
-    Raises:
-        OSError, ValueError: a folder is empty, an image comes twice or one side would be empty.
-    """
-    everything = [path for found in paths for path in found]
-    refuse_repeats(everything)
-    return hold_out(everything, names, share, seed)

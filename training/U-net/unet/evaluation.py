@@ -14,7 +14,7 @@ from shared.appearance import vary_optics, vary_stain_and_light
 from shared.comparing import load_models, write_table
 from unet.data import Sample, load_sample
 from unet.scoring import predict_maps, scores_of
-from unet.sets import evenly, pairs_of_folders
+from unet.sets.finding import evenly, pairs_of_folders
 
 POOLING = (layers.MaxPooling2D, layers.AveragePooling2D)
 SHOWN = {"dice": "Dice", "aji": "AJI", "pq": "PQ", "f1": "F1", "count_error": "count error"}

@@ -12,7 +12,7 @@ from shared.machine import use_bfloat16, use_devices
 from shared.setup import check_numbers
 from unet.data import load_sample
 from unet.model import first_unet
-from unet.sets import Sets, evenly, load_samples, with_replay
+from unet.sets.finding import Sets, evenly, load_samples, with_replay
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from unet.fine_tuning import print_comparison, with_defaults
 from unet.model import nuclei_loss
 from unet.preparation import Prepared, check_constants, prepare, print_readings
 from unet.scoring import score
-from unet.sets import find_sets
+from unet.sets.finding import find_sets
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from labels.pairing import Pair, find_pairs
 from shared.setup import hold_out, refuse_repeats, sizes_of
-from unet.left_out import LeftOut, read_left_out
+from unet.sets.left_out import LeftOut, read_left_out
 
 
 @dataclass(frozen=True)
