@@ -48,6 +48,7 @@ def main(
     # Imported here, not above: --help needs none of it.
     from evaluation.correction_folder import write_fields
     from evaluation.picking import choose, fields_of_run
+    from images.errors import counted
     from program.startup import print_any_name
 
     print_any_name()
@@ -63,7 +64,8 @@ def main(
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     images = len({field.folder for field in chosen})
-    print(f"{len(chosen)} fields of {images} images: {output_folder.resolve()}")
+    found = f"{counted(len(chosen), 'field')} of {counted(images, 'image')}"
+    print(f"{found}: {output_folder.resolve()}")
     print(f"Open {page.resolve()} in a browser; it says what to do in QuPath.")
     return 0
 

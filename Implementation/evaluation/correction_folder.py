@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import shapely
 import tifffile
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.picking import Field
 from images.formats.tiff import decode_segment
+from images.objectives import objective_microns
 from images.opening import open_image
 from images.sizes import StatedSize
 from labels.forms.geojson import AS_PREDICTED
@@ -21,7 +23,6 @@ from outputs.tiff import write_pyramid
 from pipeline.job import read_manifest
 from pipeline.repetition import read_run
 from program.settings import ESTIMATE, ScaleSettings
-from stages.route import objective_microns
 from tiles.geometry import Window, intersection
 from tiles.raster import InMemory
 
@@ -81,7 +82,8 @@ def write_fields(fields: list[Field], results: Path, folder: Path, suffix: str) 
                     picture = folder / f"{field.name}.{suffix}"
                     _write_picture(picture, read(*vars(field.window).values()), microns)
                     labels = read_label_map(source / "nuclei_labels.tif", field.window)
-                    _write_outlines(folder / f"{field.name}.geojson", labels)
+                    part = counting_part(manifest.get("counting"), field.window)
+                    _write_outlines(folder / f"{field.name}.geojson", labels, part)
                     shown.append((picture.name, manifest["image"], microns, field))
     for name, text in QUPATH_SCRIPTS.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -101,6 +103,22 @@ def read_label_map(path: Path, window: Window) -> np.ndarray:
                 part[_slices(common, window)] = pixels[_slices(common, tile)]
     numbers, labels = np.unique(part, return_inverse=True)
     return (labels.reshape(part.shape) + (numbers[0] > 0)).astype(np.int32)
+
+
+def counting_part(counting: str | None, window: Window):
+    """Return where nuclei count in a field, a shapely (multi)polygon in its pixels.
+
+    None where they count everywhere; counting: of the manifest, see `Analysis.counting`.
+    """
+    if counting is None:
+        return None
+    x, y = window.x, window.y
+    field = shapely.box(x, y, x + window.width, y + window.height)
+    area = shapely.intersection(shapely.from_wkt(counting), field)
+    if area.equals(field):
+        return None
+    polygons = [part for part in shapely.get_parts(area) if part.geom_type == "Polygon"]
+    return shapely.transform(shapely.union_all(polygons), lambda points: points - (x, y))
 
 
 def _slices(part: Window, whole: Window) -> tuple[slice, slice]:
@@ -149,13 +167,32 @@ def _write_picture(path: Path, pixels: np.ndarray, microns: float | None):
         write_pyramid(path, InMemory(pixels), microns, jpeg_quality=None)
 
 
-def _write_outlines(path: Path, labels: np.ndarray):
+def _write_outlines(path: Path, labels: np.ndarray, part):
+    """Write the nuclei of a field and, where they count in a part of it alone, that part.
+
+    Else what the run did not measure would be taken for background.
+    """
     found = find_outlines(labels)
     with geojson_writer(path, {AS_PREDICTED: True}) as add:
+        if part is not None:
+            add(_part_feature(part))
         for label, box, ring in zip(found.labels, found.boxes, found.rings, strict=True):
             if np.count_nonzero(labels == label) >= SMALLEST_PART:
                 ring = thinned(ring, box[1], box[0])
                 add(nucleus_feature(ring, {"label": label}, kind="annotation"))
+
+
+def _part_feature(part) -> dict:
+    """Return a part of a field as the annotation outside which nothing is taken for labelled."""
+    return {
+        "type": "Feature",
+        "geometry": shapely.geometry.mapping(part),
+        "properties": {
+            "objectType": "annotation",
+            "name": "measured",
+            "classification": {"name": "Region*", "color": [80, 120, 255]},
+        },
+    }
 
 
 def _write_page(folder: Path, shown: list[tuple]) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.scores import chosen_images
+from images.finding import different_ends
 from labels.pairing import Pair
 from labels.reading import read_image
 from networks.network import Network, unet_microns
@@ -71,8 +72,8 @@ def resized(image: np.ndarray, ratio: float) -> np.ndarray:
 
 def print_sizes(rows: list[dict]):
     """Print the shares for each folder and for each size, and for all."""
-    folders = {"/".join(Path(name).parts[-2:]): name for name in _values(rows, "folder")}
-    groups = [(title, [r for r in rows if r["folder"] == f]) for title, f in folders.items()]
+    folders = different_ends([Path(name) for name in _values(rows, "folder")], 2)
+    groups = [(end, [r for r in rows if r["folder"] == str(f)]) for f, end in folders.items()]
     sizes = _values(rows, "microns_per_pixel")
     groups += [(f"{s:g} um", [r for r in rows if r["microns_per_pixel"] == s]) for s in sizes]
     groups.append(("all", rows))

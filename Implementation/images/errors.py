@@ -35,6 +35,11 @@ def some_of(names: list[str]) -> str:
     return ", ".join(map(printable, names[:3])) + ", ..." * (len(names) > 3)
 
 
+def counted(number: int, name: str) -> str:
+    """Say "1 image" or "2 images"."""
+    return f"{number} {name}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
     """Return a text with ? for what a terminal would obey and for what is no text.
 

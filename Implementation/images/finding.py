@@ -3,7 +3,7 @@
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from images.errors import printable
@@ -15,7 +15,8 @@ _FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm 
     xz zst tgz tar 7z rar h5 hdf5 keras npy npz mat pkl parquet pt pth onnx md5 sha1
     sha256 asc sig lock swp tmp temp bak orig old avi mp4 mov mkv wmv qpdata qpproj
     backup annotations ndpa ndpis xmp thm tfw jgw pgw ets oex"""
-_UNFINISHED = "part partial crdownload download opdownload filepart aria2"  # downloads, copies
+# Downloads, copies, and what a program was writing when it was killed.
+_UNFINISHED = "part partial crdownload download opdownload filepart aria2 new"
 FOREIGN_SUFFIXES = frozenset(f".{name}" for name in f"{_FOREIGN} {_UNFINISHED}".split())
 FOREIGN_ENDS = (":zone.identifier", ".zone.identifier", "~")  # notes of Windows, of editors
 FOREIGN_NAMES = ("thumbs.db", "desktop.ini", "dicomdir")
@@ -90,6 +91,19 @@ def stamp(path: Path) -> list[int]:
     files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
     stats = [each.stat() for each in files]
     return [sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats)]
+
+
+def different_ends(paths: Iterable[Path], parts: int = 1) -> dict[Path, str]:
+    """Name each path by its end: its last `parts`, or as many more as no other one shares."""
+    paths, ends = list(dict.fromkeys(paths)), {}
+    for path in paths:
+        alike = [other for other in paths if other.parts[-parts:] == path.parts[-parts:]]
+        longest, count = max(len(other.parts) for other in alike), parts
+        while len(alike) > 1 and count < longest:
+            count += 1
+            alike = [other for other in alike if other.parts[-count:] == path.parts[-count:]]
+        ends[path] = "/".join(path.parts[-count:])
+    return ends
 
 
 def different_names(paths: list[Path], folder: Path) -> dict[Path, str]:

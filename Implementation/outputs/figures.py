@@ -83,7 +83,9 @@ def write_figure(path, views, microns_per_pixel, detail=None, warning="", write=
         _show(whole, image, (0, 0, width, height), (0, 0, width, height), views.picture)
         _show(inset, enlarged, shown, field, insets[-1][1])
         _frame(whole, field)
-    for axis, shown_width in ((axes[0, 0], width), (axes[1, 0], field[2])):
+    # A bar in pixels counts those of the result, so it stands in a panel that shows them.
+    column = int(microns_per_pixel is None and views.low_resolution is not None)
+    for axis, shown_width in ((axes[0, column], width), (axes[1, column], field[2])):
         scale_bar(axis, shown_width, microns_per_pixel)
     save_figure(figure, path, write)
 

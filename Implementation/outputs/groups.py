@@ -89,7 +89,7 @@ def compare(images: Iterable[Measured]) -> list[dict]:
             continue
         members = {group: [e for e in with_it if e.group == group] for group in groups}
         values = {g: np.array([e.values[measure] for e in m]) for g, m in members.items() if m}
-        test, p_value = _test(list(values.values()))
+        test, p_value = _test([values.get(group, []) for group in groups])
         same = {"measure": measure, "unit": unit}
         for group, found in values.items():
             rows.append(
@@ -126,7 +126,7 @@ def write_groups(path: Path, rows: Iterable[dict]):
             add_row(row)
 
 
-def _test(samples: list[np.ndarray]) -> tuple[str | None, float | None]:
+def _test(samples: list) -> tuple[str | None, float | None]:
     """Return name and two-sided p value of the test over images."""
     if len(samples) < 2 or min(map(len, samples)) < FEWEST_IMAGES:
         return None, None

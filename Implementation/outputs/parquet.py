@@ -44,8 +44,12 @@ def read_columns(table: Path, names: tuple[str, ...]) -> dict:
     options = csv.ConvertOptions(
         include_columns=there, column_types={name: pa.float64() for name in there}
     )
-    found = csv.read_csv(table, convert_options=options)
+    found = csv.read_csv(table, parse_options=_parsed(), convert_options=options)
     return {name: found[name].to_numpy() for name in there}
+
+
+def _parsed() -> csv.ParseOptions:
+    return csv.ParseOptions(newlines_in_values=True)  # names of regions may have several lines
 
 
 def _header(table: Path) -> list[str]:
@@ -64,7 +68,7 @@ def _batches(table: Path):
     with csv.open_csv(
         table,
         read_options=csv.ReadOptions(block_size=BLOCK),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
+        parse_options=_parsed(),
         convert_options=csv.ConvertOptions(column_types=columns),
     ) as reader:
         yield from reader

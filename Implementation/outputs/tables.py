@@ -14,9 +14,9 @@ def table_writer(path, columns=None):
     """Open a CSV table (UTF-8) and yield the function that adds one row, a dict.
 
     The header is `columns`, or the keys of the first row. Floats are written with 6 significant
-    digits. Text that a spreadsheet would run as a formula (it begins with = + - @, tab or carriage
-    return) gets a leading apostrophe; numbers are never touched. A row with a column that the
-    header lacks raises ValueError.
+    digits, from 100,000 on with one decimal. Text that a spreadsheet would run as a formula (it
+    begins with = + - @, tab or carriage return) gets a leading apostrophe; numbers are never
+    touched. A row with a column that the header lacks raises ValueError.
     """
     with Path(path).open("w", encoding=ENCODING, newline="") as file:
         writer = None
@@ -73,12 +73,17 @@ def _started_table(file, columns):
     return csv.DictWriter(file, list(columns))
 
 
+def _number(value):
+    # Coordinates on a slide have more than six digits before the point.
+    return f"{value:.6g}" if -1e5 < value < 1e5 else f"{value:.1f}"
+
+
 def _cell(value):
     if isinstance(value, float):  # first, because most cells are floats
-        return f"{value:.6g}"
+        return _number(value)
     if value is None or isinstance(value, Integral):
         return value
     if isinstance(value, Real):
-        return f"{value:.6g}"
+        return _number(value)
     text = str(value)
     return "'" + text if text.startswith(FORMULA) else text

@@ -237,7 +237,7 @@ def start_image(job: Job, sent: Sent) -> dict | list[dict[int, float]]:
         image, tile = analysis.image, job.settings.tiles.side(analysis.route.scale)
         if image.width * image.height <= SMALL_IMAGE_TILES * tile**2:
             # Alone: workers are the processes here, and Dask forbids them helpers of their own.
-            return end(job, analysis.run())
+            return end(job, analysis.run(), analysis.counting)
         analysis.prepare()
         return [{n: stage.sizes[n] for n in stage.missing()} for stage in analysis.stages]
 
@@ -255,7 +255,7 @@ def finish_image(job: Job, sent: Sent) -> dict:
         return row
     with _analysis(job, sent) as analysis:
         analysis.resume()
-        return end(job, analysis.finish())
+        return end(job, analysis.finish(), analysis.counting)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from images.errors import some_of
 from images.finding import short_names
@@ -34,7 +35,8 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
         found = {name: table[key] for name, key in keys.items()}
         if found and (unused := [key for key in table if key not in keys.values()]):
             named = some_of(unused)
-            print(f"GROUPS: {len(unused)} rows name no image here ({named})", file=sys.stderr)
+            rows = "1 row names" if len(unused) == 1 else f"{len(unused)} rows name"
+            print(f"GROUPS: {rows} no image here ({named})", file=sys.stderr)
         expected = f"the names of images in {groups}"
     if not found:
         raise ValueError(f"GROUPS: expected {expected}, found none; check the names")
@@ -44,7 +46,13 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
 def _key(table: dict[str, str], name: str) -> str | None:
     """Return under which name the table has an image."""
     path = PurePosixPath(name)
-    return next((k for k in (name, path.name, *short_names(Path(path.name))) if k in table), None)
+    keys = map(_one_form, (name, path.name, *short_names(Path(path.name))))
+    return next((key for key in keys if key in table), None)
+
+
+def _one_form(name: str) -> str:
+    """Return a name in one of the ways in which systems store the same letters."""
+    return normalize("NFC", name)
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -64,4 +72,12 @@ def _read(path: Path) -> dict[str, str]:
         raise ValueError(f"GROUPS: expected the columns image and group in {path}, found {found}")
     image, group = map(header.index, COLUMNS)
     cells = [[cell.strip() for cell in row] for row in rows if len(row) > max(image, group)]
-    return {row[image]: row[group] for row in cells if row[image] and row[group]}
+    table = {}
+    for row in cells:
+        name, of_group = _one_form(row[image]), row[group]
+        if name and of_group and table.setdefault(name, of_group) != of_group:
+            both = f"{table[name]} and {of_group}"
+            raise ValueError(
+                f"GROUPS: {name} is in two groups of {path}, {both}; keep one of the rows"
+            )
+    return table

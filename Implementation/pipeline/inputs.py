@@ -5,7 +5,7 @@ import sys
 from itertools import chain, count
 from pathlib import Path
 
-from images.errors import some_of
+from images.errors import counted, some_of
 from images.finding import find_images, name_in, name_of, shown_name
 from pipeline.group_membership import FOLDERS
 from pipeline.job import read_manifest
@@ -30,8 +30,12 @@ def images_of(settings: Settings) -> list[Path]:
     image and needs no second look.
 
     Raises:
-        OSError, ValueError: there is no folder, or no image in it.
+        OSError, ValueError: there is no folder, or no image in it, or none of regions where one is
+            named.
     """
+    regions = settings.input.regions_folder
+    if regions is not None and not Path(regions).is_dir():
+        raise ValueError(f"REGIONS_FOLDER: expected a folder of GeoJSON files, found no {regions}")
     folder, output_folder = settings.input.input_folder, settings.outputs.output_folder
     found = find_images(folder, recursive=settings.comparison.groups == FOLDERS)
     paths = [path for path in found if not _is_result(path, output_folder, folder)]
@@ -41,7 +45,7 @@ def images_of(settings: Settings) -> list[Path]:
     unknown = [path for path in paths if shown_name(path, folder) not in before]
     if not unknown:
         return paths
-    print(f"Looking at {len(unknown)} file{'s' * (len(unknown) > 1)} ...", flush=True)
+    print(f"Looking at {counted(len(unknown), 'file')} ...", flush=True)
     from images.masks import without_masks  # not above: it loads every decoder
 
     _, masks = without_masks(unknown)
@@ -50,7 +54,7 @@ def images_of(settings: Settings) -> list[Path]:
     if not images:
         raise ValueError(f"expected images of tissue in {folder}, found masks only ({named})")
     if masks:
-        print(f"Left out, because they are masks or label maps: {len(masks)} files ({named})")
+        print(f"Left out as masks or label maps: {counted(len(masks), 'file')} ({named})")
     return images
 
 
@@ -85,13 +89,12 @@ def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> 
 
 
 def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:
-    """Tell whether a file was written by a run; the images may lie in or below OUTPUT_FOLDER."""
-    if not path.is_relative_to(output_folder):
-        return False
-    if output_folder != input_folder and output_folder.is_relative_to(input_folder):
+    """Tell whether a file was written by a run, this or another; images may lie beside results."""
+    below = path.is_relative_to(output_folder) and output_folder != input_folder
+    if below and output_folder.is_relative_to(input_folder):
         return True
-    result = output_folder / path.relative_to(output_folder).parts[0]
-    return (result / "manifest.json").is_file()
+    folders = [folder for folder in path.parents if folder.is_relative_to(input_folder)]
+    return any("image" in read_manifest(folder / "manifest.json") for folder in folders)
 
 
 def _named_before(output_folder: Path) -> dict[str, str]:

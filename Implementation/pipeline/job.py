@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from images.errors import ImageReadError, one_line
+from images.errors import ImageReadError, one_line, some_of
 from images.finding import shown_name, stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
@@ -97,16 +97,25 @@ def begun(job: Job) -> dict | None:
     return stored if isinstance(stored, dict) and stored.get("made_from") == job.made_from else None
 
 
-def end(job: Job, row: dict) -> dict:
+def end(job: Job, row: dict, counting: str | None = None) -> dict:
     """Write the manifest, by which a later run knows that the image is finished; return its row.
 
     Of the models it names those of the image's scale only: another one for other scales is no
     reason to do the image again.
+
+    Args:
+        job: of the image.
+        row: of its summary.
+        counting: where nuclei count, see `Analysis.counting`.
     """
+    from outputs.files import RESULTS  # not above: it loads all that draws
+
     row = _empty_row(job) | row
     used = job.settings.models.files([row["width_out"] // row["width_in"]])
     made_from = job.made_from | {"models": _only(used, job.made_from["models"])}
-    _write_manifest(job, {"image": job.image, "made_from": made_from, "summary": row})
+    files = [name for name in RESULTS if (job.folder / name).is_file()]
+    content = {"image": job.image, "made_from": made_from, "files": files, "counting": counting}
+    _write_manifest(job, content | {"summary": row})
     return row
 
 
@@ -128,18 +137,22 @@ def failed_row(job: Job, error: Exception) -> dict:
 
 
 def finished_row(job: Job) -> dict | None:
-    """Return the row of an image that was made from the same; None if it is to be done."""
+    """Return the row of an image that was made from the same and whose results are all there.
+
+    None if it is to be done.
+    """
     stored = read_manifest(job.manifest)
     before, now = stored.get("made_from"), job.made_from
     if not isinstance(before, dict) or not isinstance(stored.get("summary"), dict):
         return None
     same = before == now | {"models": _only(before.get("models", ()), now["models"])}
-    return stored["summary"] if same else None
+    return stored["summary"] if same and not _missing(job, stored) else None
 
 
 def reason_to_repeat(job: Job) -> str | None:
     """Say why an image is done again whose results are there; None where there are none."""
-    before = read_manifest(job.manifest).get("made_from")
+    stored = read_manifest(job.manifest)
+    before = stored.get("made_from")
     if not isinstance(before, dict):
         return None
     if before.get("version") != RESULTS_VERSION:
@@ -148,12 +161,20 @@ def reason_to_repeat(job: Job) -> str | None:
         return "the file has changed"
     if before.get("regions") != job.made_from["regions"]:
         return "its annotated regions have changed"
+    old, new = before.get("choices", {}), job.made_from["choices"]
+    if changed := [name.upper() for name in new if old.get(name) != new[name]]:
+        return f"changed: {', '.join(changed)}"
     models = before.get("models", {})
     if models != _only(models, job.made_from["models"]):
         return "another model is used now"
-    old, new = before.get("choices", {}), job.made_from["choices"]
-    changed = [name.upper() for name in new if old.get(name) != new[name]]
-    return f"changed: {', '.join(changed)}" if changed else "OVERWRITE is on"
+    if missing := _missing(job, stored):
+        return f"missing: {some_of(missing)}"
+    return "OVERWRITE is on"
+
+
+def _missing(job: Job, stored: dict) -> list[str]:
+    """Return which of the files that were written are not there any more."""
+    return [name for name in stored.get("files", ()) if not (job.folder / name).is_file()]
 
 
 def read_manifest(path: Path) -> dict:

@@ -27,7 +27,7 @@ from pipeline.job import (
 from pipeline.output_folder import locked
 from pipeline.repetition import differences, read_run
 from pipeline.summary import Summary, print_table, print_unknown_sizes
-from program.disk import appearing
+from program.disk import appearing, remove_unfinished
 from program.processor import chosen_precision
 from program.settings import RESULTS_VERSION, Settings
 from program.startup import print_any_name, start_keras
@@ -62,6 +62,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
             networks = _loaded(settings, jobs)
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder)
+        remove_unfinished(folder)
     except KeyboardInterrupt:
         return _interrupted()
     except (OSError, ValueError) as error:  # ValueError: also a model's or the folder's own

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from images.errors import some_of
 from outputs.tables import column_of, table_writer
 from program.disk import appearing
 
@@ -119,7 +120,7 @@ def print_unknown_sizes(rows: Iterable[dict]):
     ]
     if names:
         print(
-            f"The pixel size of {', '.join(names)} is unknown: lengths and areas are in pixels, "
+            f"The pixel size of {some_of(names)} is unknown: lengths and areas are in pixels, "
             "there is no density, and nuclei were looked for as if the pixels had the size that "
             "the U-net was trained at. If you know it, give --microns-per-pixel."
         )

@@ -1,5 +1,6 @@
 """Does the jobs of images here: opened, their networks loaded, analysed, whatever goes wrong."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from functools import partial
 
 from tqdm import tqdm
 
+from images.objectives import objective_microns
 from images.opening import ImageFile
 from networks.loading import load_network, load_pixel_size_network
 from networks.network import Network, averaged_over_mirrorings, blended
@@ -16,11 +18,12 @@ from networks.pixel_size import PixelSizeNetwork
 from nuclei import pixel_size
 from pipeline.job import Job, begin, begun, end, failed_row
 from pipeline.reading import opened_image, scale_of, takes_estimate
+from program.interrupts import interrupts
 from program.settings import RESULT_MICRONS, SCALES, ModelSettings, Settings
 from program.terminal import BAR, Progress
 from stages.analysis import Analysis, Networks
 from stages.helper_processes import Helpers
-from stages.route import SizeEstimate, objective_microns
+from stages.route import SizeEstimate
 
 
 class LoadedNetworks:
@@ -100,13 +103,22 @@ def rows_from_here(
                     del pending[0]
             yield from (_row_of(*each) for each in pending)
         except KeyboardInterrupt:
-            for key, title, row in pending:
-                if row.cancel():  # its writing was not begun
-                    continue
-                if not row.done():
-                    print(f"\nFinishing the results of {title} ...", file=sys.stderr, flush=True)
-                yield key, row.result()
+            # A second Ctrl-C is a kill: were it handled, the folder's lock would be let go of while
+            # the thread still writes.
+            with interrupts(signal.SIG_DFL):
+                yield from _begun_writing(pending)
             raise
+
+
+def _begun_writing(pending: list[tuple]) -> Iterator[tuple[int, dict]]:
+    """Wait for the results that are being written; yield their keys and rows."""
+    for key, title, row in pending:
+        if row.cancel():
+            continue
+        if not row.done():
+            said = f"\nFinishing the results of {title}; Ctrl-C again ends at once ..."
+            print(said, file=sys.stderr, flush=True)
+        yield key, row.result()
 
 
 def _row_of(key: int, title: str, row: Future) -> tuple[int, dict]:
@@ -143,7 +155,7 @@ def _written(job: Job, analysis: Analysis, files: ExitStack) -> dict:
     """Write the results of an image and close its files; return its row, also when this fails."""
     try:
         with files:
-            return end(job, analysis.finish())
+            return end(job, analysis.finish(), analysis.counting)
     except Exception as error:
         return failed_row(job, error)
 

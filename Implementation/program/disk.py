@@ -1,12 +1,14 @@
 """Files that are whole or not there, and room for them."""
 
 import contextlib
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+UNFINISHED = re.compile(r".+\.[0-9a-f]{32}\.new")  # names of `appearing`
 TRIES, PAUSE = 5, 0.2  # before a file that another program holds open is given up; seconds
 
 
@@ -44,6 +46,13 @@ def appearing(path: Path) -> Iterator[Path]:
         _put(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path):
+    """Delete the files of a folder that were being written when a program was killed."""
+    for path in folder.glob("*.new"):
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _put(fresh: Path, path: Path):

@@ -210,8 +210,9 @@ def _check(constants: Mapping[str, Any]):
     for name in ("map_spacing", "map_radius", "hotspot_mm2"):
         if not constants[name] > 0:
             raise _expected(name, "a positive number", constants)
-    if constants["hotspots"] < 0:
-        raise _expected("hotspots", "0 or more", constants)
+    for name in ("hotspots", "smallest_nucleus"):
+        if not constants[name] >= 0:
+            raise _expected(name, "0 or more", constants)
     if constants["microns_per_pixel_for_all"] and constants["microns_per_pixel"] is None:
         raise ValueError("MICRONS_PER_PIXEL_FOR_ALL is on, but MICRONS_PER_PIXEL is None: give it")
     for name in ("probability_threshold", "seed_rise"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from unicodedata import normalize
 
 from images.finding import short_names, stamp
 
@@ -21,7 +22,9 @@ def regions_file(image: Path, folder: Path | None = None) -> Path | None:
         None where there is none.
     """
     folder = image.parent if folder is None else Path(folder)
-    names = (f"{name}{end}" for name in (*short_names(image), image.name) for end in ENDINGS)
+    names = [f"{name}{end}" for name in (*short_names(image), image.name) for end in ENDINGS]
+    # macOS and others may store the same letter in different ways.
+    names += [normalize(form, name) for form in ("NFC", "NFD") for name in names]
     return next((folder / name for name in names if _is_file(folder / name)), None)
 
 

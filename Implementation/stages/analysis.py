@@ -86,6 +86,12 @@ class Analysis:
         path = regions_file(image.path, given.regions_folder)
         self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
 
+    @property
+    def counting(self) -> str | None:
+        """Where nuclei count, as WKT in pixels of the result; None = everywhere."""
+        area, extent = self.annotations.counting, self.annotations.extent
+        return None if area.equals(extent) else area.wkt
+
     def run(self, helpers: Helpers = ALONE) -> dict:
         """Write all results of the image, with helper processes; return its row of the summary."""
         self.examine(helpers)

@@ -1,7 +1,7 @@
 """Work done by helper processes, because Python runs on one core at a time in each.
 
-scikit-image measures one nucleus after another in Python, which alone would leave all other cores
-of the machine idle.
+Nuclei are separated and measured in many short steps of Python, which alone would leave all other
+cores of the machine idle.
 """
 
 import os
@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
+
+from program.interrupts import interrupts
 
 WAITING = 1  # tasks ready for each helper beside the one it does; more only take room
 MOST_HELPERS = 61  # that Windows can wait for
@@ -80,7 +81,8 @@ class Helpers:
                 path = folder / f"{key}.task"
                 with path.open("wb") as file:
                     pickle.dump(task_of(key), file, pickle.HIGHEST_PROTOCOL)
-                with _interrupts_ignored():  # starts a helper where none is free and more may be
+                # This may start a helper; Ctrl-C is for this process alone to handle.
+                with interrupts(signal.SIG_IGN):
                     task = pool.submit(_work_from_file, work, path)
                 under_way[task] = key
                 if len(under_way) >= self.processes * (1 + WAITING):
@@ -121,19 +123,6 @@ def _work_from_file(work, path: Path):
         task = pickle.load(file)
     path.unlink()
     return work(task)
-
-
-@contextmanager
-def _interrupts_ignored():
-    """Let helpers be born deaf to Ctrl-C, which is this process' to handle."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no other thread may change signals, and none gets Ctrl-C
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _begin_to_help():

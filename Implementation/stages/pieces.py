@@ -40,17 +40,30 @@ class Pieces:
         return self.folder / f"{number:06}{self.suffix}"
 
     def is_finished(self, number: int) -> bool:
-        """Tell whether a piece is complete."""
-        return self._record_path(number).is_file()
+        """Tell whether a piece is complete: its data are as long as they were.
+
+        A loss of power may leave the record of a piece whose data never reached the disk.
+        """
+        try:
+            record = self.record(number)
+        except (FileNotFoundError, ValueError):
+            return False
+        return record.get("bytes") == self._data_bytes(number)
 
     def finish(self, number: int, record: dict):
         """Note that the data of a piece are complete, with what is to be remembered of it."""
         with appearing(self._record_path(number)) as path:
+            record = record | {"bytes": self._data_bytes(number)}
             path.write_text(json.dumps(record), encoding="utf-8")
 
     def record(self, number: int) -> dict:
         """Return what was noted of a finished piece."""
         return json.loads(self._record_path(number).read_text("utf-8"))
+
+    def _data_bytes(self, number: int) -> int | None:
+        """Return the size of the data of a piece, None where it has none."""
+        path = self.path(number)
+        return path.stat().st_size if path.is_file() else None
 
     def _record_path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"

@@ -1,16 +1,12 @@
 """How an image gets from its own pixels to those of the result: sizes and scales of both."""
 
-import math
 from dataclasses import dataclass
 
+from images.objectives import objective, objective_microns
 from images.opening import ImageFile
 from nuclei.pixel_size import is_doubted
 from program.settings import RESULT_MICRONS
 from tiles.geometry import Window
-
-OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 80)
-FORTY = 40 * RESULT_MICRONS  # an objective's magnification times the um per pixel that it gives
-ALIKE = 1.2  # factor by which pixels may differ that are said to come from the same objective
 
 
 @dataclass(frozen=True)
@@ -88,16 +84,3 @@ class Route:
             steps.append(f"read at {self.microns_in:.2f} um")
         steps.append(f"enlarged x{self.scale}" if self.scale > 1 else "not enlarged")
         return ", ".join(steps)
-
-
-def objective_microns(microns: float) -> float:
-    """Return the um per pixel of the nearest objective: 0.25, 0.5, 1, ..."""
-    return RESULT_MICRONS * 2.0 ** round(math.log2(microns / RESULT_MICRONS))
-
-
-def objective(microns: float) -> str:
-    """Name the objective that gives pixels of so many um: "20x", or "about 15x" between two."""
-    exact = FORTY / microns
-    nearest = min(OBJECTIVES, key=lambda each: abs(math.log(each / exact)))
-    alike = 1 / ALIKE < exact / nearest < ALIKE
-    return f"{nearest:g}x" if alike else f"about {exact:.0f}x"

@@ -149,7 +149,9 @@ def last_lines(capsys):
 
 def put_images(folder, *names, size=(40, 56)):
     for seed, name in enumerate(names):
-        put(folder / "input", name, crowded(*size, 12, seed))
+        path = folder / "input" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put(path.parent, path.name, crowded(*size, 12, seed))
 
 
 def assert_as_clean(run, tmp_path, output=None, names=("a", "b", "c")):

@@ -15,7 +15,7 @@ from helpers.cases import CASES, needs_cases
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
 from helpers.whole_runs import drawn
 from images import masks
-from images.finding import different_names, find_images, shown_name
+from images.finding import different_ends, different_names, find_images, shown_name
 from images.formats.dicom import slides_in
 from images.masks import is_mask, without_masks
 from images.opening import open_image
@@ -74,6 +74,13 @@ def test_images_of_one_stem_in_two_folders_are_both_listed_and_told_apart(tmp_pa
     named = different_names(found, tmp_path)
     assert len({name.casefold() for name in named.values()}) == 6
     assert named[tmp_path / "b.png"] == "b" and named[tmp_path / "y" / "a.png"] == "y_a_png"
+
+
+def test_paths_are_named_by_ends_that_differ():
+    paths = [Path(p) for p in ("/a/liver/images", "/b/liver/images", "/b/skin/images", "images")]
+    ends = ("a/liver/images", "b/liver/images", "skin/images", "images")
+    assert different_ends(paths, 2) == dict(zip(paths, ends, strict=True))
+    assert different_ends([Path("x/y.h5")]) == {Path("x/y.h5"): "y.h5"}
 
 
 def test_a_folder_of_folders_says_where_it_looked(tmp_path):

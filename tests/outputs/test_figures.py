@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from outputs import figures
 from outputs.canvas import _round_below, fit, panel_figure, place, save_figure
 from outputs.evidence import write_map
 from outputs.figures import OUTLINE, Views, _densest_field, draw_outlines, write_figure
@@ -66,6 +67,19 @@ def test_scale_bar_lengths_are_round(value):
     length = _round_below(value)
     assert value / 2.5 <= length * (1 + 1e-6) and length <= value * (1 + 1e-6)
     assert f"{length:e}"[0] in "125" and float(f"{length:.0e}") == pytest.approx(length)
+
+
+def test_a_bar_in_pixels_stands_where_these_pixels_are_shown(tmp_path, monkeypatch):
+    titles = []
+
+    def noted(axis, *_):
+        titles.append(axis.get_title())
+
+    monkeypatch.setattr(figures, "scale_bar", noted)
+    image = np.full((40, 40, 3), 180, np.uint8)
+    for microns in (0.25, None):
+        write_figure(tmp_path / "f.png", Views(image[::4, ::4], image, None), microns)
+    assert titles[::2] == ["Low resolution", "Super-resolved"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (64, 96)])

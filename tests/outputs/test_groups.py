@@ -58,6 +58,13 @@ def test_too_few_images_have_no_test(groups):
     assert row["p_value"] is None and row["test"] is None
 
 
+def test_a_group_without_a_measure_has_no_test_of_the_others():
+    without = [Measured(f"c{number}.png", "c", 0, {}) for number in range(3)]
+    rows = compare([*images(a=[1.0, 2, 3], b=[5.0, 6, 7]), *without])
+    assert {row["group"] for row in rows} == {"a", "b"}
+    assert all(row.get("p_value") is None for row in rows)
+
+
 def test_an_image_gives_its_density_and_the_medians_of_its_nuclei(tmp_path):
     areas, border = [10.0, 20, 60, 900], [0, 0, 0, 1]
     table = write_table(
@@ -85,6 +92,19 @@ def test_an_image_gives_its_density_and_the_medians_of_its_nuclei(tmp_path):
     with table_writer(empty, ["label", "area_um2", "touches_border"]):
         pass
     assert measure_image("b.png", "a", {"density_per_mm2": None}, empty).values == {}
+
+
+def test_names_of_regions_may_have_several_lines(tmp_path):
+    rows = [{"label": n, "area_um2": 1.0, "region": "two\nlines"} for n in range(60_000)]
+    table = write_table(tmp_path / "n.csv", rows)
+    assert table.stat().st_size > 2**20  # more than Arrow reads at once
+    assert len(parquet.read_columns(table, ("area_um2",))["area_um2"]) == len(rows)
+
+
+def test_coordinates_of_a_large_slide_keep_their_digits(tmp_path):
+    values = {"x": 1234567.84, "y": -123456.75, "z": 12345.678}
+    table = write_table(tmp_path / "n.csv", [values | {"a": np.float32(2.5e6)}])
+    assert table.read_text("utf-8-sig").splitlines()[1] == "1234567.8,-123456.8,12345.7,2500000.0"
 
 
 def test_all_nuclei_of_a_run_are_in_one_parquet_file(tmp_path):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from labels.names import stem
 from pipeline.group_membership import groups_of
+from regions.finding import regions_file
 
 NAMES = ["a.png", "b.svs", "c.png"]
 
@@ -26,7 +28,19 @@ def test_ome_tiffs_are_known_by_their_short_names_and_unknown_rows_are_named(tmp
     table.write_text("image,group\na,x\nb.ome,y\nC,y\n", encoding="utf-8")
     found = groups_of(["a.ome.tif", "b.ome.tiff", "c.svs"], str(table))
     assert found == {"a.ome.tif": "x", "b.ome.tiff": "y"}
-    assert "1 rows name no image here (C)" in capsys.readouterr().err
+    assert "1 row names no image here (C)" in capsys.readouterr().err
+
+
+def test_a_letter_may_be_stored_in_two_ways(tmp_path):
+    composed, apart = "Pr\u00e4.png", "Pra\u0308.png"
+    for in_table, name in ((composed, apart), (apart, composed)):
+        (tmp_path / "groups.csv").write_text(f"image,group\n{in_table},x\n", encoding="utf-8")
+        assert groups_of([name], str(tmp_path / "groups.csv")) == {name: "x"}
+        (tmp_path / in_table).with_suffix(".geojson").write_text("{}")
+        found = regions_file(tmp_path / name)
+        assert found == (tmp_path / in_table).with_suffix(".geojson")
+        found.unlink()
+    assert stem(tmp_path / composed) == stem(tmp_path / apart)
 
 
 def test_sub_folders_are_groups():
@@ -42,6 +56,7 @@ def test_sub_folders_are_groups():
         ("", "expected the columns image and group"),
         ("file,group\na.png,x\n", "found file, group"),
         ("image,group\nz.png,x\n", "expected the names of images"),
+        ("image,group\na.png,x\na.png,x\na.png,y\n", "a.png is in two groups of .*, x and y"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(tmp_path, text, reason):

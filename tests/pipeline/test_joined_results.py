@@ -82,6 +82,40 @@ def test_images_may_lie_in_or_below_the_output_folder(run, tmp_path, output):
         assert set(summary((tmp_path / output).resolve())) == {"one.png", "two.png"}
 
 
+def test_results_of_other_runs_are_no_images_of_groups(run, tmp_path):
+    put_images(tmp_path, "x/one.png", "x/two.png", "y/three.png", "y/four.png")
+    assert run(tmp_path / "input" / "earlier", groups="folders")[0] == 0
+    status, printed = run(groups="folders")
+    assert status == 0, printed
+    assert list(summary(tmp_path / "output")) == [
+        "x/one.png",
+        "x/two.png",
+        "y/four.png",
+        "y/three.png",
+    ]
+
+
+def test_what_was_written_when_a_run_was_killed_is_removed(run, tmp_path, output):
+    left, own = output / f"summary.csv.{'0a' * 16}.new", output / "notes.new"
+    for path in (left, own):
+        path.write_text("half")
+    assert run()[0] == 0
+    assert own.is_file() and not left.exists()
+    put_images(tmp_path, "four.png")
+    (tmp_path / "input" / left.name).write_text("half")  # of a run into the folder of the images
+    assert run()[0] == 0 and len(summary(output)) == 4
+
+
+def test_a_folder_of_regions_must_be_there(run, tmp_path):
+    put_images(tmp_path, "one.png")
+    for path in (tmp_path / "none", tmp_path / "input" / "one.png"):
+        status, printed = run(regions_folder=path)
+        assert (
+            status == 2
+            and f"REGIONS_FOLDER: expected a folder of GeoJSON files, found no {path}" in printed
+        )
+
+
 def test_results_alone_are_no_images(run, tmp_path):
     put_images(tmp_path, "one.png")
     assert run(tmp_path / "input")[0] == 0

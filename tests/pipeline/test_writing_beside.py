@@ -1,6 +1,7 @@
 """Results are written while the next image is examined, whatever happens to either."""
 
 import errno
+import signal
 import threading
 import time
 
@@ -77,6 +78,34 @@ def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch)
     status, printed = run()
     assert status == 0 and "a.png: finished before, skipped" in printed
     assert_as_clean(run, tmp_path)
+
+
+def test_a_second_interrupt_is_a_kill(run, tmp_path, monkeypatch):
+    """Else the folder would be free for another run while this one still writes to it."""
+    put_images(tmp_path, "a.png", "b.png")
+    prepare, finish, seen = Analysis.prepare, Analysis.finish, []
+    interrupted = threading.Event()
+
+    def interrupting(analysis):
+        if analysis.image.path.stem == "b":
+            interrupted.set()
+            raise KeyboardInterrupt
+        return prepare(analysis)
+
+    def watching(analysis):
+        assert interrupted.wait(60)
+        waiting = time.monotonic()
+        while signal.getsignal(signal.SIGINT) != signal.SIG_DFL:
+            assert time.monotonic() < waiting + 60, "Ctrl-C would still be an exception"
+            time.sleep(0.01)
+        seen.append(finish(analysis))
+        return seen[0]
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Analysis, "prepare", interrupting)
+    monkeypatch.setattr(Analysis, "finish", watching)
+    assert run()[0] == 130
+    assert seen and signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_full_disk_ends_a_run_before_the_next_image(run, tmp_path, monkeypatch):

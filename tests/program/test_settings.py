@@ -97,6 +97,7 @@ def test_limits_and_scale_of_reading_can_be_chosen():
         ("seed_rise", 1.0),
         ("map_radius", 0.0),
         ("hotspots", -1),
+        ("smallest_nucleus", -4.0),
         ("region", (0, 0, 0, 1)),
         ("microns_per_pixel_for_all", True),
         ("geojson_objects", "cell"),

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import Pick_fields
 import pytest
+import shapely
 
+from evaluation.correction_folder import counting_part
 from evaluation.picking import fields_of_run
 from helpers.whole_runs import crowded, nuclei, put
 from images.opening import open_image
@@ -13,6 +15,7 @@ from labels.label_map import LabelReadError
 from labels.pairing import find_pairs
 from labels.reading import read_image, read_labels
 from metrics.segmentation import best_ious
+from tiles.geometry import Window
 
 
 def exported(path):
@@ -105,6 +108,31 @@ def test_without_super_resolution_fields_are_cut_from_the_input(run, tmp_path, c
     put(tmp_path / "input", "a.png", crowded(70, 50, 30))
     assert Pick_fields.main(tmp_path / "output", tmp_path / "others", 1, 64) == 2
     assert "has changed since" in capsys.readouterr().err
+
+
+def test_what_a_run_did_not_measure_is_not_labelled(run, tmp_path):
+    put(tmp_path / "input", "a.png", crowded(60, 60, 30), dpi=(25400, 25400))
+    boxes = {"Tumor": (0, 0, 30, 60), "Ignore*": (10, 10, 20, 20)}
+    features = [
+        {
+            "type": "Feature",
+            "geometry": shapely.geometry.mapping(shapely.box(*box)),
+            "properties": {"objectType": "annotation", "classification": {"name": name}},
+        }
+        for name, box in boxes.items()
+    ]
+    (tmp_path / "input" / "a.geojson").write_text(json.dumps(features), encoding="utf-8")
+    assert run(super_resolve=False, microns_per_pixel=None, regions_only=True) == 0
+    assert Pick_fields.main(tmp_path / "output", tmp_path / "fields", 1, 64) == 0
+    exported(next((tmp_path / "fields").glob("*.geojson")))
+    (pair,) = find_pairs(tmp_path / "fields")
+    labels = read_labels(pair, (60, 60))
+    measured = np.zeros((60, 60), bool)
+    measured[:, :30], measured[10:20, 10:20] = True, False
+    np.testing.assert_array_equal(labels.known, measured)
+    assert "in its regions only" in labels.note and labels.map.any()
+    assert counting_part(None, Window(0, 0, 9, 9)) is None
+    assert counting_part(shapely.box(0, 0, 50, 50).wkt, Window(8, 8, 9, 9)) is None
 
 
 def test_what_cannot_work_is_named(tmp_path, capsys):

@@ -29,6 +29,25 @@ def test_a_finished_image_is_skipped(run, tmp_path, monkeypatch, capsys):
     assert list(summary(tmp_path / "output")) == ["a.png", "b.png"]
 
 
+def test_an_image_whose_results_are_not_all_there_is_done_again(run, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        put(tmp_path / "input", name, drawn()[0])
+    assert run() == 0
+    lost = [tmp_path / "output" / "a" / name for name in ("nuclei.csv", "figure.png")]
+    before = [path.read_bytes() for path in lost]
+    for path in lost:
+        path.unlink()
+    capsys.readouterr()
+    assert run() == 0
+    said = capsys.readouterr().out
+    assert "a.png: done again, missing: nuclei.csv, figure.png" in said
+    assert "b.png: finished before, skipped" in said
+    assert [path.read_bytes() for path in lost] == before
+    (lost[0].parent / "confidence.png").unlink()
+    assert run(segment=False) == 0
+    assert "a.png: done again, changed: SEGMENT" in capsys.readouterr().out
+
+
 CHANGES = {
     "overwrite": {"overwrite": True},
     "pixel size": {"microns_per_pixel": 1.05},

@@ -57,7 +57,7 @@ def test_masks_beside_images_are_left_out_and_said(run, tmp_path, capsys):
     put(tmp_path / "input", "1_labeled_mask_corrected.png", mask)
     assert run() == 0
     assert list(summary(tmp_path / "output")) == ["1_crop.png"]
-    assert "masks or label maps: 1 files (1_labeled_mask_corrected.png)" in capsys.readouterr().out
+    assert "masks or label maps: 1 file (1_labeled_mask_corrected.png)" in capsys.readouterr().out
     (tmp_path / "input" / "1_crop.png").unlink()
     assert run(output="second") == 2
     (line,) = last_lines(capsys)

@@ -37,7 +37,20 @@ def test_a_piece_is_finished_with_its_record(tmp_path):
     assert not pieces.is_finished(3)
     pieces.finish(3, {"nuclei": 7})
     assert pieces.is_finished(3) and not pieces.is_finished(2)
-    assert Pieces(tmp_path, ".raw").record(3) == {"nuclei": 7}
+    assert Pieces(tmp_path, ".raw").record(3) == {"nuclei": 7, "bytes": 4}
+    pieces.finish(4, {"nuclei": 0})
+    assert pieces.is_finished(4)
+
+
+def test_a_piece_whose_data_a_loss_of_power_took_is_not_finished(tmp_path):
+    pieces = Pieces(tmp_path, ".raw")
+    for number in range(3):
+        pieces.path(number).write_bytes(b"data")
+        pieces.finish(number, {})
+    pieces.path(0).unlink()
+    pieces.path(1).write_bytes(b"da")
+    (tmp_path / "000002.json").write_text("")
+    assert not any(map(pieces.is_finished, range(3)))
 
 
 @pytest.mark.parametrize("samples", [PICTURE, MAPS])

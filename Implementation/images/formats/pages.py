@@ -72,7 +72,7 @@ def layout_of(level: tifffile.TiffPageSeries) -> Layout:
     if colours not in (1, 3) or samples < colours:
         raise ImageReadError(_not_rgb(page, {"C": samples}))
     keep = colours + (alpha in ALPHA)
-    note = f"{samples - keep} of {samples} samples per pixel are no colours: left out"
+    note = f"{samples - keep} of {samples} samples per pixel left out: neither colour nor alpha"
     planes = [(page, number) for number in range(samples if page.planarconfig == 2 else 1)]
     return Layout(planes, keep, ALPHA.get(alpha, False), note if samples > keep else None)
 

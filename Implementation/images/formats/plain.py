@@ -27,7 +27,13 @@ def open_plain(
     notes: tuple[str, ...] = (),
 ) -> Source:
     """Decode a file with Pillow; a caller that knows kind, pixel size and page better says them."""
-    with own_size_limit(), Image.open(path, formats=PILLOW_FORMATS) as image:
+    # Not by its path: Pillow would map an uncompressed TIFF that is to be turned with width and
+    # height exchanged.
+    with (
+        own_size_limit(),
+        path.open("rb") as file,
+        Image.open(file, formats=PILLOW_FORMATS) as image,
+    ):
         if kind is None and image.format in ANIMATED and getattr(image, "n_frames", 1) > 1:
             found = f"an animation of {image.n_frames} pictures"
             raise ImageReadError(f"{found}, not one; save the one that is meant as PNG")
