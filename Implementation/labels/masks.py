@@ -109,7 +109,8 @@ def _has_soft_edges(values: np.ndarray) -> bool:
     """Tell whether grey values are those of a binary mask after JPEG, resizing or anti-aliasing.
 
     Then the top lies near white, whatever is deep inside an object is bright, and the greys
-    between lie along the bright.
+    between lie along the bright. So do the faint ones, but for the 16 pixels that blocks of a JPEG
+    reach: else they are classes or numbers, beside a 255 for what is not labelled.
     """
     top = int(values.max())
     white = 255 if top <= 255 else 65535
@@ -119,10 +120,13 @@ def _has_soft_edges(values: np.ndarray) -> bool:
     object_, bright = values > 0.25 * top, values >= 0.75 * top
     grey = object_ & ~bright
     deep = cv2.erode(object_.astype(np.uint8), square) > 0
+    faint = (values > 0) & ~object_
     near = cv2.dilate(bright.astype(np.uint8), square) > 0
+    around = cv2.dilate(bright.astype(np.uint8), np.ones((33, 33), np.uint8)) > 0
     return bool(
         bright[deep].sum() >= 0.95 * deep.sum()
         and near[grey].sum() >= 0.9 * grey.sum()
+        and around[faint].sum() >= 0.9 * faint.sum()
         and bright.sum() >= 0.3 * object_.sum()
     )
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unicodedata import normalize
 
 from images.finding import FOREIGN_SUFFIXES
 
@@ -61,8 +62,11 @@ def may_hold_labels(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """Return the name without its suffixes: `a` of `a.png`, `a.ome.tif` and `a.png.geojson.gz`."""
-    name = path.stem
+    """Return the name without its suffixes: `a` of `a.png`, `a.ome.tif` and `a.png.geojson.gz`.
+
+    In one of the ways in which systems store the same letters (NFC).
+    """
+    name = normalize("NFC", path.stem)
     while (inner := _INNER_SUFFIX.search(name)) and inner.start():
         name = name[: inner.start()]
     return name

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from images.errors import ImageReadError, named_with_folder, one_line
 from images.opening import open_image
@@ -15,7 +16,7 @@ from labels.forms.imagescope import labels_of_imagescope
 from labels.forms.raster import read_matlab, read_pixels
 from labels.forms.stacks import image_of_stack, labels_of_stack
 from labels.label_map import LabelReadError, Labels, check_size, naming
-from labels.masks import labels_of
+from labels.masks import ONE_PART, labels_of
 from labels.pairing import Pair
 
 MOST_PIXELS = 100_000_000  # of one image; slides are labelled in fields
@@ -147,5 +148,12 @@ def _one_mask_per_nucleus(paths: tuple[Path, ...], shape: tuple[int, int]) -> La
             mask = pixels > pixels.max() / 2
             if not mask.any():
                 raise ValueError("expected the mask of one nucleus, found nothing in it")
+            areas = np.bincount(ndimage.label(mask, np.ones((3, 3)))[0].ravel())[1:]
+            if areas.max() < ONE_PART * areas.sum():
+                raise ValueError(
+                    f"expected the mask of one nucleus, as in each of {len(paths)} masks of one "
+                    f"image, found {len(areas)} parts; keep one mask of an image, or one of each "
+                    "nucleus"
+                )
         labels[mask & (labels == 0)] = number
     return Labels(labels, True, "one mask per nucleus")

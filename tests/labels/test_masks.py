@@ -8,6 +8,7 @@ from PIL import Image
 
 from helpers.drawn_tissue import draw_discs, write_picture
 from helpers.label_maps import same_up_to_numbers
+from images.pixels import upright
 from labels.label_map import LabelReadError
 from labels.masks import labels_of
 from labels.pairing import Pair
@@ -222,6 +223,33 @@ def test_a_map_of_classes_is_refused_until_masks_settles_it(tmp_path):
     assert not binary.instances and binary.map.max() == 12
     instances = read(tmp_path / "m.png", "instances")
     assert instances.instances and instances.map.max() == 12
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_the_255_of_what_is_not_labelled_makes_no_binary_mask(tmp_path, numbered):
+    mask = draw_discs(*((10 + 20 * (n // 4), 10 + 20 * (n % 4), 7) for n in range(16)))
+    mask = mask if numbered else np.where(mask > 0, 1 + mask % 3, 0)
+    cv2.circle(mask := mask.astype(np.uint8), (92, 40), 6, 255, -1)
+    write_picture(tmp_path / "m.png", mask)
+    if not numbered:
+        assert "4 values in 17 connected parts" in refused(tmp_path / "m.png")
+    assert read(tmp_path / "m.png", "auto" if numbered else "instances").map.max() >= 17
+    binary = read(tmp_path / "m.png", "binary")
+    np.testing.assert_array_equal(binary.map > 0, mask > 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["m.tif", "m.png"])
+def test_labels_are_turned_as_their_orientation_says(tmp_path, name, orientation):
+    stored = upright(TOUCHING, {6: 8, 8: 6}.get(orientation, orientation)).astype(np.uint8)
+    if name == "m.tif":
+        tag = [("Orientation", "H", 1, orientation, True)]
+        tifffile.imwrite(tmp_path / name, stored, extratags=tag)
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif)
+    np.testing.assert_array_equal(read(tmp_path / name).map, TOUCHING)
 
 
 def test_a_label_map_saved_as_jpeg_is_refused(tmp_path):

@@ -370,6 +370,11 @@ def test_a_crowd_is_not_known(tmp_path):
     labels = read(write_coco(tmp_path / "m.json", crowd))
     np.testing.assert_array_equal(labels.known, ~square(0, 0, 30, 80))
     assert not labels.map.any() and "crowds" in labels.note
+    flat = [float(number) for point in SQUARE for number in point]
+    nucleus = coco([[50, 50, 60, 50, 60, 60, 50, 60]])
+    labels = read(write_coco(tmp_path / "m.json", coco([flat], iscrowd=1), nucleus))
+    np.testing.assert_array_equal(labels.known, ~square())
+    np.testing.assert_array_equal(labels.map, square(50, 50, 60, 60))
 
 
 def test_broken_coco_is_named(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import scipy.io
 
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
+from images.errors import ImageReadError
 from labels.label_map import LabelReadError
 from labels.pairing import Pair, find_pairs
 from labels.reading import read_image, read_labels
@@ -241,6 +242,12 @@ def test_one_mask_per_nucleus(tmp_path):
     assert labels.instances and labels.note == "one mask per nucleus" and labels.map.max() == 3
     np.testing.assert_array_equal(labels.map > 0, TRUTH > 0)
     assert len(pairs[0].files) == 4
+    for name, fewer in (("a", 0), ("b", 1)):  # of two readers, not of two nuclei
+        mask = np.where(fewer < TRUTH, 255, 0).astype(np.uint8)
+        write_picture(tmp_path / "three" / "masks" / f"reader_{name}.png", mask)
+    pair = Pair(tmp_path / "three.png", tuple((tmp_path / "three" / "masks").iterdir()))
+    with pytest.raises(LabelReadError, match=r"of one nucleus, as in each of 2 .* found \d parts"):
+        read_labels(pair, (30, 40))
     broken = pairs[0].labels[1]
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(LabelReadError, match=broken.name):
@@ -292,6 +299,10 @@ def test_pannuke(tmp_path, nested):
     assert all(path.is_file() for path in pairs[1].files)
     pixels, microns = read_image(pairs[2])
     np.testing.assert_array_equal(pixels, image)
+    stack = pairs[2].image.parent
+    np.save(stack, np.load(stack) / np.float32(255))
+    with pytest.raises(ImageReadError, match=r"found fractions up to .* multiply the stack by 255"):
+        read_image(pairs[2])
     assert microns is None and pixels.dtype == np.uint8
     labels = read_labels(pairs[2], (30, 40))
     assert labels.instances and "PanNuke" in labels.note

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from helpers.training_runs import rows
 from shared import epochs, setup
-from shared.epochs import EpochLog, EpochTimes, RandomBatches, StopAtNaN
+from shared.comparing import named
+from shared.epochs import Backup, EpochLog, EpochTimes, RandomBatches, StopAtNaN, fit
 from shared.machine import use_devices
 from shared.saving import save_model, write_json
 from shared.setup import (
@@ -33,7 +34,7 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 # --- The split ---
 
-ENDS = (".png", "_x0_y512.png", "_x512_y0.png")
+ENDS = (".png", "_x0_y512.png", "_x512_y0.ome.tif")
 
 
 def paths(count):
@@ -57,6 +58,14 @@ def test_copies_and_fields_of_one_image_are_held_out_together():
         chosen = hold_out([Path(name) for name in names], (), 0.3, seed)
         assert len(chosen) == 2 * 2 * len(ENDS)  # two of six images
         assert len({path.stem[0] for path in chosen}) == 2
+
+
+def test_about_the_share_is_held_out_where_fields_are_unequally_many():
+    fields = [Path(f"a_x{n}_y0.png") for n in range(9)] + [Path("b.png"), Path("c_x1_y1.png")]
+    for seed in range(10):
+        assert len(hold_out(fields, (), 0.25, seed)) in (1, 2)
+    with pytest.raises(ValueError, match="leaves none for training"):
+        hold_out(fields[:9], (), 0.25, 0)
 
 
 def test_names_go_before_the_share():
@@ -210,16 +219,62 @@ def test_a_row_of_an_epoch_that_is_trained_again_is_replaced(tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_before_its_backup(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1e30), "mse", run_eagerly=True)
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    backup = Backup(tmp_path / "backup")
     with pytest.raises(SystemExit, match="lower the learning rate"):
         model.fit(Pairs(), epochs=1, callbacks=[StopAtNaN(), backup], verbose=0)
     assert not (tmp_path / "backup").exists()
+
+
+def tiny_fit(folder, epochs, model=None):
+    """Train a tiny model; return its weights and the epochs that were done."""
+    keras.utils.set_random_seed(0)
+    model = model or keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.1), "mse", run_eagerly=True)
+    begun = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))
+    fit(model, Pairs(), epochs, [watch, Backup(folder)])
+    return np.concatenate([np.ravel(values) for values in model.get_weights()]), begun
+
+
+@pytest.mark.parametrize("damage", ["none", "unfinished", "cut short"])
+def test_a_run_killed_at_any_moment_of_its_backup_goes_on(tmp_path, damage):
+    whole, _ = tiny_fit(tmp_path / "whole", 4)
+    tiny_fit(tmp_path / "killed", 3)
+    newest = tmp_path / "killed" / "epoch_00003.weights.h5"
+    assert sorted(path.name for path in newest.parent.iterdir()) == [
+        "epoch_00002.weights.h5",
+        newest.name,
+    ]
+    if damage == "unfinished":  # killed while the file of the next epoch was written
+        (newest.parent / "unfinished.weights.h5").write_bytes(newest.read_bytes()[:500])
+    elif damage == "cut short":  # a loss of power
+        newest.write_bytes(newest.read_bytes()[:500])
+    weights, begun = tiny_fit(tmp_path / "killed", 4)
+    assert begun == ([2, 3] if damage == "cut short" else [3])
+    np.testing.assert_allclose(weights, whole, atol=1e-6)
+
+
+def test_backups_none_of_which_can_be_read_are_named(tmp_path):
+    tiny_fit(tmp_path, 1)
+    (tmp_path / "epoch_00001.weights.h5").write_bytes(b"\0")
+    with pytest.raises(SystemExit, match=r"epoch_00001.*delete .* to begin anew"):
+        tiny_fit(tmp_path, 2)
 
 
 def test_a_broken_write_leaves_no_half_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "run.json", {"bad": setup})
     assert not (tmp_path / "run.json").exists()
+
+
+def test_models_are_named_by_as_many_folders_as_tell_them_apart():
+    names = ("1/default/Unet.h5", "2/default/Unet.h5", "models/old.h5", "old.keras")
+    paths = [Path(name) for name in names]
+    ends = ("1/default/Unet", "2/default/Unet", "old.h5", "old.keras")
+    assert named(paths) == dict(zip(ends, paths, strict=True))
+    assert named(paths[:3]) == dict(zip((*ends[:2], "old"), paths[:3], strict=True))
+    with pytest.raises(ValueError, match="one twice"):
+        named([paths[0], paths[0]])
 
 
 # --- Saved models ---

@@ -1,6 +1,7 @@
 """Fine-tuning on a handful of fields: defaults, replayed crops, figures before and after."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -159,6 +160,14 @@ def test_the_new_unet_keeps_a_share_of_the_weights_that_it_started_from(
 def run(training, folder, share):
     training.run(folder / str(share), tuned_share=share, learning_rate=1e-2)
     return folder / str(share) / "Unet.h5"
+
+
+def test_originals_of_what_is_held_out_are_not_replayed(training, tmp_path):
+    older = write_fields(tmp_path / "older", ("a", "b", "z"), 30)
+    training.run(tmp_path / "run", replay_folders=(older,), validation_names=("a", "d"))
+    described = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    replayed = {Path(name).name for name in described["training_images"] if "older" in name}
+    assert replayed == {"b.png", "z.png"}
 
 
 def test_an_image_may_be_in_one_set_only(inputs, training, tmp_path):

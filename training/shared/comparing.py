@@ -5,6 +5,8 @@ from pathlib import Path
 
 import keras
 
+from images.finding import different_ends
+
 
 def load_models(paths, what: str, constant: str) -> dict[str, keras.Model]:
     """Load {name: model}, see `named`.
@@ -26,11 +28,20 @@ def load_models(paths, what: str, constant: str) -> dict[str, keras.Model]:
 
 
 def named(paths) -> dict[str, Path]:
-    """Name each model file by its stem, with its folder where two files have the same."""
-    stems = [path.stem for path in paths]
+    """Name each model file by its stem, with as many folders as tell it from the others.
+
+    Raises:
+        ValueError: a file is named twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(
+            f"expected different models, found one twice: {', '.join(map(str, paths))}"
+        )
+    ends = different_ends(paths)
+    stems = [end.removesuffix(path.suffix) for path, end in ends.items()]
     return {
-        path.stem if stems.count(path.stem) == 1 else f"{path.parent.name}/{path.stem}": path
-        for path in paths
+        end if stems.count(stem) > 1 else stem: path
+        for stem, (path, end) in zip(stems, ends.items(), strict=True)
     }
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+CHECKPOINT = ".weights.h5"  # the ending that Keras asks for
+KEPT_CHECKPOINTS = 2
 # TensorBoard's log needs both; a machine that trains on JAX or PyTorch may have neither.
 HAS_TENSORBOARD = all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 
@@ -89,10 +91,68 @@ def epoch_callbacks(batches: RandomBatches, report, curves, folder: Path, prefix
             keras.callbacks.TensorBoard(log_folder),
             PicturesToTensorBoard(log_folder, report),
         ]
-    backup = keras.callbacks.BackupAndRestore(
-        folder / f"{prefix}backup", double_checkpoint=True, delete_checkpoint=False
-    )
-    return [*callbacks, backup]
+    return [*callbacks, Backup(folder / f"{prefix}backup")]
+
+
+def fit(model: keras.Model, batches: RandomBatches, epochs: int, callbacks: list):
+    """Train a compiled and built model from its last finished epoch on.
+
+    Args:
+        model: the model.
+        batches: the training data.
+        epochs: of the whole training.
+        callbacks: of `epoch_callbacks`.
+
+    Raises:
+        SystemExit: there is a backup that cannot be read.
+    """
+    backup = next(each for each in callbacks if isinstance(each, Backup))
+    begin = backup.restored(model)
+    # The batches are random already; shuffling them would keep a resumed run from repeating.
+    model.fit(batches, initial_epoch=begin, epochs=epochs, callbacks=callbacks, shuffle=False)
+
+
+class Backup(keras.callbacks.Callback):
+    """Keep the weights and the optimizer's state of the last epoch, whatever kills the run.
+
+    Unlike Keras' BackupAndRestore, whose two files may be of different epochs or half written after
+    a kill, it has one file per epoch, which gets its name once it is complete.
+
+    Args:
+        folder: where they lie.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / f"unfinished{CHECKPOINT}"
+        self.model.save_weights(unfinished, overwrite=True)
+        unfinished.replace(self.folder / f"epoch_{epoch + 1:05}{CHECKPOINT}")
+        for path in self._checkpoints()[:-KEPT_CHECKPOINTS]:
+            path.unlink()
+
+    def restored(self, model: keras.Model) -> int:
+        """Load the newest checkpoint that can be read; return how many epochs are finished."""
+        paths = self._checkpoints()
+        for path in reversed(paths):
+            model.optimizer.build(model.trainable_variables)
+            try:
+                model.load_weights(path)
+            except OSError:  # a loss of power cut it short; the one before is whole
+                continue
+            return int(path.name.removesuffix(CHECKPOINT).rpartition("_")[2])
+        if paths:
+            raise SystemExit(
+                f"{paths[-1]} cannot be read, nor can those before; delete {self.folder} to begin "
+                "anew"
+            )
+        return 0
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.folder.glob(f"epoch_*{CHECKPOINT}"))
 
 
 class Resumption(keras.callbacks.Callback):

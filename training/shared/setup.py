@@ -10,11 +10,12 @@ import numpy as np
 
 from images.errors import some_of
 from images.finding import stamp
+from labels.names import stem
+
+PLACE = re.compile(r"_x\d+_y\d+$")  # by which fields of one image differ in name
 
 # They change neither what is learned nor in what order, so a run may continue with others; of
 # left_out the images tell.
-PLACE = re.compile(r"_x\d+_y\d+$")  # by which fields of one image differ in name
-
 NOT_COMPARED = (
     *("run_folder", "devices", "left_out"),
     *("replace_shipped_model", "replace_shipped_models"),
@@ -94,7 +95,8 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
     Args:
         paths: all images.
         names: beginnings of the names of these images; if empty, `share` is used.
-        share: part of the images, drawn at random; at least one image.
+        share: part of the images, drawn at random; at least one image, else as near to it as
+            those that stay together allow.
         seed: random seed of the draw.
 
     Raises:
@@ -102,7 +104,7 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
     """
     if len(paths) < 2:
         raise ValueError(
-            f"found only {paths[0]}: expected at least one image for training and one for "
+            f"found only {paths[0]}: expected at least two images, one for training and one for "
             "validation; add images"
         )
     if names:
@@ -117,17 +119,35 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
         return chosen
     alike = {}
     for path in paths:
-        alike.setdefault(PLACE.sub("", path.stem), []).append(path)
-    count = max(1, round(share * len(alike)))
-    if count >= len(alike):
+        alike.setdefault(origin(path), []).append(path)
+    groups = list(alike.values())
+    order = np.random.default_rng(seed).permutation(len(groups))
+    drawn = _nearest([groups[index] for index in order], max(1, round(share * len(paths))))
+    if len(drawn) == len(groups):
         raise ValueError(
             f"VALIDATION_SHARE {share} of {len(alike)} images leaves none for training (those of "
             "one name, and fields of one image, count as one): lower it, name images with "
             "VALIDATION_NAMES (--validation-names), or add images"
         )
-    groups = list(alike.values())
-    drawn = np.random.default_rng(seed).permutation(len(groups))[:count]
-    return {path for index in drawn for path in groups[index]}
+    return {path for group in drawn for path in group}
+
+
+def origin(path: Path) -> str:
+    """Name that an image shares with its copies in other folders and with fields of one image."""
+    return PLACE.sub("", stem(path))
+
+
+def _nearest(groups: list[list], wanted: int) -> list[list]:
+    """Return the first groups that bring the number of their members nearer to `wanted`.
+
+    It is at least one: the first of the smallest.
+    """
+    drawn, count = [], 0
+    for group in groups:
+        if abs(count + len(group) - wanted) < abs(count - wanted):
+            drawn.append(group)
+            count += len(group)
+    return drawn or [min(groups, key=len)]
 
 
 def refuse_repeats(paths: list[Path]):

@@ -72,7 +72,11 @@ def labels_of_coco(path: Path, image: Path, shape: tuple[int, int]) -> Labels:
             else:
                 masks.append(mask)
         elif segmentation:
-            polygons.append([[np.reshape(ring, (-1, 2))] for ring in segmentation])
+            polygon = [[np.reshape(ring, (-1, 2))] for ring in segmentation]
+            if each.get("iscrowd"):
+                known &= label_map([polygon], shape)[0] == 0
+            else:
+                polygons.append(polygon)
         else:
             raise ValueError(f"object {each.get('id')} has a box but no outline")
     drawn, remark = label_map(polygons, shape)

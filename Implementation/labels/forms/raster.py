@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from images.formats.plain import PILLOW_FORMATS, first_bytes, own_size_limit
 from images.opening import TIFF_MAGIC
+from images.pixels import upright
 
 MATLAB_VARIABLE = (
     "inst_map"  # of CoNSeP, CPM-15, CPM-17 and Kumar, as HoVer-Net's authors give them
@@ -17,7 +18,7 @@ MATLAB_VARIABLE = (
 
 
 def read_pixels(path: Path) -> tuple[np.ndarray, bool]:
-    """Read a mask of any image format, or a .npy array.
+    """Read a mask of any image format, turned as its orientation says, or a .npy array.
 
     Returns:
         (pixels, indexed): (height, width) or (height, width, samples) of the file's number type;
@@ -62,12 +63,13 @@ def _tiff(path: Path) -> tuple[np.ndarray, bool]:
         pixels, axes = series.asarray(), series.axes
         page = tif.pages.first
         indexed = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+        orientation = page.tags.valueof("Orientation", default=1)
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if white_is_zero and pixels.dtype == bool:
             pixels = ~pixels
     if axes.startswith("S"):
         pixels, axes = np.moveaxis(pixels, 0, -1), axes[1:] + "S"
-    return _plane(pixels, colour=axes.endswith("S")), indexed
+    return upright(_plane(pixels, colour=axes.endswith("S")), orientation), indexed
 
 
 def _picture(path: Path, head: bytes) -> tuple[np.ndarray, bool]:
@@ -75,6 +77,7 @@ def _picture(path: Path, head: bytes) -> tuple[np.ndarray, bool]:
         with own_size_limit(), Image.open(path, formats=PILLOW_FORMATS) as image:
             image.load()
             mode, pixels, kind = image.mode, np.asarray(image), image.format
+            orientation = image.getexif().get(0x0112, 1)
     except UnidentifiedImageError:
         raise ValueError(
             "not a readable label map; replace or remove it together with its image"
@@ -83,7 +86,7 @@ def _picture(path: Path, head: bytes) -> tuple[np.ndarray, bool]:
         # Pillow cuts 16-bit colour to 8 bit.
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]]
-    return _plane(pixels), mode == "P"
+    return upright(_plane(pixels), orientation), mode == "P"
 
 
 def _plane(pixels: np.ndarray, colour: bool = True) -> np.ndarray:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from images.errors import ImageReadError
 from labels.label_map import Labels, check_size
 from labels.masks import labels_of
 
@@ -25,8 +26,17 @@ def stack_length(images: Path, masks: Path) -> int:
 
 
 def image_of_stack(path: Path, index: int) -> np.ndarray:
-    """Return one image, uint8 RGB (height, width, 3); PanNuke stores 0..255 as floats."""
+    """Return one image, uint8 RGB (height, width, 3); PanNuke stores 0..255 as floats.
+
+    Raises:
+        ImageReadError: fractions of at most 1, which would be black.
+    """
     pixels = _opened(path)[index]
+    if pixels.max() <= 1 and (pixels % 1).any():
+        raise ImageReadError(
+            f"{path}: expected values of 0 to 255, found fractions up to {pixels.max():.3g}; "
+            "multiply the stack by 255"
+        )
     return pixels if pixels.dtype == np.uint8 else np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from images.finding import different_ends
 from pixelsize.model import Perceptron, build_moments
 from pixelsize.patches import SIDE, Picture, draw_patch, read_sized_pictures
 from shared.pictures import find_pictures
@@ -168,7 +169,8 @@ def figures_of(errors: np.ndarray) -> dict[str, float]:
 
 def print_figures(errors: np.ndarray, folders: np.ndarray, names):
     """Print the figures of the validation patches of each folder, and of all."""
-    groups = {"/".join(Path(name).parts[-2:]): folders == i for i, name in enumerate(names)}
+    ends = different_ends(names, 2)
+    groups = {ends[name]: folders == i for i, name in enumerate(names)}
     groups = {name: chosen for name, chosen in groups.items() if chosen.any()}
     groups["all"] = np.full(len(errors), True)
     width = max(map(len, groups))

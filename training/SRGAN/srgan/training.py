@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import keras
 
 from shared.blending import blend
-from shared.epochs import adam
+from shared.epochs import adam, fit
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import check_run_folder, plain
 from srgan.callbacks import ValidationReport, standard_callbacks
@@ -95,8 +95,7 @@ def pretrain(generator, batches, epochs, learning_rate, callbacks):
     """Phase 1: the PSNR of the crops, generator alone."""
     generator.compile(adam(learning_rate, epochs * len(batches)), negative_psnr)
     generator.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
-    # The batches are random already; shuffling them would keep a resumed run from repeating.
-    generator.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+    fit(generator, batches, epochs, callbacks)
     generator.optimizer = None  # holds arrays of the weights, which phase 2 consumes on JAX
 
 
@@ -104,7 +103,7 @@ def train_adversarially(srgan, batches, epochs, learning_rate, callbacks):
     """Phase 2: generator against discriminator, with the losses of `SRGAN`."""
     srgan.build(None)
     srgan.compile(adam(learning_rate, epochs * len(batches)))
-    srgan.fit(batches, epochs=epochs, callbacks=callbacks, shuffle=False)
+    fit(srgan, batches, epochs, callbacks)
 
 
 def write_record(model: Path, run, figures, seconds):

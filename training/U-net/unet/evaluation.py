@@ -1,12 +1,11 @@
 """U-nets scored on labelled images as they are and changed: figures and table."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from keras import layers
 from tqdm import tqdm
 
+from images.finding import different_ends
 from labels.pairing import Pair
 from labels.reading import check_labels
 from metrics.segmentation import mean_of
@@ -45,13 +44,13 @@ def evaluate(
         chosen = [evenly(chosen_pairs(pairs, image_names), image_limit) for pairs in found]
         networks = load_models(unets, "U-net", "UNETS")
         check_labels([pair for pairs in chosen for pair in pairs], masks)
-        rows = []
+        ends, rows = different_ends(labelled_folders, 2), []
         for folder, pairs in zip(labelled_folders, chosen, strict=True):
             samples = [
                 load_sample(pair, masks, unet_microns_per_pixel, keep_labels=True)
                 for pair in tqdm(pairs, desc=f"reading {folder.name}", leave=False)
             ]
-            rows += judge(networks, samples, unet_microns_per_pixel, _short(folder))
+            rows += judge(networks, samples, unet_microns_per_pixel, ends[folder])
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     write_table(output_file, rows)
@@ -133,7 +132,3 @@ def print_table(rows: list[dict]):
 def _resampled(image: np.ndarray, ratio: float) -> np.ndarray:
     how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
     return cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=how)
-
-
-def _short(folder: Path) -> str:
-    return "/".join(folder.parts[-2:])

@@ -6,6 +6,7 @@ from functools import partial
 
 import keras
 
+from images.errors import counted
 from labels.masks import MASKS
 from labels.reading import check_labels
 from shared.machine import use_bfloat16, use_devices
@@ -116,29 +117,25 @@ def print_plan(chosen, sets: Sets):
     """Print what is trained, and on what, in a line each."""
     what = f"Fine-tuning {chosen.initial_unet}" if chosen.initial_unet else "A new U-net"
     print(
-        f"{what}: {_counted(chosen.epochs, 'epoch')} of "
-        f"{_counted(chosen.steps_per_epoch, 'step')}, learning rate {chosen.learning_rate:g}"
+        f"{what}: {counted(chosen.epochs, 'epoch')} of "
+        f"{counted(chosen.steps_per_epoch, 'step')}, learning rate {chosen.learning_rate:g}"
     )
     replayed = sum(map(len, sets.replay))
     own = len(sets.learned) - replayed
-    print(f"{_counted(own, 'image')} for training, {len(sets.judged)} for validation")
+    print(f"{counted(own, 'image')} for training, {len(sets.judged)} for validation")
     if replayed:
         names = ", ".join(map(str, chosen.replay_folders))
         print(
             f"{chosen.replay_share:.0%} of the crops are replayed from "
-            f"{_counted(replayed, 'image')} of {names}"
+            f"{counted(replayed, 'image')} of {names}"
         )
     elif chosen.initial_unet:
         print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
     if sets.left_out:
-        print(f"{_counted(sets.left_out, 'image')} left out of training: see {chosen.left_out}")
+        print(f"{counted(sets.left_out, 'image')} left out of training: see {chosen.left_out}")
     held_out = [pair.image.name for pair in sets.judged]
     more = f" and {len(held_out) - 5} more" if len(held_out) > 5 else ""
     print(f"Held out: {', '.join(held_out[:5])}{more}")
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def print_readings(prepared: Prepared):

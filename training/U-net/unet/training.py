@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from shared.blending import blend
-from shared.epochs import adam, read_log
+from shared.epochs import adam, fit, read_log
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import check_run_folder, describe, plain, shares_of
 from unet.callbacks import BEST_BY, standard_callbacks
@@ -70,7 +70,7 @@ def train_and_compare(chosen, prepared: Prepared) -> dict[str, tuple]:
     scored = scored if chosen.initial_unet else {}
     score_all = partial(score_sets, scored, 2**chosen.depth, chosen.unet_microns_per_pixel)
     before = score_all(unet, "before")
-    fit(unet, batches, prepared.validation, chosen)
+    train_on(batches, unet, prepared.validation, chosen)
     if chosen.tuned_share < 1:
         blend(unet, keras.models.load_model(chosen.initial_unet, compile=False), chosen.tuned_share)
     save_model(unet, chosen.run_folder / "Unet.h5")
@@ -78,15 +78,14 @@ def train_and_compare(chosen, prepared: Prepared) -> dict[str, tuple]:
     return {name: (len(scored[name]), before[name], after[name]) for name in before}
 
 
-def fit(unet, batches, validation, chosen):
+def train_on(batches, unet, validation, chosen):
     """Train in place; an interrupted training goes on from its last finished epoch."""
     unet.compile(adam(chosen.learning_rate, chosen.epochs * chosen.steps_per_epoch), nuclei_loss)
     callbacks = standard_callbacks(
         chosen.run_folder, batches, validation, 2**chosen.depth, chosen.unet_microns_per_pixel
     )
     unet.evaluate(*batches[0], verbose=0)  # builds: else JAX and PyTorch draw batches ahead
-    # The batches are random already; shuffling them would keep a resumed run from repeating.
-    unet.fit(batches, epochs=chosen.epochs, callbacks=callbacks, shuffle=False)
+    fit(unet, batches, chosen.epochs, callbacks)
 
 
 def score_sets(sets: dict, pooling: int, microns: float, unet, when: str) -> dict[str, dict]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from labels.pairing import Pair, find_pairs
-from shared.setup import hold_out, refuse_repeats, sizes_of
+from shared.setup import hold_out, origin, refuse_repeats, sizes_of
 from unet.sets.left_out import LeftOut, read_left_out
 
 
@@ -18,7 +18,8 @@ class Sets:
     Attributes:
         training: pairs of each training folder.
         validation: pairs of the validation folders.
-        replay: pairs of each folder of older images that are mixed in.
+        replay: pairs of each folder of older images that are mixed in; those that share their name
+            with an image that is judged may be its original and are not among them.
         check: pairs that are scored before and after.
         held_out: images of the training folders that are for validation.
         left_out: how many images of the folders that are trained on are left out, see `LeftOut`.
@@ -59,14 +60,18 @@ def find_sets(chosen) -> Sets:
         chosen.training_folders, chosen.validation_folders, chosen.microns_per_pixel
     )
     replayed = [find_pairs(folder) for folder in chosen.replay_folders]
-    kept_to_replay = without(left_out, replayed)
-    replay = [evenly(pairs, chosen.replay_limit) for pairs in kept_to_replay]
     check = [pair for folder in chosen.check_folders for pair in find_pairs(folder)]
     check = evenly(check, chosen.validation_limit)
     share, names = chosen.validation_share, chosen.validation_names
-    others = [*validation, *chain(*replay), *check]
+    others = [*validation, *chain(*replayed), *check]
     held_out = split(training, validation, names, share, chosen.seed, others)
     kept = without(left_out, training, held_out)
+    judged = {origin(path) for path in [*held_out, *(pair.image for pair in validation)]}
+    kept_to_replay = without(left_out, replayed)
+    replay = [
+        evenly([pair for pair in pairs if origin(pair.image) not in judged], chosen.replay_limit)
+        for pairs in kept_to_replay
+    ]
     if not any(pair.image not in held_out for pair in chain(*kept)):
         raise ValueError(f"{chosen.left_out} leaves no image to train on: add images")
     before, after = ([*training, *replayed], [*kept, *kept_to_replay])

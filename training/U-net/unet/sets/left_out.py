@@ -4,6 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from labels.names import stem
 from labels.pairing import Pair
 
 COLUMNS = ("set", "image", "reason")
@@ -27,7 +28,7 @@ class LeftOut:
         """
         folders = [folder.casefold() for folder in pair.image.parent.parts]
         return any(
-            name == pair.image.stem.casefold()
+            name == stem(pair.image).casefold()
             and any(folder.startswith(group) for folder in folders)
             for group, name in self.images
         )
