@@ -25,10 +25,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
-import tyro
-
 if __package__:  # python -m: the rooms are not on the path then
     sys.exit("Start this script by its path: python Implementation/Evaluate.py")
+
+from program.command_line import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,4 +144,4 @@ def check(chosen):
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(run(main))

@@ -17,12 +17,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 if __package__:  # python -m: the rooms are not on the path then
     sys.exit("Start this script by its path: python Implementation/Final_implementation.py")
 
 from pipeline.repetition import constants_of_run, path_of_run
+from program.command_line import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -220,7 +219,7 @@ def command_line(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    return tyro.cli(functools.partial(main, **constants), args=arguments)
+    return run(functools.partial(main, **constants), arguments)
 
 
 if __name__ == "__main__":

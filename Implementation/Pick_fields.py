@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
+if __package__:  # python -m: the rooms are not on the path then
+    sys.exit("Start this script by its path: python Implementation/Pick_fields.py")
+
+from program.command_line import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,4 +74,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(run(main))

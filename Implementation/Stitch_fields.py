@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import tyro
 from PIL import Image
 
 if __package__:  # python -m: the rooms are not on the path then
@@ -33,6 +32,7 @@ from images.stitching.matching import (
 )
 from images.stitching.registration import Pair, blend, feather
 from outputs.tiff import write_pyramid
+from program.command_line import run
 from program.startup import print_any_name
 from tiles.raster import Raster
 
@@ -174,4 +174,4 @@ def _check_constants(input_folder, output_file, microns_per_pixel, grid, **fract
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(run(main))

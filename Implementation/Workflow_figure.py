@@ -9,10 +9,10 @@ maps, separated nuclei, measurements. Every constant below is also a flag: see -
 import sys
 from pathlib import Path
 
-import tyro
-
 if __package__:  # python -m: the rooms are not on the path then
     sys.exit("Start this script by its path: python Implementation/Workflow_figure.py")
+
+from program.command_line import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,4 +65,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(run(main))

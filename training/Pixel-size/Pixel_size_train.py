@@ -11,10 +11,10 @@ of images and constants. Every constant below is also a flag: see --help.
 import sys
 from pathlib import Path
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
+
+from program.command_line import run
 
 # --- Data ---
 IMAGE_FOLDERS = (ROOT / "data" / "high_resolution",)
@@ -85,6 +85,6 @@ def main(
 
 if __name__ == "__main__":
     try:
-        tyro.cli(main)
+        run(main)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command continues where it was.")

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tyro
 from PIL import Image
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
 
 from images.degradation import Degradation, degrade
+from program.command_line import run
 
 # --- Data ---
 SOURCE_FOLDER = ROOT / "data" / "nuclei"
@@ -105,4 +105,4 @@ def refuse_one_name(paths: list[Path]):
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

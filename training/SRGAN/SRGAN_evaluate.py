@@ -12,10 +12,10 @@ by side.
 import sys
 from pathlib import Path
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
+
+from program.command_line import run
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDER = ROOT / "data" / "high_resolution"
@@ -74,4 +74,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)

@@ -15,12 +15,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
 
 from images.degradation import Degradation
+from program.command_line import run
 
 # --- Data ---
 HIGH_RESOLUTION_FOLDERS = (ROOT / "data" / "high_resolution",)
@@ -159,6 +158,6 @@ def main(
 
 if __name__ == "__main__":
     try:
-        tyro.cli(main)
+        run(main)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command continues from the last finished epoch.")

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[1:1] = [str(ROOT / folder) for folder in ("training", "Implementation")]
+
+from program.command_line import run
 
 # --- Data ---
 LABELLED_FOLDERS = (ROOT / "data" / "nuclei",)
@@ -70,4 +70,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run(main)
