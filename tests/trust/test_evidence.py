@@ -108,7 +108,7 @@ def test_the_same_detail_means_less_error_where_less_was_enlarged():
         conf.expected_error(flat, flat.repeat(scale, axis=0).repeat(scale, axis=1)).mean()
         for scale in (4, 2)
     ]
-    assert errors[1] / errors[0] == pytest.approx(2.6 / 5.6)
+    assert errors[1] / errors[0] == pytest.approx(3.1 / 6.2)
 
 
 def test_expected_error_of_windows_with_margin_is_that_of_the_whole():
