@@ -93,7 +93,8 @@ def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:
     below = path.is_relative_to(output_folder) and output_folder != input_folder
     if below and output_folder.is_relative_to(input_folder):
         return True
-    folders = [folder for folder in path.parents if folder.is_relative_to(input_folder)]
+    # A folder of results that is named as the input is what the user wants.
+    folders = (f for f in path.parents if f != input_folder and f.is_relative_to(input_folder))
     return any("image" in read_manifest(folder / "manifest.json") for folder in folders)
 
 
