@@ -10,6 +10,7 @@ from pyarrow import csv
 
 BLOCK = 2**20  # bytes of a table that are read at a time; Arrow reads 32 of them ahead
 ROWS = 100_000  # of a row group, the unit in which a file is written and read
+PARSING = csv.ParseOptions(newlines_in_values=True)  # names of regions may have several lines
 TEXT = ("image", "region", "region_class")
 WHOLE = ("label", "touches_border", "neighbours_50um", "in_tissue_edge")
 
@@ -44,12 +45,8 @@ def read_columns(table: Path, names: tuple[str, ...]) -> dict:
     options = csv.ConvertOptions(
         include_columns=there, column_types={name: pa.float64() for name in there}
     )
-    found = csv.read_csv(table, parse_options=_parsed(), convert_options=options)
+    found = csv.read_csv(table, parse_options=PARSING, convert_options=options)
     return {name: found[name].to_numpy() for name in there}
-
-
-def _parsed() -> csv.ParseOptions:
-    return csv.ParseOptions(newlines_in_values=True)  # names of regions may have several lines
 
 
 def _header(table: Path) -> list[str]:
@@ -68,7 +65,7 @@ def _batches(table: Path):
     with csv.open_csv(
         table,
         read_options=csv.ReadOptions(block_size=BLOCK),
-        parse_options=_parsed(),
+        parse_options=PARSING,
         convert_options=csv.ConvertOptions(column_types=columns),
     ) as reader:
         yield from reader

@@ -105,9 +105,10 @@ class Analysis:
         self.prepare()
         for stage in self.stages:
             self.progress.stage(stage.title)
-            missing = sum(stage.sizes[number] for number in stage.missing())
-            self.progress.advance(sum(stage.sizes) - missing)
-            stage.do_missing(helpers)
+            missing = stage.missing()
+            left = sum(stage.sizes[number] for number in missing)
+            self.progress.advance(sum(stage.sizes) - left)
+            stage.do_missing(missing, helpers)
 
     def prepare(self):
         """Begin afresh, or take up what a run with the same image and choices has left."""

@@ -101,9 +101,8 @@ class Stage:
         if not self.pieces.is_finished(number):
             self._do_all([number], ALONE)
 
-    def do_missing(self, helpers: Helpers):
-        """Do all pieces that are still to be done, if the stage is shared in helper processes."""
-        missing = self.missing()
+    def do_missing(self, missing: list[int], helpers: Helpers):
+        """Do the pieces that are still to be done, if the stage is shared in helper processes."""
         worth_it = self.shared and len(missing) >= FEWEST_SHARED
         self._do_all(missing, helpers if worth_it else ALONE)
 

@@ -252,6 +252,13 @@ def test_labels_are_turned_as_their_orientation_says(tmp_path, name, orientation
     np.testing.assert_array_equal(read(tmp_path / name).map, TOUCHING)
 
 
+def test_labels_in_tiles_are_not_turned_as_their_images_are_not(tmp_path):
+    tag = [("Orientation", "H", 1, 3, True)]
+    labels = TOUCHING.astype(np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", labels, tile=(32, 32), extratags=tag)
+    np.testing.assert_array_equal(read(tmp_path / "m.tif").map, TOUCHING)
+
+
 def test_a_label_map_saved_as_jpeg_is_refused(tmp_path):
     Image.fromarray((TOUCHING * 60).astype(np.uint8)).save(tmp_path / "m.jpg", quality=80)
     assert "MASKS" in refused(tmp_path / "m.jpg")

@@ -53,15 +53,22 @@ def test_results_that_cannot_be_written_cost_no_other_image(run, tmp_path, monke
     assert_as_clean(run, tmp_path)
 
 
-def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch):
-    put_images(tmp_path, "a.png", "b.png", "c.png")
-    prepare, finish, interrupted = Analysis.prepare, Analysis.finish, threading.Event()
+def interrupting(interrupted):
+    """Return a stand-in for `Analysis.prepare` in which Ctrl-C comes at the image b; it is told."""
+    prepare = Analysis.prepare
 
-    def interrupting(analysis):
+    def prepare_or_interrupt(analysis):
         if analysis.image.path.stem == "b":
             interrupted.set()
             raise KeyboardInterrupt
         return prepare(analysis)
+
+    return prepare_or_interrupt
+
+
+def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch):
+    put_images(tmp_path, "a.png", "b.png", "c.png")
+    finish, interrupted = Analysis.finish, threading.Event()
 
     def patient(analysis):
         assert interrupted.wait(60)
@@ -69,7 +76,7 @@ def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch)
         return finish(analysis)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Analysis, "prepare", interrupting)
+        broken.setattr(Analysis, "prepare", interrupting(interrupted))
         broken.setattr(Analysis, "finish", patient)
         status, printed = run()
     assert status == 130
@@ -83,14 +90,7 @@ def test_an_interrupt_finishes_what_is_being_written(run, tmp_path, monkeypatch)
 def test_a_second_interrupt_is_a_kill(run, tmp_path, monkeypatch):
     """Else the folder would be free for another run while this one still writes to it."""
     put_images(tmp_path, "a.png", "b.png")
-    prepare, finish, seen = Analysis.prepare, Analysis.finish, []
-    interrupted = threading.Event()
-
-    def interrupting(analysis):
-        if analysis.image.path.stem == "b":
-            interrupted.set()
-            raise KeyboardInterrupt
-        return prepare(analysis)
+    finish, seen, interrupted = Analysis.finish, [], threading.Event()
 
     def watching(analysis):
         assert interrupted.wait(60)
@@ -102,7 +102,7 @@ def test_a_second_interrupt_is_a_kill(run, tmp_path, monkeypatch):
         return seen[0]
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(Analysis, "prepare", interrupting)
+    monkeypatch.setattr(Analysis, "prepare", interrupting(interrupted))
     monkeypatch.setattr(Analysis, "finish", watching)
     assert run()[0] == 130
     assert seen and signal.getsignal(signal.SIGINT) == before

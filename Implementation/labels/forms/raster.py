@@ -63,7 +63,8 @@ def _tiff(path: Path) -> tuple[np.ndarray, bool]:
         pixels, axes = series.asarray(), series.axes
         page = tif.pages.first
         indexed = page.photometric == tifffile.PHOTOMETRIC.PALETTE
-        orientation = page.tags.valueof("Orientation", default=1)
+        # Of tiles it is not applied, as in images.
+        orientation = 1 if page.is_tiled else page.tags.valueof("Orientation", default=1)
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if white_is_zero and pixels.dtype == bool:
             pixels = ~pixels
