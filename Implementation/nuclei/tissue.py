@@ -23,28 +23,43 @@ LARGEST_MAGENTA = 0.02  # by which green may lie below red and blue; both stains
 
 
 @dataclass(frozen=True)
+class White:
+    """The light, from which optical density counts.
+
+    Attributes:
+        rgb: R, G, B in grey levels.
+        measured: whether bare glass shows it; without glass it is assumed.
+    """
+
+    rgb: tuple[float, float, float]
+    measured: bool
+
+
+@dataclass(frozen=True)
 class Tissue:
     """A thumbnail of the tissue.
 
     Attributes:
         mask: bool (height, width), True = tissue.
         step: input pixels per side of a pixel of the mask.
-        white: R, G, B of bare glass in grey levels, see `white_of`.
+        white: of bare glass.
     """
 
     mask: np.ndarray
     step: int
-    white: tuple[float, float, float]
+    white: "White"
 
     def save(self, path: Path):
         """Write to an .npz file."""
-        np.savez_compressed(path, mask=self.mask, step=self.step, white=self.white)
+        white = {"white": self.white.rgb, "measured": self.white.measured}
+        np.savez_compressed(path, mask=self.mask, step=self.step, **white)
 
     @classmethod
     def load(cls, path: Path) -> "Tissue":
         """Read what `save` has written."""
         with np.load(path) as file:
-            return cls(file["mask"], int(file["step"]), tuple(file["white"].tolist()))
+            white = White(tuple(file["white"].tolist()), bool(file["measured"]))
+            return cls(file["mask"], int(file["step"]), white)
 
     def limited(self, shares: np.ndarray) -> "Tissue":
         """Return the tissue without the fields of which no share counts."""
@@ -82,7 +97,8 @@ def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
 
     Glass is as bright as the light and has its colour, see `white_of`. An image without glass is
     all tissue, but for what is bright and colourless. Glass that vignetting darkens by more than
-    the threshold (.08: 17 %) counts as tissue.
+    the threshold (.08: 17 %) counts as tissue. What is wholly white is none, whatever the glass:
+    nothing was recorded there (between the fields of a mosaic) or it was too bright to record.
 
     Args:
         thumbnail: uint8 RGB (height, width, 3).
@@ -92,16 +108,16 @@ def tissue_mask(thumbnail: np.ndarray, threshold: float) -> np.ndarray:
     Returns:
         bool (height, width).
     """
-    colour = thumbnail.astype(np.float32) / np.float32(white_of(thumbnail))
+    colour = thumbnail.astype(np.float32) / np.float32(white_of(thumbnail).rgb)
     brightest = colour.max(axis=-1)
     density = -np.log10(np.clip(colour.mean(axis=-1), 1e-3, 1))
     saturation = (brightest - colour.min(axis=-1)) / np.maximum(brightest, 1 / 255)
-    tissue = (density > threshold) | (saturation > threshold)
+    tissue = ((density > threshold) | (saturation > threshold)) & ~_is_blank(thumbnail)
     return without_holes(tissue, LARGEST_TISSUE_HOLE)
 
 
-def white_of(thumbnail: np.ndarray) -> tuple[float, float, float]:
-    """Return R, G, B of the light, from which optical density counts, in grey levels.
+def white_of(thumbnail: np.ndarray) -> White:
+    """Return the light, from which optical density counts.
 
     It is that of the glass: the 99th percentile of each channel, because tissue can only darken,
     unless these do not look like glass. Glass is not darker than 110, not magenta as stained tissue
@@ -110,14 +126,25 @@ def white_of(thumbnail: np.ndarray) -> tuple[float, float, float]:
     99th percentile of the brightest channels and at least 180. Each channel by itself would take
     the stain for the light.
 
+    Pixels that are wholly white count only where the others show no glass: they fill what was not
+    recorded, and glass beside them is darker.
+
     Args:
         thumbnail: uint8 RGB (height, width, 3).
     """
-    pixels = thumbnail.reshape(-1, 3)
-    white = np.percentile(pixels, 99, axis=0)
-    if not _is_glass(white, pixels):
-        white = np.full(3, max(DARKEST_WHITE, np.percentile(pixels.max(axis=-1), 99)))
-    return tuple(white.tolist())
+    recorded = thumbnail[~_is_blank(thumbnail)]
+    for pixels in (recorded, thumbnail.reshape(-1, 3)):
+        if len(pixels):
+            white = np.percentile(pixels, 99, axis=0)
+            if _is_glass(white, pixels):
+                return White(tuple(white.tolist()), measured=True)
+    assumed = max(DARKEST_WHITE, float(np.percentile(pixels.max(axis=-1), 99)))
+    return White((assumed,) * 3, measured=False)
+
+
+def _is_blank(thumbnail: np.ndarray) -> np.ndarray:
+    """Tell which pixels are wholly white."""
+    return (thumbnail == 255).all(axis=-1)
 
 
 def _is_glass(white: np.ndarray, pixels: np.ndarray) -> bool:

@@ -123,12 +123,13 @@ def write_map(
     save_figure(figure, path, write)
 
 
-def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
+def domain_warning(image, tissue, counting: float, microns: float | None, scale: int) -> str:
     """State in one line what makes an image unlike the training data; "" if nothing does.
 
     Args:
         image: the input: `width`, `height` and `read(x, y, width, height)`.
-        tissue: bool (rows, columns), its tissue mask.
+        tissue: bool (rows, columns), its tissue mask where nuclei count.
+        counting: share of the image where they do.
         microns: um per pixel of the input, None if unknown.
         scale: how far the image is enlarged, 1 if the nucleus network takes it as it is.
     """
@@ -142,5 +143,5 @@ def domain_warning(image, tissue, microns: float | None, scale: int) -> str:
         pixels = image.read(*(shrink * side for side in (x, y, columns, rows)))
         return cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
 
-    signs = measure_signs(read, width, height, tissue)
+    signs = measure_signs(read, width, height, tissue, counting)
     return "; ".join(warnings_of(signs, microns and microns / nominal, min(width, height)))

@@ -21,6 +21,8 @@ SUMMARY_COLUMNS = (
     "microns_per_pixel_out",
     "tissue_mm2",
     "tissue_px2",
+    "white_rgb",
+    "white_measured",
     "nuclei",
     "density_per_mm2",
     "mean_area_um2",

@@ -45,9 +45,9 @@ def assemble(finished: Finished) -> dict:
 
 def _warning(finished: Finished) -> str:
     """Say what was assumed of the image, and what makes it unlike the training data."""
-    unlike = domain_warning(
-        finished.image, finished.tissue.mask, finished.route.microns_in, finished.route.scale
-    )
+    route, mask = finished.route, finished.tissue.mask
+    counting = float(finished.counting_shares.mean())
+    unlike = domain_warning(finished.image, mask, counting, route.microns_in, route.scale)
     notes = *finished.image.notes, *finished.annotations.notes
     return "; ".join(filter(None, [*notes, unlike]))
 
@@ -96,6 +96,8 @@ def _describe(finished: Finished) -> dict:
         "microns_per_pixel_out": finished.route.microns,
         "tissue_px2": round(tissue_pixels),
         "tissue_mm2": finished.route.microns and tissue_pixels * finished.route.microns**2 / 1e6,
+        "white_rgb": " ".join(f"{value:.0f}" for value in finished.tissue.white.rgb),
+        "white_measured": int(finished.tissue.white.measured),
     }
 
 

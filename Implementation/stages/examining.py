@@ -72,7 +72,7 @@ class WindowSource:
             self.read_maps(*vars(place).values()) if with_nuclei else None,
             self.low and self.low.read(*vars(shrunk(around, self.scale)).values()),
             judged,
-            self.tissue.white,
+            self.tissue.white.rgb,
             PixelSize(self.microns, self.unet_microns),
             self.separation,
         )

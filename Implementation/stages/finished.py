@@ -64,11 +64,14 @@ class Finished:
         return self.tissue.step * self.route.scale
 
     @cached_property
+    def counting_shares(self) -> np.ndarray:
+        """Share of each field of the mask where nuclei count, 0..1."""
+        return shares_within(self.annotations.counting, self.tissue.mask.shape, self.field)
+
+    @cached_property
     def tissue_shares(self) -> np.ndarray:
         """Share of each field of the mask that is tissue and counts, 0..1."""
-        mask = self.tissue.mask
-        shares = shares_within(self.annotations.counting, mask.shape, self.field)
-        return (mask * shares).astype(np.float32)
+        return (self.tissue.mask * self.counting_shares).astype(np.float32)
 
     @property
     def geojson_frame(self) -> tuple[float, tuple[float, float]]:

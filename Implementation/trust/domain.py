@@ -18,7 +18,10 @@ import numpy as np
 PATCH = 64  # side of the squares whose spectrum is taken, in pixels
 MOST_PATCHES = 64  # squares, spread over the tissue
 SMALLEST_PATCH = 32  # smaller images have too few frequencies to tell focus and noise
-LEAST_TISSUE = 0.001  # share of the image; below it the slide is blank
+# Below both, an image is blank: share of what counts, and fields of the tissue mask (of 8 um: a
+# quarter of a millimetre square, which a small biopsy on a large slide exceeds).
+LEAST_TISSUE = 0.001
+LEAST_FIELDS = 1000
 HE_HUES = (40.0, 190.0)  # degrees, hue in optical density, of H&E: blue 60, violet 90, pink 140
 MOST_FOREIGN = 0.40  # share of the colour outside these hues; H&E up to .16, DAB from .92
 LEAST_COLOUR = 0.05  # difference of the channels' densities / mean density; H&E from .14, grey 0
@@ -37,7 +40,7 @@ class Signs:
     """What `measure_signs` finds in an image; nan if it could not be measured.
 
     Attributes:
-        tissue: share of the image that is tissue.
+        blank: whether there is next to no tissue.
         foreign: share of the colour, by optical density, outside the hues of H&E.
         colour: mean difference between the channels' densities / mean density.
         clipped: share of tissue pixels with a channel at either end of its range.
@@ -47,7 +50,7 @@ class Signs:
         flat: log10 of the finest over coarse detail.
     """
 
-    tissue: float
+    blank: bool
     foreign: float
     colour: float
     clipped: float
@@ -56,17 +59,17 @@ class Signs:
     flat: float
 
 
-def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
+def measure_signs(read, width: int, height: int, tissue: np.ndarray, counting: float) -> Signs:
     """Measure an image on at most MOST_PATCHES squares of PATCH pixels of its tissue.
 
     Args:
         read: function (x, y, width, height) -> uint8 RGB at 0.5 to 1 um per pixel.
         width, height: size of the image in these pixels.
         tissue: bool (rows, columns), the tissue mask of the whole image at any size.
+        counting: share of the image that counts; there is no tissue outside it.
     """
-    share = float(tissue.mean())
-    if share < LEAST_TISSUE:
-        return Signs(share, *[math.nan] * 6)
+    if tissue.mean() <= LEAST_TISSUE * counting and tissue.sum() < LEAST_FIELDS:
+        return Signs(True, *[math.nan] * 6)
     side_x, side_y = min(PATCH, width), min(PATCH, height)
     colours, clipped, spectra = [], [], []
     for x, y in patch_corners(width, height, tissue):
@@ -80,7 +83,7 @@ def measure_signs(read, width: int, height: int, tissue: np.ndarray) -> Signs:
         spectra.append(spectrum(patch))
     foreign, colour = colour_signs(np.concatenate(colours))
     detail = detail_signs(np.mean(spectra, axis=0))
-    return Signs(share, foreign, colour, float(np.concatenate(clipped).mean()), *detail)
+    return Signs(False, foreign, colour, float(np.concatenate(clipped).mean()), *detail)
 
 
 def patch_corners(width: int, height: int, tissue: np.ndarray) -> list[tuple[int, int]]:
@@ -143,7 +146,7 @@ def warnings_of(signs: Signs, relative_size: float | None, side: int) -> list[st
         relative_size: the image's pixel size / the nominal one, None if unknown.
         side: shorter side of the image in pixels; below SMALLEST_PATCH detail is not assessed.
     """
-    if signs.tissue < LEAST_TISSUE:
+    if signs.blank:
         return ["blank: no tissue"]
     found = []
     if relative_size and not PIXEL_SIZES[0] * 0.95 < relative_size < PIXEL_SIZES[1] * 1.05:

@@ -80,7 +80,8 @@ def test_tinted_and_dark_glass_is_glass_and_its_colour_is_white(colour):
     image = coloured(colour)
     image[40:60, 60:90] = np.array((0.88, 0.66, 0.78)) * colour  # 4 % of tissue
     assert tissue_mask(image, THRESHOLD).mean() == pytest.approx(0.04, abs=0.004)
-    assert white_of(image) == pytest.approx(colour, abs=4)
+    assert white_of(image).rgb == pytest.approx(colour, abs=4)
+    assert white_of(image).measured
 
 
 @pytest.mark.parametrize("colour", [(245, 240, 225), DARK_GLASS])
@@ -102,8 +103,9 @@ def test_vignetting_up_to_the_threshold_leaves_glass_glass():
 
 @pytest.mark.parametrize("colour", [(225, 170, 200), (240, 208, 228), (150, 110, 130)])
 def test_the_colour_of_tissue_is_not_taken_for_the_light(colour):
-    red, green, blue = white_of(coloured(colour))
-    assert red == green == blue >= 180
+    white = white_of(coloured(colour))
+    red, green, blue = white.rgb
+    assert red == green == blue >= 180 and not white.measured
     assert tissue_mask(coloured(colour), THRESHOLD).all()
 
 
@@ -111,6 +113,23 @@ def test_pale_yellow_tissue_is_not_taken_for_the_light():
     shades = np.random.default_rng(0).normal(0.82, 0.06, (100, 150, 1))
     collagen = (shades * np.array((230, 208, 190))).astype(np.uint8)
     assert tissue_mask(collagen, THRESHOLD).all()
+
+
+@pytest.mark.parametrize("colour", [*TINTS, DARK_GLASS])
+def test_filler_is_neither_the_light_nor_tissue(colour):
+    image = coloured(colour)
+    image[40:60, 60:90] = np.array((0.88, 0.66, 0.78)) * colour
+    image[:, 100:] = 255  # no field of the mosaic lies there
+    assert white_of(image).rgb == pytest.approx(colour, abs=4)
+    tissue = tissue_mask(image, THRESHOLD)
+    assert tissue.mean() == pytest.approx(0.04, abs=0.004) and not tissue[:, 100:].any()
+
+
+def test_glass_that_is_too_bright_to_record_is_white():
+    image = np.full((100, 150, 3), 255, np.uint8)
+    image[:, :50] = pink(100, 50)
+    assert white_of(image).rgb == (255, 255, 255) and white_of(image).measured
+    assert tissue_mask(image, THRESHOLD).mean() == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_the_white_is_kept_with_the_tissue(tmp_path):
@@ -121,7 +140,7 @@ def test_the_white_is_kept_with_the_tissue(tmp_path):
             return coloured(TINTS[0])[y : y + height, x : x + width]
 
     tissue = find_tissue(Picture(), 8.0, THRESHOLD)
-    assert tissue.white == pytest.approx(TINTS[0], abs=4)
+    assert tissue.white.rgb == pytest.approx(TINTS[0], abs=4)
     tissue.save(tmp_path / "tissue.npz")
     again = Tissue.load(tmp_path / "tissue.npz")
     assert again.white == tissue.white and (again.mask == tissue.mask).all()

@@ -289,7 +289,8 @@ def warning(image, microns=None, scale=4):
     thumbnail = cv2.resize(
         image, [max(1, side // 8) for side in image.shape[1::-1]], interpolation=cv2.INTER_AREA
     )
-    return evidence.domain_warning(InMemory(image), tissue_mask(thumbnail, 0.08), microns, scale)
+    mask = tissue_mask(thumbnail, 0.08)
+    return evidence.domain_warning(InMemory(image), mask, 1.0, microns, scale)
 
 
 def he(height=128, width=160, seed=0):
@@ -322,6 +323,20 @@ def test_noise_blank_saturated_and_blurred_images_are_flagged_with_their_reason(
     bright = np.clip(he() * 1.5, 0, 255).astype(np.uint8)
     assert "saturated" in warning(bright)
     assert "out of focus" in warning(cv2.GaussianBlur(he(), (0, 0), 4))
+
+
+def test_small_regions_and_a_small_biopsy_on_a_large_slide_are_not_blank():
+    image = he(2000, 2100)
+    mask = np.zeros((250, 262), bool)
+    mask[100:107, 100:107] = True
+    share = float(mask.mean())
+    assert share < domain.LEAST_TISSUE
+    assert evidence.domain_warning(InMemory(image), mask, share, 1.0, 4) == ""
+    assert evidence.domain_warning(InMemory(image), mask, 1.0, 1.0, 4) == "blank: no tissue"
+    assert evidence.domain_warning(InMemory(image), ~mask & False, 0.0, 1.0, 4).startswith("blank")
+    large = np.zeros((2500, 2620), bool)
+    large[1000:1040, 1000:1040] = True
+    assert evidence.domain_warning(InMemory(image), large, 1.0, 1.0, 4) == ""
 
 
 def test_a_stated_pixel_size_far_from_the_training_images_is_flagged():
