@@ -18,7 +18,7 @@ from images.sizes import StatedSize
 from labels.forms.geojson import AS_PREDICTED
 from nuclei.geojson import geojson_writer, nucleus_feature
 from nuclei.outlines import find_outlines, thinned
-from outputs.png import write_image
+from outputs.png import dots_per_inch, write_image
 from outputs.tiff import write_pyramid
 from pipeline.job import read_manifest
 from pipeline.repetition import read_run
@@ -162,7 +162,7 @@ def _picture_of(source: Path, manifest: dict, results: Path) -> Iterator[Callabl
 
 def _write_picture(path: Path, pixels: np.ndarray, microns: float | None):
     if path.suffix == ".png":
-        write_image(path, pixels, dots_per_inch=microns and 25400 / microns)
+        write_image(path, pixels, dots_per_inch=dots_per_inch(microns))
     else:
         write_pyramid(path, InMemory(pixels), microns, jpeg_quality=None)
 

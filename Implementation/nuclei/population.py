@@ -12,6 +12,8 @@ KEPT = (
     *("centroid_x_px", "centroid_y_px", "area_um2", "area_px2", "eccentricity", "circularity"),
     *("mean_hematoxylin_od", "touches_border"),
 )
+# Size and shape, in whose statistics nuclei that the border of the image cuts have no part.
+OF_WHOLE = frozenset(("area_um2", "area_px2", "circularity", "eccentricity"))
 
 
 def gather(paths: Iterable[Path], columns: Iterable[str]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 from outputs.evidence import EVIDENCE_FILES
 from outputs.figures import Views, draw_outlines, write_figure
 from outputs.maps import MAP_FILES
-from outputs.png import write_image
+from outputs.png import dots_per_inch, write_image
 from outputs.tiff import write_label_tiff, write_pyramid
 from tiles.raster import preview
 
@@ -72,13 +72,16 @@ def write_results(
     width, height = pixels.width, pixels.height
     low, outlined, step = None, None, shrinking(width, height, FIGURE_SIDE)
     if scale > 1:
-        low = preview(image, shrinking(image.width, image.height, PREVIEW_SIDE))
-        write(folder / "low_resolution.png", low)
+        shrunk_by = shrinking(image.width, image.height, PREVIEW_SIDE)
+        low = preview(image, shrunk_by)
+        low_dpi = dots_per_inch(microns and microns * scale * shrunk_by)
+        write(folder / "low_resolution.png", low, low_dpi)
         if is_large(image, pixels):
             path = folder / "super_resolved.ome.tif"
             write_pyramid(path, pixels, microns, jpeg_quality or None, note)
         else:
-            write(folder / "super_resolved.png", pixels.read(0, 0, width, height))
+            whole = pixels.read(0, 0, width, height)
+            write(folder / "super_resolved.png", whole, dots_per_inch(microns))
     if labels is not None:
         outlined = preview(labels, step, "first")
         write(folder / "overlay.png", _overlay(pixels, labels))

@@ -52,6 +52,11 @@ def written_beside(software_note=None):
             picture.result()
 
 
+def dots_per_inch(microns):
+    """Return the resolution by which other programs know a pixel size in um; None for None."""
+    return microns and 25400 / microns
+
+
 def _png_chunk(name: bytes, content: bytes) -> bytes:
     body = name + content
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))

@@ -14,9 +14,10 @@ def table_writer(path, columns=None):
     """Open a CSV table (UTF-8) and yield the function that adds one row, a dict.
 
     The header is `columns`, or the keys of the first row. Floats are written with 6 significant
-    digits, from 100,000 on with one decimal. Text that a spreadsheet would run as a formula (it
-    begins with = + - @, tab or carriage return) gets a leading apostrophe; numbers are never
-    touched. A row with a column that the header lacks raises ValueError.
+    digits, from 100,000 on with one decimal; nan, like None, is an empty cell. Text that a
+    spreadsheet would run as a formula (it begins with = + - @, tab or carriage return) gets a
+    leading apostrophe; numbers are never touched. A row with a column that the header lacks raises
+    ValueError.
     """
     with Path(path).open("w", encoding=ENCODING, newline="") as file:
         writer = None
@@ -74,6 +75,8 @@ def _started_table(file, columns):
 
 
 def _number(value):
+    if value != value:
+        return ""
     # Coordinates on a slide have more than six digits before the point.
     return f"{value:.6g}" if -1e5 < value < 1e5 else f"{value:.1f}"
 

@@ -1,9 +1,11 @@
-"""Which image belongs to which group: read from a table, or from the sub-folders."""
+"""Which image belongs to which group and patient: from a table, or from the sub-folders."""
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from unicodedata import normalize
 
 from images.errors import some_of
@@ -11,15 +13,28 @@ from images.finding import short_names
 
 FOLDERS = "folders"  # for GROUPS: the sub-folder that an image lies in is its group
 COLUMNS = ("image", "group")
+PATIENT = "patient"  # a further column of the table, which it need not have
 
 
-def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
-    """Return the group of each image that has one; name the rows of a table without an image.
+class Member(NamedTuple):
+    """What an image belongs to.
+
+    Attributes:
+        group: of the image.
+        patient: whose tissue it shows, None where that is not stated.
+    """
+
+    group: str
+    patient: str | None = None
+
+
+def groups_of(names: Iterable[str], groups: str | None) -> dict[str, Member]:
+    """Return what each image that has a group belongs to; name what a table has in vain.
 
     Args:
         names: of the images, with their sub-folders.
         groups: None = no groups; `FOLDERS`; or the path of a CSV table with the columns image
-            (name with or without its ending) and group.
+            (name with or without its ending), group and, if wanted, patient.
 
     Raises:
         OSError, ValueError: the table cannot be used, or no image has a group; one line.
@@ -27,7 +42,7 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
     if groups is None:
         return {}
     if groups == FOLDERS:
-        found = {name: name.partition("/")[0] for name in names if "/" in name}
+        found = {name: Member(name.partition("/")[0]) for name in names if "/" in name}
         expected = "images in sub-folders of the input folder"
     else:
         table = _read(Path(groups))
@@ -37,13 +52,26 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, str]:
             named = some_of(unused)
             rows = "1 row names" if len(unused) == 1 else f"{len(unused)} rows name"
             print(f"GROUPS: {rows} no image here ({named})", file=sys.stderr)
+        _name_shared(found.values())
         expected = f"the names of images in {groups}"
     if not found:
         raise ValueError(f"GROUPS: expected {expected}, found none; check the names")
     return found
 
 
-def _key(table: dict[str, str], name: str) -> str | None:
+def _name_shared(members: Iterable[Member]):
+    """Say which patients are in several groups, as the tests take them for different ones."""
+    pairs = {(each.patient, each.group) for each in members if each.patient is not None}
+    count = Counter(patient for patient, _ in pairs)
+    if shared := sorted(patient for patient, groups in count.items() if groups > 1):
+        print(
+            f"GROUPS: patients in several groups ({some_of(shared)}); the tests are not paired and "
+            "take them for different ones",
+            file=sys.stderr,
+        )
+
+
+def _key(table: dict[str, Member], name: str) -> str | None:
     """Return under which name the table has an image."""
     path = PurePosixPath(name)
     keys = map(_one_form, (name, path.name, *short_names(Path(path.name))))
@@ -55,7 +83,7 @@ def _one_form(name: str) -> str:
     return normalize("NFC", name)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Member]:
     """Read the table; separated by commas, semicolons or tabs."""
     if not path.is_file():
         raise FileNotFoundError(f"GROUPS: expected a CSV table or '{FOLDERS}', found no {path}")
@@ -70,14 +98,16 @@ def _read(path: Path) -> dict[str, str]:
     if not set(COLUMNS) <= set(header):
         found = ", ".join(header) or "nothing"
         raise ValueError(f"GROUPS: expected the columns image and group in {path}, found {found}")
-    image, group = map(header.index, COLUMNS)
-    cells = [[cell.strip() for cell in row] for row in rows if len(row) > max(image, group)]
     table = {}
-    for row in cells:
-        name, of_group = _one_form(row[image]), row[group]
-        if name and of_group and table.setdefault(name, of_group) != of_group:
-            both = f"{table[name]} and {of_group}"
-            raise ValueError(
-                f"GROUPS: {name} is in two groups of {path}, {both}; keep one of the rows"
-            )
+    for cells in rows:
+        row = dict(zip(header, map(str.strip, cells), strict=False))
+        name, group = _one_form(row["image"]) if row else "", row.get("group")
+        member = Member(group, row.get(PATIENT) or None) if name and group else None
+        if member and table.setdefault(name, member) != member:
+            both = f"{_said(table[name])} and {_said(member)}"
+            raise ValueError(f"GROUPS: {name} is in two rows of {path}, {both}; keep one of them")
     return table
+
+
+def _said(member: Member) -> str:
+    return ", patient ".join(filter(None, (member.group, member.patient)))

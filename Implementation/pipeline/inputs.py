@@ -71,13 +71,15 @@ def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> 
 
     A new image gets its stem; where that is taken, its name with sub-folders and extension (a.png,
     then a.jpg: `a` and `a_jpg`), and where that is taken, too, a number. So the folder of an image
-    does not depend on what is added beside it later.
+    does not depend on what is added beside it later. A folder that no run has made is taken: beside
+    a.mrxs, `a` holds the slide's own data.
     """
     before = {image: folder for folder, image in _named_before(output_folder).items()}
     shown = {path: shown_name(path, input_folder) for path in paths}
     names = {path: before[name] for path, name in shown.items() if name in before}
     reserved = {*RUN_FILES, *(f"{name}.new" for name in RUN_FILES)}
     taken = reserved | {name.casefold() for name in names.values()}
+    taken |= {path.name.casefold() for path in output_folder.glob("*") if _is_foreign(path)}
     for path in paths:
         if path in names:
             continue
@@ -86,6 +88,42 @@ def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> 
         names[path] = next(name for name in candidates if name.casefold() not in taken)
         taken.add(names[path].casefold())
     return names
+
+
+def refuse_other_input(names: list[str], settings: Settings):
+    """Stop a run that would take the results of another input folder for its own, or replace them.
+
+    Results are found again by the image's name, so that a project can be moved. But fields of two
+    patients may both be called 1.png.
+
+    Args:
+        names: of the images of this run.
+        settings: of this run.
+
+    Raises:
+        ValueError: the folder of the earlier run is still there, and has images of these names.
+    """
+    folder, output_folder = settings.input.input_folder, settings.outputs.output_folder
+    record = read_manifest(output_folder / "run.json").get("constants")
+    earlier = record.get("input_folder") if isinstance(record, dict) else None
+    if not isinstance(earlier, str) or settings.outputs.overwrite:
+        return
+    if not Path(earlier).is_dir() or Path(earlier).samefile(folder):
+        return
+    before = set(_named_before(output_folder).values())
+    if same := [name for name in names if name in before and (Path(earlier) / name).exists()]:
+        raise ValueError(
+            f"{output_folder} holds results of images of the same names from {earlier} "
+            f"({some_of(same)}); give another OUTPUT_FOLDER (--output-folder), or --overwrite to "
+            "replace them"
+        )
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Tell whether a path is a folder with content that is not a run's."""
+    if not folder.is_dir() or "image" in read_manifest(folder / "manifest.json"):
+        return False
+    return any(folder.iterdir())
 
 
 def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:

@@ -6,16 +6,17 @@ from pathlib import Path
 from outputs.groups import GROUP_COLUMNS, compare, measure_image, write_groups
 from outputs.parquet import write_nuclei_parquet
 from outputs.tables import columns_of, join_tables
+from pipeline.group_membership import Member
 from program.disk import appearing
 
 
-def join_results(folder: Path, rows: Mapping[Path, dict], groups: Mapping[str, str]):
+def join_results(folder: Path, rows: Mapping[Path, dict], groups: Mapping[str, Member]):
     """Write regions.csv, nuclei.parquet and groups.csv, those of which there is something.
 
     Args:
         folder: of the run.
         rows: of summary.csv, by the folder of the image's results; in their order.
-        groups: group of each image, by its name; empty = nothing is compared.
+        groups: what each image belongs to, by its name; empty = nothing is compared.
     """
     done = {result: row for result, row in rows.items() if row["status"] == "done"}
     regions = [path for result in done if (path := result / "regions.csv").is_file()]
@@ -29,8 +30,20 @@ def join_results(folder: Path, rows: Mapping[Path, dict], groups: Mapping[str, s
         if image in groups and image in tables
     ]
     table = folder / "groups.csv"
-    if compared or columns_of(table) == list(GROUP_COLUMNS):  # another one is the user's own
+    if compared or _is_own_comparison(table):
         _write(table, compared, lambda path: write_groups(path, compare(compared)))
+
+
+def remove_joined(folder: Path):
+    """Delete what is of all images, so that an interrupted run leaves none of other choices."""
+    for name in ("report.html", "regions.csv", "nuclei.parquet", "groups.csv"):
+        if name != "groups.csv" or _is_own_comparison(folder / name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_own_comparison(table: Path) -> bool:
+    """Tell whether a groups.csv is a run's, and not the user's list of groups."""
+    return columns_of(table) == list(GROUP_COLUMNS)
 
 
 def _write(path: Path, content: Sized, write: Callable[[Path], None]):

@@ -16,7 +16,12 @@ from pathlib import Path
 from images.errors import one_line
 from images.finding import shown_name
 from pipeline.group_membership import groups_of
-from pipeline.inputs import images_of, name_unused_annotations, result_names
+from pipeline.inputs import (
+    images_of,
+    name_unused_annotations,
+    refuse_other_input,
+    result_names,
+)
 from pipeline.job import (
     Job,
     finished_row,
@@ -53,6 +58,7 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
         if not debug:
             _quiet_readers()
         jobs = make_jobs(images_of(settings), settings)
+        refuse_other_input([job.image for job in jobs], settings)
         name_unused_annotations([job.path for job in jobs], settings)
         groups = groups_of([job.image for job in jobs], settings.comparison.groups)
         if groups and settings.comparison.groups == str(folder / "groups.csv"):
@@ -103,9 +109,11 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
     folder = settings.outputs.output_folder
     summary = Summary(folder / "summary.csv")
     try:
+        chosen_anew = not networks and _record_choices(folder / "run.json", constants)
         if networks or summary.images_before() != [job.image for job in jobs]:
-            # Gone until it is of all images again, so that an interruption leaves no old one.
-            (folder / "report.html").unlink(missing_ok=True)
+            from pipeline.joining import remove_joined
+
+            remove_joined(folder)
         if networks:
             known = networks.by_name()
             record = write_run_record(folder / "run.json", constants, settings, networks)
@@ -116,7 +124,7 @@ def _run_locked(jobs: list[Job], settings: Settings, networks, constants, earlie
         if networks and _of_all(networks, summary.ordered()) != known:
             write_run_record(folder / "run.json", constants, settings, networks)
         compared_before = (folder / "groups.csv").exists()
-        if groups or compared_before or not _are_joined(jobs, folder):
+        if groups or compared_before or chosen_anew or not _are_joined(jobs, folder):
             from outputs.report.page import write_report
             from pipeline.joining import join_results
 
@@ -195,7 +203,7 @@ def write_run_record(path: Path, constants: dict, settings: Settings, networks) 
     """Write what is needed to repeat the run: constants, versions, models; return it."""
     record = {
         "results_version": RESULTS_VERSION,
-        "constants": {n: str(v) if isinstance(v, Path) else v for n, v in constants.items()},
+        "constants": _recorded(constants),
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "models": {
             name: network and {"sha256": network.sha256, "record": network.record}
@@ -207,6 +215,24 @@ def write_run_record(path: Path, constants: dict, settings: Settings, networks) 
     with appearing(path) as fresh:
         fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
     return record
+
+
+def _record_choices(path: Path, constants: dict) -> bool:
+    """Record constants of a run whose images are all finished; tell whether any is another.
+
+    Those that decide the results are the same; others, such as the groups, may not be.
+    """
+    record = json.loads(path.read_text("utf-8"))
+    earlier, record["constants"] = record["constants"], _recorded(constants)
+    if earlier == json.loads(json.dumps(record["constants"])):
+        return False
+    with appearing(path) as fresh:
+        fresh.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    return True
+
+
+def _recorded(constants: dict) -> dict:
+    return {name: str(v) if isinstance(v, Path) else v for name, v in constants.items()}
 
 
 def _interrupted() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 7  # raised whenever the same input and choices give other results than before
+RESULTS_VERSION = 8  # raised whenever the same input and choices give other results than before
 RESULT_MICRONS = 0.25  # um per pixel to which every image is brought
 NEAR = 0.1  # relative difference to it that is no reason to resample a slide, nor to the U-net
 ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the tissue tells

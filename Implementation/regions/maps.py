@@ -104,6 +104,9 @@ def draw_maps(nuclei: Nuclei, spacing: float, radius: float) -> Maps:
 def find_hotspots(nuclei: Nuclei, spacing: float, count: int, mm2: float) -> list[Hotspot]:
     """Find the fields with the most nuclei; they do not overlap.
 
+    Of fields with equally many the one with the most tissue is taken, then the one nearest to the
+    middle of the image: in a small image many fields hold all of it.
+
     Args:
         nuclei: of the image.
         spacing: um between the centres that are tried.
@@ -117,9 +120,10 @@ def find_hotspots(nuclei: Nuclei, spacing: float, count: int, mm2: float) -> lis
     if not len(centres):
         return []
     inside = nuclei.tree.query_ball_point(centres, radius, return_length=True)
+    off_middle = np.hypot(*(centres - (nuclei.width / 2, nuclei.height / 2)).T)
     spots = []
     while len(spots) < count and inside.max() > 0:
-        best = inside.argmax()
+        best = np.lexsort((-off_middle, tissue, inside))[-1]
         (x, y), number = centres[best].tolist(), int(inside[best])
         spots.append(Hotspot(x, y, radius, number, float(tissue[best])))
         inside = np.where(np.hypot(*(centres - centres[best]).T) < 2 * radius, 0, inside)

@@ -25,7 +25,7 @@ def write_table(path, rows):
 
 def images(**densities):
     return [
-        Measured(f"{group}{number}.png", group, 100, {"density_per_mm2": value})
+        Measured(f"{group}{number}.png", group, None, {"density_per_mm2": (value, 100)})
         for group, values in densities.items()
         for number, value in enumerate(values)
     ]
@@ -38,17 +38,20 @@ def test_the_unit_is_the_image():
     first, second = (row for row in rows if row["level"] == "group")
     assert (first["group"], first["images"], first["nuclei"]) == ("a", 4, 400)
     assert first["value"] == np.mean(one)
-    assert second["sd_between_images"] == pytest.approx(np.std(other, ddof=1))
-    assert first["test"] == "Mann-Whitney"
+    assert second["sd"] == pytest.approx(np.std(other, ddof=1))
+    assert first["test"] == "Mann-Whitney U"
     assert first["p_value"] == stats.mannwhitneyu(one, other, alternative="two-sided").pvalue
     assert [row["value"] for row in rows if row["level"] == "image"] == one + other
 
 
 def test_three_groups_are_compared_by_kruskal_and_wallis():
-    values = [[1.0, 2, 3], [2.0, 3, 5], [7.0, 8, 9]]
+    values = [[1.0, 2], [3.0, 4], [5.0, 6]]
     rows = compare(images(**dict(zip("abc", values, strict=True))))
     assert rows[0]["test"] == "Kruskal-Wallis"
-    assert rows[0]["p_value"] == stats.kruskal(*values).pvalue
+    assert rows[0]["p_value"] == pytest.approx(6 / 90)  # of 90 arrangements 6 part them as well
+    many = [np.arange(9.0) + shift for shift in (0, 3, 5)]
+    rows = compare(images(**dict(zip("abc", many, strict=True))))
+    assert rows[0]["p_value"] == stats.kruskal(*many).pvalue
     assert compare(images(a=[1, 1], b=[1, 1], c=[1, 1]))[0]["p_value"] == 1
 
 
@@ -58,11 +61,50 @@ def test_too_few_images_have_no_test(groups):
     assert row["p_value"] is None and row["test"] is None
 
 
-def test_a_group_without_a_measure_has_no_test_of_the_others():
-    without = [Measured(f"c{number}.png", "c", 0, {}) for number in range(3)]
-    rows = compare([*images(a=[1.0, 2, 3], b=[5.0, 6, 7]), *without])
-    assert {row["group"] for row in rows} == {"a", "b"}
-    assert all(row.get("p_value") is None for row in rows)
+def test_a_group_without_a_measure_or_of_one_image_leaves_the_others_their_test():
+    without = [Measured(f"d{number}.png", "d", None, {}) for number in range(3)]
+    rows = compare([*images(a=[1.0, 2, 3], b=[5.0, 6, 7], c=[9.0]), *without])
+    tests = {row["group"]: row.get("p_value") for row in rows if row["level"] == "group"}
+    assert tests == {"a": pytest.approx(0.1), "b": pytest.approx(0.1), "c": None}
+    assert rows[0]["test"] == "Mann-Whitney U"
+
+
+@pytest.mark.parametrize(
+    ("values", "p_value"),
+    [([[1, 1, 1], [2, 2, 2]], 2 / 20), ([[0] * 4, [5, 6, 7, 8]], 2 / 70), ([[1, 1], [1, 1]], 1)],
+)
+def test_ties_leave_the_p_value_exact(values, p_value):
+    a, b = values
+    assert compare(images(a=a, b=b))[0]["p_value"] == pytest.approx(p_value)
+
+
+def test_the_unit_is_the_patient_where_patients_are_named():
+    def of_patient(group, patient, *values):
+        names = [f"{group}{patient}{number}" for number in range(len(values))]
+        return [
+            Measured(name, group, patient, {"density_per_mm2": (value, 10)})
+            for name, value in zip(names, values, strict=True)
+        ]
+
+    found = [
+        *of_patient("a", "1", 1.0, 3.0, 5.0),
+        *of_patient("a", "2", 4.0),
+        *of_patient("b", "3", 9.0, 11.0),
+        *of_patient("b", "4", 20.0),
+    ]
+    rows = compare(found)
+    group = rows[0]
+    assert (group["patients"], group["images"], group["nuclei"]) == (2, 4, 40)
+    assert group["value"] == 3.5 and group["sd"] == pytest.approx(np.std([3, 4], ddof=1))
+    assert group["p_value"] == stats.mannwhitneyu([3, 4], [10, 20]).pvalue
+    patients = [row for row in rows if row["level"] == "patient"]
+    assert [(row["patient"], row["value"], row["images"]) for row in patients] == [
+        ("1", 3, 3),
+        ("2", 4, 1),
+        ("3", 10, 2),
+        ("4", 20, 1),
+    ]
+    assert [row["image"] for row in rows if row["level"] == "image"] == [e.image for e in found]
 
 
 def test_an_image_gives_its_density_and_the_medians_of_its_nuclei(tmp_path):
@@ -80,18 +122,17 @@ def test_an_image_gives_its_density_and_the_medians_of_its_nuclei(tmp_path):
             for n, (area, cut) in enumerate(zip(areas, border, strict=True))
         ],
     )
-    found = measure_image("a.png", "a", {"density_per_mm2": "1500"}, table)
-    assert found.nuclei == 4
+    found = measure_image("a.png", ("a", None), {"density_per_mm2": "1500"}, table)
     assert found.values == {
-        "density_per_mm2": 1500,
-        "median_area_um2": 20,  # of whole nuclei
-        "median_circularity": 0.5,
-        "median_nearest_neighbour_um": 5,
+        "density_per_mm2": (1500, 4),
+        "median_area_um2": (20, 3),  # of whole nuclei
+        "median_circularity": (0.5, 3),
+        "median_nearest_neighbour_um": (5, 3),
     }
     empty = tmp_path / "empty.csv"
     with table_writer(empty, ["label", "area_um2", "touches_border"]):
         pass
-    assert measure_image("b.png", "a", {"density_per_mm2": None}, empty).values == {}
+    assert measure_image("b.png", ("a", None), {"density_per_mm2": None}, empty).values == {}
 
 
 def test_names_of_regions_may_have_several_lines(tmp_path):
@@ -102,9 +143,9 @@ def test_names_of_regions_may_have_several_lines(tmp_path):
 
 
 def test_coordinates_of_a_large_slide_keep_their_digits(tmp_path):
-    values = {"x": 1234567.84, "y": -123456.75, "z": 12345.678}
+    values = {"x": 1234567.84, "y": -123456.75, "z": 12345.678, "nan": float("nan")}
     table = write_table(tmp_path / "n.csv", [values | {"a": np.float32(2.5e6)}])
-    assert table.read_text("utf-8-sig").splitlines()[1] == "1234567.8,-123456.8,12345.7,2500000.0"
+    assert table.read_text("utf-8-sig").splitlines()[1] == "1234567.8,-123456.8,12345.7,,2500000.0"
 
 
 def test_all_nuclei_of_a_run_are_in_one_parquet_file(tmp_path):

@@ -63,6 +63,7 @@ def write_nuclei(path, labels, unit="um2"):
                     f"area_{unit}": (labels == label).sum() / 16,
                     "eccentricity": float("nan") if label == 1 else 0.5,
                     "mean_hematoxylin_od": 0.3 + label / 100,
+                    "touches_border": int(label == labels.max()),
                 }
             )
 
@@ -213,9 +214,18 @@ def test_histograms_state_unit_median_and_count(run):
     folder = run.add("a.png")
     write_nuclei(folder / "nuclei.csv", labels)
     html = run.report()
-    assert "Histogram of Area: 3 nuclei, median 1 µm², 3 in the highest bar" in html
-    assert "Histogram of Eccentricity: 2 nuclei" in html  # the missing value is left out
+    # The third is cut by the border, the first has no eccentricity.
+    assert "Histogram of Area of whole nuclei: 2 nuclei, median 1 µm², 2 in the highest" in html
+    assert "Histogram of Eccentricity of whole nuclei: 1 nucleus," in html
+    assert "Histogram of Hematoxylin: 3 nuclei" in html
     assert "median 0.32 mean optical density" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "-"), (0.0, "0.000"), (0.0004, "0.0004"), (0.0374, "0.037")]
+)
+def test_a_little_is_not_shown_as_nothing(value, shown):
+    assert page._figure(value, 3) == shown
 
 
 def test_histogram_counts_every_value_once():
@@ -333,9 +343,24 @@ def test_maps_are_shown_by_a_switch(run):
     assert [each.shape for each in maps] == [(720, 1200, 3)] * 2
 
 
+def test_patients_are_what_is_compared_where_they_are_named(run):
+    members = [("a", "p1"), ("a", "p1"), ("a", "p2"), ("b", "p3"), ("b", "p4"), ("few", "p5")]
+    images = [
+        Measured(f"{number}.png", *member, {"density_per_mm2": (float(number), 9)})
+        for number, member in enumerate(members)
+    ]
+    write_groups(run.folder / "groups.csv", compare(images))
+    run.add("a.png", white_measured=0)
+    run.add("b.png", white_measured=1)
+    html = run.report()
+    assert "Mann-Whitney U test, without few (fewer than two patients)" in html
+    assert [tag["title"] for tag in Page(html).all("i")] == ["p1", "p2", "p3", "p4", "p5"]
+    assert "In 1 of 2 images no glass shows the light" in " ".join(html.split())
+
+
 def test_groups_are_compared_over_images(run):
     rows = compare(
-        Measured(f"{group}{number}.png", group, 10, {"density_per_mm2": value})
+        Measured(f"{group}{number}.png", group, None, {"density_per_mm2": (value, 10)})
         for group, values in (("=a<b>", (1000.0, 1200)), ("c", (1500.0, 1900)))
         for number, value in enumerate(values)
     )
@@ -343,7 +368,7 @@ def test_groups_are_compared_over_images(run):
     run.add("a.png")
     html = run.report()
     page = Page(html)
-    assert "two-sided, Mann-Whitney" in html and "p = 0.33" in html
+    assert "p = 0.33, Mann-Whitney U test." in html
     assert "=a&lt;b&gt;" in html and "<b>" not in html.replace("</script><b>", "")
     points = [float(tag["style"].removeprefix("left:").removesuffix("%")) for tag in page.all("i")]
     assert len(points) == 4 and points == sorted(points)
@@ -651,13 +676,13 @@ def test_scale_bar_has_the_length_that_it_states(opened):
 
 
 def test_axes_of_groups_have_whole_labels_and_typographic_units(tmp_path):
-    lines = ["measure,unit,level,group,image,images,nuclei,value,sd_between_images,test,p_value"]
     values = {"a": (0.5981, 0.7), "b": (0.65, 0.8352)}  # the axis would end just after .85
-    for group, (low, high) in values.items():
-        lines.append(f"density_per_mm2,1/mm2,group,{group},,2,9,{(low + high) / 2},0.1,,")
-        for value in (low, high):
-            lines.append(f"density_per_mm2,1/mm2,image,{group},{value}.png,,3,{value},,,")
-    (tmp_path / "groups.csv").write_text("\n".join(lines), encoding="utf-8")
+    images = [
+        Measured(f"{value}.png", group, None, {"density_per_mm2": (value, 3)})
+        for group, both in values.items()
+        for value in both
+    ]
+    write_groups(tmp_path / "groups.csv", compare(images))
     (measure,) = tables.read_groups(tmp_path / "groups.csv")
     assert measure["unit"] == "per mm²"
     assert [text for _, text in measure["ticks"]] == ["0.6", "0.65", "0.7", "0.75", "0.8"]

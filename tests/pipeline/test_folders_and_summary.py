@@ -59,6 +59,15 @@ def test_new_images_of_one_stem_have_folders_of_their_own(tmp_path):
     assert list(names.values()) == ["a", "a_png", "a_png_tif", "A_bmp"]
 
 
+def test_the_data_folder_of_a_slide_is_left_alone_where_results_lie_beside_it(tmp_path):
+    slide = tmp_path / "s.mrxs"
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "Slidedat.ini").write_text("[GENERAL]")
+    (tmp_path / "empty").mkdir()
+    names = result_names([slide, tmp_path / "empty.png"], tmp_path, tmp_path)
+    assert list(names.values()) == ["s_mrxs", "empty"]
+
+
 def test_no_image_takes_the_name_of_a_file_of_the_run(tmp_path):
     path = tmp_path / "summary.csv.png"
     assert result_names([path], tmp_path / "out", tmp_path)[path] != "summary.csv"

@@ -3,7 +3,7 @@
 import pytest
 
 from labels.names import stem
-from pipeline.group_membership import groups_of
+from pipeline.group_membership import Member, groups_of
 from regions.finding import regions_file
 
 NAMES = ["a.png", "b.svs", "c.png"]
@@ -20,14 +20,24 @@ NAMES = ["a.png", "b.svs", "c.png"]
 def test_a_table_names_groups_with_or_without_endings(tmp_path, text):
     (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
     found = groups_of(NAMES, str(tmp_path / "groups.csv"))
-    assert found == {"a.png": "control", "b.svs": "treated"}
+    assert found == {"a.png": Member("control"), "b.svs": Member("treated")}
+
+
+def test_a_table_may_name_patients_and_those_of_several_groups_are_said(tmp_path, capsys):
+    (tmp_path / "groups.csv").write_text(
+        "image,group,Patient\na,x,1\nb,y,1\nc,y,\nshort\n", encoding="utf-8"
+    )
+    found = groups_of(NAMES, str(tmp_path / "groups.csv"))
+    expected = [Member("x", "1"), Member("y", "1"), Member("y")]
+    assert found == dict(zip(NAMES, expected, strict=True))
+    assert "patients in several groups (1); the tests are not paired" in capsys.readouterr().err
 
 
 def test_ome_tiffs_are_known_by_their_short_names_and_unknown_rows_are_named(tmp_path, capsys):
     table = tmp_path / "groups.csv"
     table.write_text("image,group\na,x\nb.ome,y\nC,y\n", encoding="utf-8")
     found = groups_of(["a.ome.tif", "b.ome.tiff", "c.svs"], str(table))
-    assert found == {"a.ome.tif": "x", "b.ome.tiff": "y"}
+    assert found == {"a.ome.tif": Member("x"), "b.ome.tiff": Member("y")}
     assert "1 row names no image here (C)" in capsys.readouterr().err
 
 
@@ -35,7 +45,7 @@ def test_a_letter_may_be_stored_in_two_ways(tmp_path):
     composed, apart = "Pr\u00e4.png", "Pra\u0308.png"
     for in_table, name in ((composed, apart), (apart, composed)):
         (tmp_path / "groups.csv").write_text(f"image,group\n{in_table},x\n", encoding="utf-8")
-        assert groups_of([name], str(tmp_path / "groups.csv")) == {name: "x"}
+        assert groups_of([name], str(tmp_path / "groups.csv")) == {name: Member("x")}
         (tmp_path / in_table).with_suffix(".geojson").write_text("{}")
         found = regions_file(tmp_path / name)
         assert found == (tmp_path / in_table).with_suffix(".geojson")
@@ -45,7 +55,8 @@ def test_a_letter_may_be_stored_in_two_ways(tmp_path):
 
 def test_sub_folders_are_groups():
     names = ["top.png", "control/a.png", "treated/a.png", "treated/deep/b.png"]
-    expected = {names[1]: "control", names[2]: "treated", names[3]: "treated"}
+    treated = Member("treated")
+    expected = {names[1]: Member("control"), names[2]: treated, names[3]: treated}
     assert groups_of(names, "folders") == expected
     assert groups_of(names, None) == {}
 
@@ -56,7 +67,8 @@ def test_sub_folders_are_groups():
         ("", "expected the columns image and group"),
         ("file,group\na.png,x\n", "found file, group"),
         ("image,group\nz.png,x\n", "expected the names of images"),
-        ("image,group\na.png,x\na.png,x\na.png,y\n", "a.png is in two groups of .*, x and y"),
+        ("image,group\na.png,x\na.png,x\na.png,y\n", "a.png is in two rows of .*, x and y; keep"),
+        ("image,group,patient\na.png,x,1\na.png,x,2\n", ".*, x, patient 1 and x, patient 2; keep"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(tmp_path, text, reason):

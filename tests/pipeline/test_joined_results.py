@@ -1,5 +1,6 @@
 """Report and joined tables are of the images of the run, whatever came between."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -50,6 +51,45 @@ def test_a_run_interrupted_before_its_report_makes_it_up(run, tmp_path, output, 
     status, printed = run()
     assert status == 0 and "Loading" not in printed
     assert images_in(output) == both("one", "two", "three", "four")
+
+
+def test_an_interrupted_run_leaves_no_table_of_earlier_choices(run, tmp_path, output, monkeypatch):
+    (tmp_path / "table.csv").write_text("image,group\none,x\ntwo,y\n")
+    groups = str(tmp_path / "table.csv")
+    assert run(groups=groups)[0] == 0 and (output / "groups.csv").is_file()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "join_results", interrupted)
+        assert run(groups=groups, probability_threshold=0.7)[0] == 130
+    left = {path.name for path in output.iterdir() if path.is_file()}
+    assert left - {".lock"} == {"summary.csv", "run.json"}
+
+
+def test_groups_that_are_named_later_are_in_the_record(run, tmp_path, output):
+    (tmp_path / "table.csv").write_text("image,group\none,x\ntwo,y\n")
+    before = json.loads((output / "run.json").read_text())
+    status, printed = run(groups=str(tmp_path / "table.csv"))
+    assert status == 0 and "Loading" not in printed
+    after = json.loads((output / "run.json").read_text())
+    assert after["constants"].pop("groups") == str(tmp_path / "table.csv")
+    assert before["constants"].pop("groups") is None and after == before
+    assert str(tmp_path / "table.csv") in (output / "report.html").read_text("utf-8")
+
+
+def test_images_of_the_same_names_from_another_folder_are_refused(run, tmp_path, output):
+    put_images(tmp_path / "other", "one.png")
+    other = tmp_path / "other" / "input"
+    status, printed = run(input_folder=other)
+    assert status == 2 and "same names from" in printed and "(one.png)" in printed
+    assert images_in(output) == both("one", "two", "three")
+    assert run(input_folder=other, overwrite=True)[0] == 0
+    assert set(summary(output)) == {"one.png"}
+    other.rename(tmp_path / "moved")  # the same project at another place
+    status, printed = run(input_folder=tmp_path / "moved")
+    assert status == 0 and "finished before" in printed
 
 
 def test_a_deleted_table_of_all_nuclei_is_written_again(run, output):

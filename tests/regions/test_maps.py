@@ -122,6 +122,13 @@ def test_hotspots_are_the_clusters_and_hold_their_nuclei():
     assert len(find_hotspots(nuclei, SPACING, 1, MM2)) == 1
 
 
+def test_a_field_that_holds_all_of_a_small_image_lies_in_its_middle():
+    small = tissue_of(grid(50)[:4] + 100, width=300, height=300)
+    (spot,) = find_hotspots(small, SPACING, 5, MM2)
+    assert spot.nuclei == 4
+    assert np.hypot(spot.x - 150, spot.y - 150) <= SPACING
+
+
 def test_the_map_of_a_cluster_holds_its_nuclei():
     density = maps_of(tissue_of(two_clusters() - (0, 25) + (25, 0))).density  # centre: (375, 375)
     assert np.unravel_index(density.argmax(), density.shape) == (7, 7)

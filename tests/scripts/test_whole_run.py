@@ -52,6 +52,8 @@ def test_pictures_have_their_sizes(finished):
     for name in ("super_resolved.png", "nuclei_labels.tif", "overlay.png"):
         with Image.open(folder / name) as image:
             assert image.size == (4 * WIDTH, 4 * HEIGHT), name
+            if name == "super_resolved.png":  # QuPath and another run take the size from it
+                assert image.info["dpi"] == pytest.approx((101600, 101600))
     with Image.open(folder / "figure.png") as figure:
         assert figure.width > figure.height > 500
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from nuclei.population import OF_WHOLE
 from outputs.report.previews import LONGEST_ERROR, add_pictures
 from outputs.report.tables import read_groups, read_regions, read_summary, ticks
 
@@ -65,9 +66,9 @@ COLUMNS = (
 )
 # Column of nuclei.csv, title, unit, upper end of the axis (None = from the data).
 HISTOGRAMS = (
-    ("area_um2", "Area", "µm²", None),
-    ("area_px2", "Area", "px²", None),
-    ("eccentricity", "Eccentricity", "0 = circle, 1 = line", 1.0),
+    ("area_um2", "Area of whole nuclei", "µm²", None),
+    ("area_px2", "Area of whole nuclei", "px²", None),
+    ("eccentricity", "Eccentricity of whole nuclei", "0 = circle, 1 = line", 1.0),
     ("mean_hematoxylin_od", "Hematoxylin", "mean optical density", None),
     ("nearest_neighbour_um", "Nearest neighbour", "µm", None),
     ("nearest_neighbour_px", "Nearest neighbour", "px", None),
@@ -100,6 +101,7 @@ def write_report(output_folder: Path, summary: Path) -> Path:
         "columns": [c for c in COLUMNS if any(row.get(c[0]) is not None for row in rows)],
         "run": _read_run(output_folder / "run.json"),
         "groups": read_groups(output_folder / "groups.csv"),
+        "white_assumed": sum(row.get("white_measured") == 0 for row in rows),
         "good_confidence": GOOD_CONFIDENCE,
         "model_titles": MODEL_TITLES,
     }
@@ -194,23 +196,32 @@ def _shown(value) -> str:
 
 
 def _figure(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
+    if value is None:
+        return "-"
+    text = f"{value:.{decimals}f}"
+    return text if float(text) or not value else f"{value:.2g}"  # a little is not nothing
 
 
 def _histograms(table: Path) -> list[dict]:
-    """Return the histograms of a nuclei table; none without a table or nuclei."""
+    """Return the histograms of a nuclei table; none without a table or nuclei.
+
+    As in all statistics, nuclei that the border cuts have no part in those of size and shape.
+    """
     if not table.is_file():
         return []
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         wanted = [kind for kind in HISTOGRAMS if kind[0] in header]
-        places = [header.index(kind[0]) for kind in wanted]
+        places = [header.index(name) for name in (*(kind[0] for kind in wanted), "touches_border")]
         lines = ([float(line[place] or "nan") for place in places] for line in reader)
-        columns = np.fromiter(lines, np.dtype((np.float32, len(places)))).T
-    columns = [column[np.isfinite(column)] for column in columns]
-    pairs = zip(wanted, columns, strict=True)
-    return [_histogram(values, *kind[1:]) for kind, values in pairs if len(values)]
+        *columns, cut = np.fromiter(lines, np.dtype((np.float32, len(places)))).T
+    histograms = []
+    for (name, *texts), values in zip(wanted, columns, strict=True):
+        values = values[np.isfinite(values) & ((cut == 0) | (name not in OF_WHOLE))]
+        if len(values):
+            histograms.append(_histogram(values, *texts))
+    return histograms
 
 
 def _histogram(values: np.ndarray, title: str, unit: str, upper: float | None) -> dict:

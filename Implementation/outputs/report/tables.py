@@ -35,7 +35,8 @@ MOST_REGIONS = 200  # rows of an image; the others are only in its regions.csv
 
 def read_summary(path: Path) -> list[dict]:
     """Return the rows of summary.csv, figures as float and empty cells as None."""
-    texts = ("image", "status", "error", "route", "warning", "generator_sha256", "unet_sha256")
+    texts = ("image", "status", "error", "route", "white_rgb", "warning")
+    texts += ("generator_sha256", "unet_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
             {"route": "", "warning": "", "estimated_microns_per_pixel": None}
@@ -80,8 +81,14 @@ def read_groups(path: Path) -> list[dict]:
 def _measure(name: str, rows: list[dict]) -> dict:
     """Return one measure; points are places in per cent of the axis."""
     rows = [row for row in rows if row["measure"] == name]
-    images = [row for row in rows if row["level"] == "image"]
-    values = [float(row["value"]) for row in images]
+    of_groups = [row for row in rows if row["level"] == "group"]
+    # An image of no patient stands beside the patients.
+    units = [
+        row
+        for row in rows
+        if row["level"] == "patient" or (row["level"] == "image" and not row["patient"])
+    ]
+    values = [float(row["value"]) for row in units]
     room = 0.08 * ((max(values) - min(values)) or abs(values[0]) or 1.0)
     lower, upper = min(values) - room, max(values) + room
 
@@ -89,25 +96,28 @@ def _measure(name: str, rows: list[dict]) -> dict:
         return f"{100 * (float(value) - lower) / (upper - lower):.2f}"
 
     groups = []
-    for row in (row for row in rows if row["level"] == "group"):
-        own = [i for i in images if i["group"] == row["group"]]
-        spread = row["sd_between_images"]
+    for row in of_groups:
+        own = [unit for unit in units if unit["group"] == row["group"]]
         groups.append(
             {
                 "name": text_of(row["group"]),
+                "patients": int(row["patients"]) if row["patients"] else None,
                 "images": int(row["images"]),
                 "nuclei": int(row["nuclei"]),
                 "mean": float(row["value"]),
-                "sd": float(spread) if spread else None,
+                "sd": float(row["sd"]) if row["sd"] else None,
                 "place": place(row["value"]),
-                "points": [(place(i["value"]), text_of(i["image"])) for i in own],
+                "points": [(place(u["value"]), text_of(u["patient"] or u["image"])) for u in own],
             }
         )
+    tested = [row for row in of_groups if row["test"]]
     return {
         "title": MEASURES[name],
         "unit": SHOWN_UNITS.get(rows[0]["unit"], rows[0]["unit"]),
-        "test": rows[0]["test"],
-        "p_value": float(rows[0]["p_value"]) if rows[0]["p_value"] else None,
+        "test": tested[0]["test"] if tested else None,
+        "p_value": float(tested[0]["p_value"]) if tested else None,
+        "untested": [text_of(row["group"]) for row in of_groups if tested and row not in tested],
+        "by_patient": any(group["patients"] for group in groups),
         "groups": groups,
         "ticks": [
             (place(tick), f"{tick:g}")
