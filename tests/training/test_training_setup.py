@@ -17,15 +17,9 @@ from shared import epochs, setup
 from shared.comparing import named
 from shared.epochs import Backup, EpochLog, EpochTimes, RandomBatches, StopAtNaN, fit
 from shared.machine import use_devices
+from shared.run_folder import check_run_folder, describe, plain
 from shared.saving import save_model, write_json
-from shared.setup import (
-    check_run_folder,
-    describe,
-    hold_out,
-    plain,
-    refuse_repeats,
-    shares_of,
-)
+from shared.setup import hold_out, refuse_repeats, shares_of
 from srgan.models import build_generator
 from unet.model import build_unet
 
@@ -34,7 +28,7 @@ TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 # --- The split ---
 
-ENDS = (".png", "_x0_y512.png", "_x512_y0.ome.tif")
+ENDS = (".png", "_x0_y512.png", " [x=0,y=512,w=512,h=512].png", " [d=2,x=0,y=9,w=5,h=5].tif")
 
 
 def paths(count):
@@ -104,14 +98,14 @@ def test_an_image_that_comes_twice_is_refused(tmp_path, second):
 # --- Run folders ---
 
 
-def run_of(folder, constants, training=("a", "b"), validation=("c",)):
+def run_of(folder, constants, training=("a", "b"), validation=("c",), **weights):
     for name in (*training, *validation):
         path = folder / "data" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         if not path.exists():
             path.write_bytes(b"picture")
     sides = ([(folder / "data" / f"{n}.png",) for n in names] for names in (training, validation))
-    return describe(constants, *sides)
+    return describe(constants, *sides, weights)
 
 
 def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
@@ -127,9 +121,34 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path):
         check_run_folder(tmp_path / "run", run_of(tmp_path, {**constants, "crop": 64}))
     with pytest.raises(ValueError, match=r"training images: 1 more \(.*d\.png\); 1 missing \(.*b"):
         check_run_folder(tmp_path / "run", run_of(tmp_path, constants, ("a", "d")))
-    (tmp_path / "data" / "c.png").write_bytes(b"another picture")
+    (tmp_path / "data" / "c.png").write_bytes(b"picTure")  # corrected, of as many bytes
     with pytest.raises(ValueError, match=r"validation images: 1 changed \(.*c\.png\)"):
         check_run_folder(tmp_path / "run", run_of(tmp_path, constants))
+
+
+def test_a_run_goes_on_only_with_the_weights_that_it_began_with(tmp_path):
+    file = tmp_path / "Unet.h5"
+    file.write_bytes(b"one")
+    weights = {"initial_unet": file, "vgg19_weights": "imagenet", "lpips_weights": None}
+    run = run_of(tmp_path, {}, **weights)
+    assert list(run["weights"]) == ["initial_unet"]
+    write_json(tmp_path / "run" / "run.json", run)
+    check_run_folder(tmp_path / "run", run_of(tmp_path, {}, **weights))
+    file.write_bytes(b"two")
+    with pytest.raises(ValueError, match="INITIAL_UNET has another content"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {}, **weights))
+
+
+def test_a_run_of_an_earlier_version_is_known_by_the_bytes_of_its_files(tmp_path):
+    run = run_of(tmp_path, {})
+    earlier = {"constants": {}}
+    for side in ("training_images", "validation_images"):
+        earlier[side] = {name: [[7]] for name in run[side]}
+    write_json(tmp_path / "run" / "run.json", earlier)
+    check_run_folder(tmp_path / "run", run)
+    (tmp_path / "data" / "c.png").write_bytes(b"another picture")
+    with pytest.raises(ValueError, match=r"validation images: 1 changed"):
+        check_run_folder(tmp_path / "run", run_of(tmp_path, {}))
 
 
 def test_a_constant_that_a_run_did_not_have_yet_keeps_what_it_meant_then(tmp_path):

@@ -1,28 +1,16 @@
-"""What is settled before a training begins: constants, split, and the run folder."""
+"""What is settled before a training begins: constants, shares and split."""
 
-import dataclasses
-import hashlib
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 
-from images.errors import some_of
 from images.finding import stamp
 from labels.names import stem
+from shared.run_folder import content_of
 
-PLACE = re.compile(r"_x\d+_y\d+$")  # by which fields of one image differ in name
-
-# They change neither what is learned nor in what order, so a run may continue with others; of
-# left_out the images tell.
-NOT_COMPARED = (
-    *("run_folder", "devices", "left_out"),
-    *("replace_shipped_model", "replace_shipped_models"),
-)
-
-# What constants meant that earlier versions did not have, so that their runs can be continued.
-MEANT_BEFORE = {"tuned_share": 1.0}
+# By which fields of one image differ in name: those of `Pick_fields.py`, and QuPath's tiles.
+PLACE = re.compile(r"_x\d+_y\d+$|\s*\[(\w+=[\d.]+,?)+\]$")
 
 
 def check_numbers(constants: dict, least: dict, multiples: dict, positive=(), shares=()):
@@ -90,7 +78,7 @@ def hold_out(paths: list[Path], names, share: float, seed: int) -> set[Path]:
     """Choose the images that are kept for validation.
 
     Where they are drawn, images of one name stay together, since one may be a copy of the other,
-    and so do fields of one image (`slide_x0_y512`).
+    and so do fields of one image (`slide_x0_y512`, QuPath's `slide [x=0,y=512,w=512,h=512]`).
 
     Args:
         paths: all images.
@@ -162,7 +150,7 @@ def refuse_repeats(paths: list[Path]):
     for alike in by_size.values():
         seen = {}
         for path in alike if len(alike) > 1 else ():
-            first = seen.setdefault(_content(path), path)
+            first = seen.setdefault(content_of(path), path)
             if first is not path:
                 raise ValueError(
                     f"{first} and {path} are the same image: keep one of them, either for training "
@@ -170,113 +158,5 @@ def refuse_repeats(paths: list[Path]):
                 )
 
 
-def _content(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files of a slide's folder."""
-    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                total.update(block)
-    return total.hexdigest()
-
-
-def plain(value):
-    """Return a constant as JSON can hold it, with only the end of a path."""
-    if dataclasses.is_dataclass(value):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):  # records must not reveal whose disk it is
-        return "/".join(value.parts[-3:])
-    return value
-
-
-def describe(constants: dict, training, validation) -> dict:
-    """Return the description by which a run is recognised.
-
-    Args:
-        constants: all constants as `plain` returns them.
-        training, validation: for each image the tuple of its files.
-
-    Returns:
-        `constants`, `training_images` and `validation_images`; the latter {name: [[bytes of each
-        file], ...]}, with more than one entry if images of several folders share a name.
-    """
-    run = {"constants": constants}
-    for side, images in {"training_images": training, "validation_images": validation}.items():
-        run[side] = {}
-        for files in images:
-            sizes = [stamp(file)[0] for file in files]
-            run[side].setdefault(plain(files[0]), []).append(sizes)
-    return run
-
-
-def check_run_folder(folder: Path, run: dict):
-    """Make sure that a run folder is new or holds the run that is to continue.
-
-    Args:
-        folder: the run folder, which may not exist yet.
-        run: see `describe`.
-
-    Raises:
-        ValueError: it holds a run with other constants or images, or an unknown one.
-    """
-    file = folder / "run.json"
-    another = "give another RUN_FOLDER (--run-folder) for a new run"
-    if file.is_file():
-        changes = _changes(json.loads(file.read_text(encoding="utf-8")), run)
-        if changes:
-            raise ValueError(
-                f"RUN_FOLDER {folder} holds a run with other constants or images:\n  "
-                + "\n  ".join(changes)
-                + f"\nSet them back to continue it, or {another}."
-            )
-        return
-    leftovers = sorted(path.name for end in ("*backup", "*.h5") for path in folder.glob(end))
-    if leftovers:
-        raise ValueError(
-            f"RUN_FOLDER {folder} holds {', '.join(leftovers)} but no run.json, so it is not "
-            f"known what they were trained with: {another}."
-        )
-
-
 def _expected(name, what, constants):
     return f"{name.upper()}: expected {what}, found {constants[name]}"
-
-
-def _changes(old: dict, new: dict) -> list[str]:
-    """Return what differs between the descriptions of two runs, one line each."""
-    after = _flat(new["constants"])
-    meant = {name: value for name, value in MEANT_BEFORE.items() if name in after}
-    before = meant | _flat(old["constants"])
-    names = [name for name in before | after if name.split(".")[0] not in NOT_COMPARED]
-    lines = [
-        f"{name.upper()} was {before.get(name, 'unknown')}, is {after.get(name, 'gone')}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-    for kind in ("training_images", "validation_images"):
-        files, now = old[kind], new[kind]
-        found = {
-            "more": [name for name in now if name not in files],
-            "missing": [name for name in files if name not in now],
-            "changed": [name for name in now if name in files and now[name] != files[name]],
-        }
-        parts = [f"{len(some)} {what} ({some_of(some)})" for what, some in found.items() if some]
-        if parts:
-            lines.append(f"{kind.replace('_', ' ')}: {'; '.join(parts)}")
-    return lines
-
-
-def _flat(constants: dict) -> dict:
-    """Flatten constants that hold several values: {"degradation.blur_sigma": ...}."""
-    flat = {}
-    for name, value in constants.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{part}": item for part, item in value.items()}
-        else:
-            flat[name] = value
-    return flat

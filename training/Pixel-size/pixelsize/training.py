@@ -13,13 +13,11 @@ from images.finding import different_ends
 from pixelsize.model import Perceptron, build_moments
 from pixelsize.patches import SIDE, Picture, draw_patch, read_sized_pictures
 from shared.pictures import find_pictures
+from shared.run_folder import check_run_folder, describe, plain
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
 from shared.setup import (
     check_numbers,
-    check_run_folder,
-    describe,
     hold_out,
-    plain,
     refuse_repeats,
     shares_of,
     sizes_of,
@@ -48,6 +46,7 @@ def train(arguments: dict):
             constants,
             [(path,) for path in images if path not in held_out],
             [(path,) for path in images if path in held_out],
+            {"vgg19_weights": chosen.vgg19_weights},
         )
         check_run_folder(chosen.run_folder, run)
         if model_file.with_suffix(".json").is_file():

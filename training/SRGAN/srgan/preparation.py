@@ -9,13 +9,15 @@ import keras
 from images.degradation import SCALES
 from shared.machine import use_bfloat16, use_devices
 from shared.pictures import find_pictures
-from shared.setup import check_numbers, describe, hold_out, refuse_repeats, shares_of
+from shared.run_folder import describe
+from shared.setup import check_numbers, hold_out, refuse_repeats, shares_of
 from srgan.data import load_pictures
 from srgan.models import build_generator, is_held_to_input, scale_of, take_weights
 from srgan.pairs import Partners
 from srgan.perceptual.lpips import PerceptualDistance, build_lpips, build_lpips_vgg19
 from srgan.perceptual.segmenter import build_segmenter, pooling_of
 
+WEIGHT_FILES = ("initial_generator", "vgg19_weights", "lpips_weights", "unet")
 WEIGHTS = (
     "pixel_weight",
     "content_weight",
@@ -80,7 +82,9 @@ def make_plan(chosen, constants: dict) -> Plan:
     files = [tuple(filter(None, (path, partners.file_of(path)))) for path in images]
     learned = [each for each in files if each[0] not in held_out]
     judged = [each for each in files if each[0] in held_out]
-    return Plan(shares, paths, held_out, partners, describe(constants, learned, judged))
+    weights = {name: getattr(chosen, name) for name in WEIGHT_FILES}
+    run = describe(constants, learned, judged, weights)
+    return Plan(shares, paths, held_out, partners, run)
 
 
 def prepare(chosen, plan: Plan) -> Prepared:

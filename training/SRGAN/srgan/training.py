@@ -10,8 +10,8 @@ import keras
 
 from shared.blending import blend
 from shared.epochs import adam, fit
+from shared.run_folder import check_run_folder, plain
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
-from shared.setup import check_run_folder, plain
 from srgan.callbacks import ValidationReport, standard_callbacks
 from srgan.data import LowResolution, SuperResolutionBatches
 from srgan.models import SRGAN, build_discriminator, negative_psnr

@@ -11,8 +11,9 @@ import numpy as np
 
 from shared.blending import blend
 from shared.epochs import adam, fit, read_log
+from shared.run_folder import check_run_folder, describe, plain
 from shared.saving import print_end, print_finished_before, record, save_model, write_json
-from shared.setup import check_run_folder, describe, plain, shares_of
+from shared.setup import shares_of
 from unet.callbacks import BEST_BY, standard_callbacks
 from unet.data import NucleiBatches
 from unet.fine_tuning import print_comparison, with_defaults
@@ -36,7 +37,8 @@ def train(arguments: dict):
         # All pairs are matched before the first is read: a misnamed mask shows at once.
         sets = find_sets(chosen)
         learned, judged = ([pair.files for pair in each] for each in (sets.learned, sets.judged))
-        run = describe(constants, learned, judged)
+        weights = {name: arguments[name] for name in ("initial_unet", "vgg19_weights")}
+        run = describe(constants, learned, judged, weights)
         check_run_folder(chosen.run_folder, run)
         if (chosen.run_folder / "Unet.json").is_file():
             print_finished_before(chosen.run_folder / "Unet.h5")
