@@ -59,7 +59,7 @@ def test_three_grey_planes_are_red_green_and_blue(tmp_path, kind, dtype):
     write_planes(tmp_path / "a.tif", np.ascontiguousarray(planes), kind, "CYX")
     np.testing.assert_array_equal(read_all(tmp_path / "a.tif"), pixels)
     with open_image(tmp_path / "a.tif") as image:
-        assert bool(image.notes) == (kind == "pages")
+        assert bool(image.notes) == (kind != "imagej")
 
 
 def test_an_imagej_stack_of_a_single_page_entry_is_read_whole(tmp_path):

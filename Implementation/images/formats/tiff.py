@@ -13,8 +13,9 @@ from images.errors import ImageReadError
 from images.formats.pages import layout_of, tissue_series
 from images.formats.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 from images.formats.slides import BLOCK, Level, Source, cached_blocks, whole_level
+from images.ome import ome_pixels
 from images.pixels import range_of, to_rgb, upright
-from images.sizes import number, ome_pixels, tiff_microns
+from images.sizes import number, tiff_microns
 from images.white import ValueRange, stated_range
 
 WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
@@ -41,8 +42,8 @@ def open_tiff(path: Path) -> Source:
         kind = "OME-TIFF" if tif.is_ome else "tiled TIFF" if page.is_tiled else "striped TIFF"
         blocks = [_TiffBlocks(level) for level in levels]
         # One range of values for the whole slide, whatever region is read first.
-        values = range_of(blocks[-1].sample(), _stated(tif, page, index))
-        kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page, index)
+        values = range_of(blocks[-1].sample(), _stated(tif, page))
+        kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page)
         rgb_levels = [each.rgb_level(values) for each in blocks]
         turned = page.tags.valueof("Orientation", 1)
         turned = f"its Orientation tag ({turned:d}) is not applied" if turned != 1 else None
@@ -54,13 +55,13 @@ def _open_plain_tiff(path: Path, tif: tifffile.TiffFile, index: int, further) ->
     series = tif.series[index]
     page, pages = series.keyframe, len(tif.pages)
     kind = "TIFF" + (f", page {page.index + 1} of {pages}" if pages > 1 else "")
-    microns = tiff_microns(tif, page, index)
+    microns = tiff_microns(tif, page)
     if _is_for_pillow(page, series):
         return open_plain(path, kind, microns, page.index, _said(further))
     layout = layout_of(series)
     planes = _whole_planes(page, layout.planes)
     pixels = np.concatenate(planes, axis=-1)[..., : layout.samples]
-    values = range_of(pixels, _stated(tif, page, index))
+    values = range_of(pixels, _stated(tif, page))
     rgb = to_rgb(pixels, values, layout.premultiplied)
     rgb = 255 - rgb if page.photometric == WHITE_IS_ZERO else rgb
     pixels = upright(rgb, page.tags.valueof("Orientation", 1))
@@ -93,8 +94,8 @@ def _is_for_pillow(page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> 
     return page.index == 0 and set(series.axes) <= set("YXS") and page.samplesperpixel in (1, 3)
 
 
-def _stated(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int):
-    bits = number(ome_pixels(tif, index).get("SignificantBits")) if tif.is_ome else None
+def _stated(tif: tifffile.TiffFile, page: tifffile.TiffPage):
+    bits = number(ome_pixels(tif, page).get("SignificantBits"))
     return stated_range(tif, page, bits and int(bits))
 
 
