@@ -12,6 +12,7 @@ from images.ome import PRIMARY_COLOURS, colour_order, ome_pixels, order_of
 
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 ALPHA = {1: True, 2: False}  # ExtraSamples: are the colours already multiplied by it?
+GREY = (0, 1)  # photometric interpretations, with white and with black at zero
 RGB_LIKE = (2, 6)  # photometric interpretations RGB and YCbCr
 OVERVIEWS = re.compile(r"\b(label|macro|overview|thumbnail)\b", re.IGNORECASE)
 AXES = {"Z": "focal planes", "T": "time points", "C": "channels"}
@@ -65,13 +66,9 @@ def layout_of(level: tifffile.TiffPageSeries) -> Layout:
     in other files.
     """
     page = level.keyframe
-    extent = zip(level.axes, level.shape, strict=True)
-    stacked = {axis: n for axis, n in extent if axis not in "YXS" and n > 1}
-    samples = page.samplesperpixel
-    if stacked:
-        if list(stacked.values()) != [3] or samples > 1 or not set(stacked) <= set(MAY_BE_COLOURS):
-            raise ImageReadError(_not_rgb(page, stacked))
+    if refuse_stack(level):
         return _grey_planes(level)
+    samples = page.samplesperpixel
     alpha = page.extrasamples[0] if page.extrasamples else None
     colours = 3 if page.photometric in RGB_LIKE else samples - (alpha in ALPHA)
     if colours not in (1, 3) or samples < colours:
@@ -80,6 +77,17 @@ def layout_of(level: tifffile.TiffPageSeries) -> Layout:
     note = f"{samples - keep} of {samples} samples per pixel left out: neither colour nor alpha"
     planes = [(page, number) for number in range(samples if page.planarconfig == 2 else 1)]
     return Layout(planes, keep, ALPHA.get(alpha, False), note if samples > keep else None)
+
+
+def refuse_stack(level: tifffile.TiffPageSeries) -> bool:
+    """Return whether it consists of three grey planes; raise ImageReadError for other planes."""
+    page, extent = level.keyframe, zip(level.axes, level.shape, strict=True)
+    stacked = {axis: n for axis, n in extent if axis not in "YXS" and n > 1}
+    may_be_colours = page.photometric in GREY and page.samplesperpixel == 1
+    may_be_colours &= list(stacked.values()) == [3] and set(stacked) <= set(MAY_BE_COLOURS)
+    if stacked and not may_be_colours:
+        raise ImageReadError(_not_rgb(page, stacked))
+    return bool(stacked)
 
 
 def _grey_planes(level: tifffile.TiffPageSeries) -> Layout:

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.formats.pages import layout_of, tissue_series
+from images.formats.pages import layout_of, refuse_stack, tissue_series
 from images.formats.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 from images.formats.slides import BLOCK, Level, Source, cached_blocks, whole_level
 from images.ome import ome_pixels
@@ -23,6 +23,9 @@ WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
 SIZED_COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)  # none, LZW, deflate, zstd, ...
 # ... while JPEG, JPEG 2000 and WebP say their own, up to gigabytes in a file of a few bytes.
 SELF_SIZED_COMPRESSIONS = (6, 7, 33003, 33004, 33005, 34712, 34927, 50001)
+# What Pillow decodes: none, CCITT, LZW, JPEG, deflate, PackBits, ThunderScan, LZMA and zstd.
+PILLOW_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000)
+PILLOW_BITS = (1, 2, 4, 8)  # per sample, of several samples only the last
 SAMPLED_BLOCKS = 48  # in which white is looked for
 SELF_SIZED_FORMATS = ("JPEG", "JPEG2000", "WEBP")  # as Pillow, which reads their sizes, names them
 
@@ -53,6 +56,7 @@ def open_tiff(path: Path) -> Source:
 
 def _open_plain_tiff(path: Path, tif: tifffile.TiffFile, index: int, further) -> Source:
     series = tif.series[index]
+    refuse_stack(series)
     page, pages = series.keyframe, len(tif.pages)
     kind = "TIFF" + (f", page {page.index + 1} of {pages}" if pages > 1 else "")
     microns = tiff_microns(tif, page)
@@ -86,6 +90,9 @@ def _is_for_pillow(page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> 
 
     Of a fourth sample it does not always know what it means.
     """
+    bits = PILLOW_BITS if page.samplesperpixel == 1 else PILLOW_BITS[-1:]
+    if page.compression not in PILLOW_COMPRESSIONS or page.bitspersample not in bits:
+        return False
     if len(page.treeindex) > 1 or page.dtype not in (None, np.uint8, np.bool_):
         return False  # Pillow does not read sub-IFDs
     if not _is_grey_or_rgb(page):
