@@ -45,7 +45,8 @@ def open_tiff(path: Path) -> Source:
         kind = "OME-TIFF" if tif.is_ome else "tiled TIFF" if page.is_tiled else "striped TIFF"
         blocks = [_TiffBlocks(level) for level in levels]
         # One range of values for the whole slide, whatever region is read first.
-        values = range_of(blocks[-1].sample(), _stated(tif, page))
+        stated = _stated(tif, page)
+        values = range_of(blocks[-1].sample(stated is not None), stated)
         kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page)
         rgb_levels = [each.rgb_level(values) for each in blocks]
         turned = page.tags.valueof("Orientation", 1)
@@ -172,15 +173,20 @@ class _TiffBlocks:
             return None
         return np.concatenate(parts, axis=-1)[..., : self.layout.samples]
 
-    def sample(self) -> np.ndarray:
-        """Return pixels (n, samples) from all over the level, enough to tell white."""
-        samples = [np.zeros((1, self.layout.samples), self.page.dtype)]
-        if self.page.dtype != np.uint8:  # which need none
+    def sample(self, is_white_stated: bool) -> np.ndarray:
+        """Return pixels (n, samples) from all over the level, enough to tell white and alpha."""
+        samples, layout = [], self.layout
+        # 8 bits say what is white; a stated white and an alpha are checked by the pixels.
+        if self.page.dtype != np.uint8 or is_white_stated or layout.samples in (2, 4):
             places = np.linspace(0, self.across * self.down - 1, SAMPLED_BLOCKS).astype(int)
             for place in sorted(set(places.tolist())):
-                block = self.read(place % self.across, place // self.across)
-                samples += [] if block is None else [block.reshape(-1, self.layout.samples)]
-        return np.concatenate(samples)
+                row, column = divmod(place, self.across)
+                block = self.read(column, row)
+                if block is not None:  # without the padding at the rim
+                    down = self.page.imagelength - row * self.height
+                    across = self.page.imagewidth - column * self.width
+                    samples.append(block[:down, :across].reshape(-1, layout.samples))
+        return np.concatenate(samples or [np.zeros((1, layout.samples), self.page.dtype)])
 
     def rgb_level(self, values: ValueRange) -> Level:
         def block(column, row):
