@@ -86,6 +86,17 @@ def test_images_of_one_file_have_sizes_of_their_own(tmp_path):
         assert (image.width, image.microns_per_pixel) == (80, 0.5)
 
 
+def test_the_bits_of_a_camera_are_those_of_the_own_image(tmp_path):
+    """So dark a picture that its values alone suggest another white."""
+    dim, name = tissue(64, 80) // 5, "s_1.ome.tif"
+    images = [
+        pixels_xml((64, 80), CHANNEL.format(3) + DATA.format(0, 0, of, uuid_of(of)), bits)
+        for of, bits in (("s_0.ome.tif", 'SignificantBits="9"'), (name, 'SignificantBits="12"'))
+    ]
+    write(tmp_path / name, np.rint(dim / 255 * 4095).astype(np.uint16), images)
+    np.testing.assert_array_equal(read_all(tmp_path / name), dim)
+
+
 @pytest.mark.parametrize("is_alone", [False, True])
 def test_planes_in_several_files_are_refused(tmp_path, is_alone):
     names = [f"s_C{number}.ome.tif" for number in range(3)]

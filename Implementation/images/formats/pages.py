@@ -48,8 +48,8 @@ def tissue_series(tif: tifffile.TiffFile) -> tuple[int, str | None]:
         found = f"an ImageJ file of {promised} planes, some of which are missing"
         raise ImageReadError(f"{found}; copy it again from its source")
     # The XML of one file of a set describes the images of all; tifffile looks for them beside it.
-    held = [index for index, series in enumerate(tif.series) if _pages_in(tif, series)]
-    if not held and tif.is_ome:
+    held = [n for n, each in enumerate(tif.series) if not tif.is_ome or _pages_in(tif, each)]
+    if tif.series and not held:
         raise ImageReadError(f"an OME-TIFF whose pixels lie in other files; {ONE_FILE}")
     images = [index for index in held if not _is_beside(tif.series[index])] or held
     sizes = [_pixels(tif.series[index]) for index in images]
