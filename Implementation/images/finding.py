@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from images.errors import printable
-from images.formats.dicom import is_dicom, one_per_slide, slides_in
+from images.formats.dicom import dicom_files, is_dicom, one_per_slide, slides_in
 
 _FOREIGN = """txt md rst rtf csv tsv xls xlsx ods doc docx odt ppt pptx pdf htm html css js
     json jsonl geojson xml yaml yml toml ini cfg conf db sqlite log dat opt ome roi
@@ -23,7 +23,8 @@ FOREIGN_NAMES = ("thumbs.db", "desktop.ini", "dicomdir")
 LISTS_OF_PARTS = (".vms", ".vmu")  # Hamamatsu's: text that names the files the slide consists of
 OME = ".ome"  # of `a.ome.tif`
 DATA_FOLDERS = ("{0.stem}", "_{0.stem}_")  # of `a.mrxs`, of `a.vsi`
-HAVE_DATA_FOLDERS = (".mrxs", ".vsi")
+MRXS, MRXS_DATA = ".mrxs", (".dat", ".ini")  # what OpenSlide reads in the data folder
+HAVE_DATA_FOLDERS = (MRXS, ".vsi")
 
 
 def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
@@ -84,12 +85,11 @@ def shown_name(path: Path, folder: Path) -> str:
 
 
 def stamp(path: Path) -> list[int]:
-    """Bytes and time of the last change (ns) of an image, or of all files of a slide's folder.
+    """Bytes and time of the last change (ns) of an image: of all files that a slide consists of.
 
     Raises OSError where it is gone.
     """
-    files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else [path]
-    stats = [each.stat() for each in files]
+    stats = [each.stat() for each in _files_of(path)]
     return [sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats)]
 
 
@@ -162,11 +162,26 @@ def _may_hold_images(path: Path, beside: list[Path]) -> bool:
     return path.name not in names
 
 
+def _files_of(path: Path) -> list[Path]:
+    """Return the files of an image; not those that a run may have written into a slide's folder."""
+    if path.is_dir():
+        return dicom_files(path)
+    files = {path}
+    if path.suffix.lower() == MRXS and path.with_suffix("").is_dir():
+        inside = path.with_suffix("").iterdir()
+        files |= {each for each in inside if each.suffix.lower() in MRXS_DATA}
+    files |= _listed_in(path)
+    return [each for each in files if each == path or each.is_file()]
+
+
 def _parts_of_slides(entries: list[Path]) -> set[Path]:
     """Return the images that are but parts of a slide that lies in many files."""
-    named = set()
-    for path in entries:
-        if path.suffix.lower() in LISTS_OF_PARTS and path.is_file():
-            lines = path.read_text(encoding="latin-1")[:1_000_000].splitlines()
-            named |= {path.parent / line.partition("=")[2].strip() for line in lines}
-    return named
+    return {part for path in entries for part in _listed_in(path)}
+
+
+def _listed_in(path: Path) -> set[Path]:
+    """Return the files that a list of parts names; nothing for any other file."""
+    if path.suffix.lower() not in LISTS_OF_PARTS or not path.is_file():
+        return set()
+    lines = path.read_text(encoding="latin-1")[:1_000_000].splitlines()
+    return {path.parent / line.partition("=")[2].strip() for line in lines}

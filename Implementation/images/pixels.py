@@ -21,9 +21,10 @@ def to_rgb(
     if samples > 4:
         raise ImageReadError(f"the image has {samples} channels, not RGB; export it as RGB")
     colour = pixels[..., : 3 if samples > 2 else 1]
-    if colour.dtype == np.uint8 and samples in (1, 3):
-        return np.repeat(colour, 3, -1) if samples == 1 else np.ascontiguousarray(colour)
     values = values or range_of(pixels)
+    shows_all = samples in (1, 3) or values.opaque is None
+    if colour.dtype == np.uint8 and shows_all and (values.black, values.white) == (0, 255):
+        return np.repeat(colour, 3, -1) if samples < 3 else np.ascontiguousarray(colour)
     rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
     rows = max(1, BAND_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), rows):
@@ -41,7 +42,7 @@ def _band_to_rgb(pixels: np.ndarray, values: ValueRange, premultiplied: bool) ->
     samples = pixels.shape[-1]
     colour = np.nan_to_num(pixels[..., : 3 if samples > 2 else 1].astype(np.float32), posinf=0)
     colour = (colour - values.black) * (255 / (values.white - values.black))
-    if samples in (2, 4):
+    if samples in (2, 4) and values.opaque is not None:
         alpha = np.clip(pixels[..., -1:].astype(np.float32) / values.opaque, 0, 1)
         colour = (colour if premultiplied else colour * alpha) + 255 * (1 - alpha)
     return np.rint(np.clip(colour, 0, 255)).astype(np.uint8)

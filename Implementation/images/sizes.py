@@ -2,13 +2,13 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
 
 from images.errors import ImageReadError, one_line
+from images.ome import ome_pixels
 
 PLAUSIBLE_MICRONS = (0.05, 20.0)  # um per pixel; 300 dpi, a printer's setting, would be 85
 TOLERANCE = 0.05  # relative difference above which two pixel sizes are not the same
@@ -103,11 +103,9 @@ def refuse_coarse_size(path: Path, microns: float | None, is_slide: bool) -> Non
         )
 
 
-def tiff_microns(
-    tif: tifffile.TiffFile, page: tifffile.TiffPage, series_index: int = 0
-) -> float | None:
+def tiff_microns(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> float | None:
     """Pixel size in um: from OME or Aperio metadata, else from the resolution tags."""
-    if tif.is_ome and (microns := _ome_microns(ome_pixels(tif, series_index))):
+    if microns := _ome_microns(ome_pixels(tif, page)):
         return microns
     if tif.is_svs and (mpp := re.search(r"\bMPP\s*=\s*([\d.,]+)", page.description)):
         return plausible_microns(mpp[1])
@@ -126,17 +124,7 @@ def tiff_microns(
     )
 
 
-def ome_pixels(tif: tifffile.TiffFile, series_index: int) -> Mapping[str, str]:
-    """Attributes of an image's Pixels in the OME-XML of a TIFF; empty where there are none."""
-    try:
-        elements = ElementTree.fromstring(tif.ome_metadata or "").iter()
-        pixels = [each for each in elements if each.tag.rpartition("}")[2] == "Pixels"]
-        return pixels[series_index].attrib
-    except (ElementTree.ParseError, IndexError, TypeError, ValueError):
-        return {}
-
-
-def _ome_microns(pixels: Mapping[str, str]) -> float | None:
+def _ome_microns(pixels: ElementTree.Element) -> float | None:
     sizes = []
     for axis in "XY":
         size = number(pixels.get(f"PhysicalSize{axis}"))

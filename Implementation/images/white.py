@@ -1,6 +1,6 @@
 """Which stored value of an image is white and which is black, where 8 bits do not say it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tifffile
@@ -9,6 +9,7 @@ LADDER = (255, 1023, 4095, 16383, 65535)  # white of cameras and of programs, 8 
 BRIGHT, DARK = 99.9, 0.1  # per cent of the values; single hot pixels and overshoots lie outside
 OVERSHOOT = 1.1  # times white; bicubic resampling goes as far beyond it
 FAINTEST = 1 / 16  # of white; a brightest value below that belongs to another white
+ALPHA_IGNORED = "alpha is zero everywhere: ignored"
 MOST_VALUES = 2**22  # looked at; a percentile of more is the same
 
 
@@ -18,13 +19,13 @@ class ValueRange:
 
     Attributes:
         black, white: the values that become 0 and 255.
-        opaque: the value of alpha that hides what is behind.
+        opaque: the value of alpha that hides what is behind; None = alpha means nothing.
         note: one line that says what was assumed; None where the file or its type says it.
     """
 
     black: float
     white: float
-    opaque: float
+    opaque: float | None
     note: str | None = None
 
 
@@ -38,13 +39,19 @@ def value_range(
     colour, alpha: values of the pixels, any shape and number type. stated: black and white by the
     file's metadata; they do not count where the values go far beyond them.
     """
+    if alpha is not None and alpha.size and hides_a_picture(colour, alpha):
+        values = value_range(colour, None, stated)
+        note = ALPHA_IGNORED if values.note is None else f"{ALPHA_IGNORED}; {values.note}"
+        return replace(values, opaque=None, note=note)
     dtype = colour.dtype
     full = 1.0 if dtype.kind in "fb" else float(np.iinfo(dtype).max)
-    if dtype.kind == "b" or dtype == np.uint8:
+    if dtype.kind == "b" or (dtype == np.uint8 and not stated):
         return ValueRange(0, full, full)
     low, high = _extremes(colour)
     if stated and high <= OVERSHOOT * stated[1]:
         black, white, note = *stated, None
+    elif dtype == np.uint8:
+        black, white, note = 0, full, None
     else:
         black, white, note = _assumed(dtype, full, low, high)
     opaque = full
@@ -53,6 +60,19 @@ def value_range(
         if brightest > OVERSHOOT or dtype.kind != "f":  # else 1, as full
             opaque = white if brightest <= OVERSHOOT * white else full
     return ValueRange(black, white, opaque, note)
+
+
+def hides_a_picture(colour: np.ndarray, alpha: np.ndarray) -> bool:
+    """Whether alpha is zero everywhere while the colours are not all the same.
+
+    Programs write such files that never fill the fourth sample; nobody saves an invisible picture.
+
+    colour: (..., samples); alpha: any shape.
+    """
+    if np.any(alpha):
+        return False
+    pixels = colour.reshape(-1, colour.shape[-1])
+    return bool(np.any(pixels != pixels[:1]))
 
 
 def stated_range(

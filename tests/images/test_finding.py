@@ -15,7 +15,7 @@ from helpers.cases import CASES, needs_cases
 from helpers.drawn_tissue import draw_discs, draw_tissue, write_picture
 from helpers.whole_runs import drawn
 from images import masks
-from images.finding import different_ends, different_names, find_images, shown_name
+from images.finding import different_ends, different_names, find_images, shown_name, stamp
 from images.formats.dicom import slides_in
 from images.masks import is_mask, without_masks
 from images.opening import open_image
@@ -174,6 +174,49 @@ def test_names_that_differ_in_bytes_that_are_no_text_stay_apart(tmp_path):
     shown = [shown_name(path, tmp_path) for path in paths]
     assert len(set(shown)) == 3 and shown[2] == "a.png"
     assert all(name.isprintable() for name in shown)
+
+
+# --- whether an image has changed ---
+
+
+def test_what_changes_in_the_data_of_a_slide_changes_its_stamp(tmp_path):
+    touch(tmp_path / "a.mrxs", tmp_path / "a" / "Slidedat.ini", tmp_path / "a" / "Data0000.dat")
+    (tmp_path / "b.vms").write_text("[Virtual Microscope Specimen]\nImageFile=b.jpg\n[x]\n")
+    touch(tmp_path / "b.jpg", tmp_path / "c.png")
+    paths = [tmp_path / name for name in ("a.mrxs", "b.vms", "c.png")]
+    before = [stamp(path) for path in paths]
+    (tmp_path / "a" / "Data0001.dat").write_bytes(b"the rest of a copy")
+    (tmp_path / "b.jpg").write_bytes(b"longer than before")
+    after = [stamp(path) for path in paths]
+    assert [old[0] < new[0] for old, new in zip(before, after, strict=True)] == [True, True, False]
+    assert after[2] == before[2] == [7, (tmp_path / "c.png").stat().st_mtime_ns]
+    os.utime(tmp_path / "a" / "Data0000.dat", ns=(2**62, 2**62))
+    assert stamp(paths[0]) == [after[0][0], 2**62]
+
+
+def test_what_is_written_beside_the_data_of_a_slide_does_not_change_its_stamp(tmp_path):
+    touch(tmp_path / "a.mrxs", tmp_path / "a" / "Data0000.dat", tmp_path / "b.vms")
+    before = stamp(tmp_path / "a.mrxs"), stamp(tmp_path / "b.vms")
+    touch(tmp_path / "a" / "manifest.json", tmp_path / "a" / "overlay.png", tmp_path / "b.csv")
+    (tmp_path / "a" / ".partial").mkdir()
+    assert (stamp(tmp_path / "a.mrxs"), stamp(tmp_path / "b.vms")) == before
+
+
+@needs_cases
+def test_the_stamp_of_a_dicom_slide_is_that_of_its_files(tmp_path):
+    copy_slide(tmp_path / "x")
+    before = stamp(tmp_path / "x")
+    assert before[0] == sum(path.stat().st_size for path in DICOM.iterdir())
+    touch(tmp_path / "x" / "manifest.json", tmp_path / "x" / "overlay.png", tmp_path / "x" / "a")
+    assert stamp(tmp_path / "x") == before
+    (tmp_path / "x" / "slide_level-1.dcm").unlink()
+    assert stamp(tmp_path / "x")[0] < before[0]
+
+
+def test_an_image_that_is_gone_has_no_stamp(tmp_path):
+    for name in ("a.png", "a.mrxs", "a.vms"):
+        with pytest.raises(FileNotFoundError):
+            stamp(tmp_path / name)
 
 
 # --- masks ---

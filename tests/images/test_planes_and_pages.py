@@ -59,7 +59,7 @@ def test_three_grey_planes_are_red_green_and_blue(tmp_path, kind, dtype):
     write_planes(tmp_path / "a.tif", np.ascontiguousarray(planes), kind, "CYX")
     np.testing.assert_array_equal(read_all(tmp_path / "a.tif"), pixels)
     with open_image(tmp_path / "a.tif") as image:
-        assert bool(image.notes) == (kind == "pages")
+        assert bool(image.notes) == (kind != "imagej")
 
 
 def test_an_imagej_stack_of_a_single_page_entry_is_read_whole(tmp_path):
@@ -118,6 +118,46 @@ def test_a_stack_of_colour_pictures_is_refused(tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", stack, photometric="rgb", **options)
         with pytest.raises(ImageReadError, match="a stack of 4"):
             open_image(tmp_path / "a.tif")
+
+
+def palette_of(factors):
+    return (np.arange(256) * np.reshape(factors, (3, 1))).astype(np.uint16)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("kind", ["palette", "separated", "ycbcr", "imagej"])
+def test_a_stack_of_indexed_or_other_colours_is_refused(tmp_path, kind, tile, count):
+    path, tiles = tmp_path / "a.tif", {"tile": tile} if tile else {}
+    grey = tissue(32, 48)[..., 0]
+    if kind == "imagej":
+        if tile:
+            pytest.skip("ImageJ writes no tiles")
+        options = {
+            "metadata": {"axes": "ZYX", "mode": "color"},
+            "colormap": palette_of((257, 128, 9)),
+        }
+        tifffile.imwrite(path, np.stack([grey] * count), imagej=True, **options)
+    else:
+        samples = {"palette": grey, "separated": np.dstack([tissue(32, 48), grey])}
+        pixels = samples.get(kind, tissue(32, 48))
+        options = {"photometric": kind, "metadata": None, "contiguous": False, **tiles}
+        options |= {"compression": "jpeg"} if kind == "ycbcr" else {}
+        with tifffile.TiffWriter(path) as file:
+            for page in range(count):
+                colours = palette_of((257, 128, 9 + page))
+                table = {"colormap": colours} if kind == "palette" else {}
+                file.write(pixels, **options, **table)
+    with pytest.raises(ImageReadError, match=f"a stack of {count} .* of 48 x 32.*Fiji"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "1", "L"])
+def test_pages_that_pillow_writes_are_refused(tmp_path, mode):
+    pages = [Image.fromarray(tissue(32, 48, seed)).convert(mode) for seed in range(4)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImageReadError, match="a stack of 4 pictures"):
+        open_image(tmp_path / "a.tif")
 
 
 # --- pages ---

@@ -1,8 +1,12 @@
 """Floats, 10 to 16 bits and fourth samples: as bright as they were meant, and said if assumed."""
 
+import struct
+
+import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from helpers.cases import CASES, needs_cases
 from helpers.image_samples import read_all, tissue
@@ -170,3 +174,67 @@ def test_alpha_has_the_range_of_the_colours(tmp_path):
     for values in ((pixels.astype(np.uint16) << 4) + 15, pixels.astype(np.float32)):
         path = write(tmp_path / "a.tif", values, extrasamples=["unassalpha"])
         assert difference(path, pixels[..., :3]) < 2
+
+
+def write_bmp(path, rgba):
+    """Write a BMP of 32 bits whose fourth 8 bits are said to be alpha."""
+    height, width = rgba.shape[:2]
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    start = struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header))
+    path.write_bytes(b"BM" + start + header + pixels)
+
+
+def write_with_alpha(path, rgb, alpha, **options):
+    """Write a picture with one value of alpha everywhere, as options of a TIFF or by its suffix."""
+    pixels = np.dstack([rgb, np.full_like(rgb[..., :1], alpha)])
+    if options:
+        tifffile.imwrite(path, pixels, photometric="rgb", **options)
+    elif path.suffix == ".bmp":
+        write_bmp(path, pixels)
+    elif rgb.dtype == np.uint16:
+        cv2.imwrite(str(path), pixels[..., [2, 1, 0, 3]])
+    else:
+        Image.fromarray(pixels).save(path)
+
+
+ALPHA_FILES = {
+    "a.png": {},
+    "a.bmp": {},
+    "strips.tif": {"extrasamples": ["assocalpha"]},
+    "unassociated.tif": {"extrasamples": ["unassalpha"]},
+    "tiles.tif": {"extrasamples": ["unassalpha"], "tile": (32, 48)},
+    "premultiplied.tif": {"extrasamples": ["assocalpha"], "tile": (32, 48)},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("name", ALPHA_FILES)
+def test_an_alpha_that_would_hide_the_whole_picture_is_ignored_and_said(tmp_path, name, dtype):
+    if name == "a.bmp" and dtype == np.uint16:
+        pytest.skip("BMP has 8 bits")
+    pixels = tissue(72, 96)
+    stored = pixels.astype(dtype) * (np.iinfo(dtype).max // 255)
+    path = tmp_path / name
+    write_with_alpha(path, stored, 0, **ALPHA_FILES[name])
+    assert difference(path, pixels) == 0
+    assert notes(path) == ("alpha is zero everywhere: ignored",)
+
+
+@pytest.mark.parametrize("name", ALPHA_FILES)
+def test_where_all_is_of_one_colour_alpha_still_hides_it(tmp_path, name):
+    path = tmp_path / name
+    write_with_alpha(path, np.full((72, 96, 3), 90, np.uint8), 0, **ALPHA_FILES[name])
+    assert difference(path, 255) == 0 and notes(path) == ()
+
+
+def test_one_pixel_that_shows_makes_alpha_count(tmp_path):
+    pixels = np.dstack([tissue(64, 64), np.zeros((64, 64), np.uint8)])
+    pixels[40, 40, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    write(tmp_path / "a.tif", pixels, extrasamples=["unassalpha"], tile=(32, 32))
+    for name in ("a.png", "a.tif"):
+        found = read_all(tmp_path / name)
+        np.testing.assert_array_equal(found[40, 40], pixels[40, 40, :3])
+        assert np.count_nonzero(found != 255) <= 3 and notes(tmp_path / name) == ()

@@ -22,11 +22,16 @@ def slides_in(folder: Path) -> list[Path]:
     It is the largest level of a series, by which OpenSlide finds the rest.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if _may_be_dicom(path))
+        paths = dicom_files(folder)
     except OSError:
         return []
     slides, others = one_per_slide(paths)
     return [path for path in slides if path not in others]
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files directly in a folder; OSError where there is no such folder."""
+    return sorted(path for path in folder.iterdir() if _may_be_dicom(path))
 
 
 def one_per_slide(paths: list[Path]) -> tuple[list[Path], set[Path]]:

@@ -4,16 +4,18 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from images.errors import ImageReadError
+from images.formats.depth import deep_pixels
 from images.formats.slides import Source, whole_level
 from images.pixels import BAND_PIXELS, range_of, to_rgb, upright
 from images.sizes import plausible_microns
+from images.white import ALPHA_IGNORED
 
 ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # formats whose further frames are not just previews
+COLOR_MAP = 320  # number of TIFF's tag
 MAX_PLAIN_PIXELS = 250_000_000  # decoded, a plain image is held twice: 1.5 GB of 8-bit RGB
 # Named formats only: Pillow would also start Ghostscript for an EPS file.
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM")
@@ -40,6 +42,7 @@ def open_plain(
         image.seek(frame)
         _check_plain_size(*image.size)
         image.load()
+        _mend_palette(image)
         rgb, note = _pillow_rgb(path, image)
         pixels = upright(rgb, image.getexif().get(0x0112, 1))
         if kind is None:
@@ -77,24 +80,45 @@ def _check_plain_size(width: int, height: int) -> None:
         raise ImageReadError(f"{width} x {height} pixels, {limit}; convert it to a tiled TIFF")
 
 
+def _mend_palette(image: Image.Image) -> None:
+    """Read a ColorMap of 8 bits as such; TIFF asks for 16, of which Pillow drops the lower 8."""
+    colours = getattr(image, "tag_v2", {}).get(COLOR_MAP, ())
+    if image.mode in ("P", "PA") and 0 < max(colours, default=0) < 256:
+        image.putpalette(np.reshape(colours, (3, -1)).T.astype(np.uint8).tobytes())
+
+
 def _pillow_rgb(path: Path, image: Image.Image) -> tuple[np.ndarray, str | None]:
-    """Return RGB, and a line on the value that was assumed to be white."""
-    if image.format == "PNG" and first_bytes(path)[24] == 16:
-        # Pillow reads 16-bit colour as 8 bit; OpenCV does not, but takes a truncated file, which
-        # has failed in Pillow by now.
-        pixels = np.atleast_3d(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED))
-        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[-1])
-        pixels = pixels[..., order] if order else pixels
-        values = range_of(pixels)
-        return to_rgb(pixels, values), values.note
-    if image.mode == "F" or image.mode.startswith("I"):
-        pixels = np.atleast_3d(np.asarray(image))
-        values = range_of(pixels)
-        return to_rgb(pixels, values), values.note
+    """Return RGB, and a line on what was assumed of white and of alpha."""
+    pixels, stated = deep_pixels(path, image)
+    if pixels is None:
+        return _rgb_of_8_bits(image)
+    values = range_of(pixels, stated)
+    return to_rgb(pixels, values), values.note
+
+
+def _rgb_of_8_bits(image: Image.Image) -> tuple[np.ndarray, str | None]:
     mode = "RGBA" if image.has_transparency_data else "RGB"
+    ignores_alpha = mode == "RGBA" and _hides_a_picture(image)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, BAND_PIXELS // image.width)  # at once, each step would hold a copy of the whole
+    for top, band in _bands(image, mode):
+        rgb[top : top + len(band)] = to_rgb(band[..., :3] if ignores_alpha else band)
+    return rgb, ALPHA_IGNORED if ignores_alpha else None
+
+
+def _hides_a_picture(image: Image.Image) -> bool:
+    """Whether alpha hides all of a picture that is not of one colour."""
+    first, varies = None, False
+    for _, band in _bands(image, "RGBA"):
+        first = band[:1, :1, :3] if first is None else first
+        if np.any(band[..., 3]):
+            return False
+        varies = varies or bool(np.any(band[..., :3] != first))
+    return varies
+
+
+def _bands(image: Image.Image, mode: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield pieces (first row, pixels): at once, each step would hold a copy of the whole."""
+    rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        rgb[top : top + rows] = to_rgb(np.asarray(band.convert(mode)))
-    return rgb, None
+        yield top, np.asarray(band.convert(mode))

@@ -10,11 +10,12 @@ import tifffile
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.formats.pages import layout_of, tissue_series
+from images.formats.pages import layout_of, refuse_stack, tissue_series
 from images.formats.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 from images.formats.slides import BLOCK, Level, Source, cached_blocks, whole_level
+from images.ome import ome_pixels
 from images.pixels import range_of, to_rgb, upright
-from images.sizes import number, ome_pixels, tiff_microns
+from images.sizes import number, tiff_microns
 from images.white import ValueRange, stated_range
 
 WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
@@ -22,6 +23,9 @@ WHITE_IS_ZERO = 0  # TIFF's photometric interpretation of inverted grey
 SIZED_COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 34926, 50000)  # none, LZW, deflate, zstd, ...
 # ... while JPEG, JPEG 2000 and WebP say their own, up to gigabytes in a file of a few bytes.
 SELF_SIZED_COMPRESSIONS = (6, 7, 33003, 33004, 33005, 34712, 34927, 50001)
+# What Pillow decodes: none, CCITT, LZW, JPEG, deflate, PackBits, ThunderScan, LZMA and zstd.
+PILLOW_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000)
+PILLOW_BITS = (1, 2, 4, 8)  # per sample, of several samples only the last
 SAMPLED_BLOCKS = 48  # in which white is looked for
 SELF_SIZED_FORMATS = ("JPEG", "JPEG2000", "WEBP")  # as Pillow, which reads their sizes, names them
 
@@ -41,8 +45,9 @@ def open_tiff(path: Path) -> Source:
         kind = "OME-TIFF" if tif.is_ome else "tiled TIFF" if page.is_tiled else "striped TIFF"
         blocks = [_TiffBlocks(level) for level in levels]
         # One range of values for the whole slide, whatever region is read first.
-        values = range_of(blocks[-1].sample(), _stated(tif, page, index))
-        kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page, index)
+        stated = _stated(tif, page)
+        values = range_of(blocks[-1].sample(stated is not None), stated)
+        kind, microns = f"{kind}, {len(levels)} levels", tiff_microns(tif, page)
         rgb_levels = [each.rgb_level(values) for each in blocks]
         turned = page.tags.valueof("Orientation", 1)
         turned = f"its Orientation tag ({turned:d}) is not applied" if turned != 1 else None
@@ -52,15 +57,16 @@ def open_tiff(path: Path) -> Source:
 
 def _open_plain_tiff(path: Path, tif: tifffile.TiffFile, index: int, further) -> Source:
     series = tif.series[index]
+    refuse_stack(series)
     page, pages = series.keyframe, len(tif.pages)
     kind = "TIFF" + (f", page {page.index + 1} of {pages}" if pages > 1 else "")
-    microns = tiff_microns(tif, page, index)
+    microns = tiff_microns(tif, page)
     if _is_for_pillow(page, series):
         return open_plain(path, kind, microns, page.index, _said(further))
     layout = layout_of(series)
     planes = _whole_planes(page, layout.planes)
     pixels = np.concatenate(planes, axis=-1)[..., : layout.samples]
-    values = range_of(pixels, _stated(tif, page, index))
+    values = range_of(pixels, _stated(tif, page))
     rgb = to_rgb(pixels, values, layout.premultiplied)
     rgb = 255 - rgb if page.photometric == WHITE_IS_ZERO else rgb
     pixels = upright(rgb, page.tags.valueof("Orientation", 1))
@@ -85,6 +91,9 @@ def _is_for_pillow(page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> 
 
     Of a fourth sample it does not always know what it means.
     """
+    bits = PILLOW_BITS if page.samplesperpixel == 1 else PILLOW_BITS[-1:]
+    if page.compression not in PILLOW_COMPRESSIONS or page.bitspersample not in bits:
+        return False
     if len(page.treeindex) > 1 or page.dtype not in (None, np.uint8, np.bool_):
         return False  # Pillow does not read sub-IFDs
     if not _is_grey_or_rgb(page):
@@ -93,8 +102,8 @@ def _is_for_pillow(page: tifffile.TiffPage, series: tifffile.TiffPageSeries) -> 
     return page.index == 0 and set(series.axes) <= set("YXS") and page.samplesperpixel in (1, 3)
 
 
-def _stated(tif: tifffile.TiffFile, page: tifffile.TiffPage, index: int):
-    bits = number(ome_pixels(tif, index).get("SignificantBits")) if tif.is_ome else None
+def _stated(tif: tifffile.TiffFile, page: tifffile.TiffPage):
+    bits = number(ome_pixels(tif, page).get("SignificantBits"))
     return stated_range(tif, page, bits and int(bits))
 
 
@@ -164,15 +173,20 @@ class _TiffBlocks:
             return None
         return np.concatenate(parts, axis=-1)[..., : self.layout.samples]
 
-    def sample(self) -> np.ndarray:
-        """Return pixels (n, samples) from all over the level, enough to tell white."""
-        samples = [np.zeros((1, self.layout.samples), self.page.dtype)]
-        if self.page.dtype != np.uint8:  # which need none
+    def sample(self, is_white_stated: bool) -> np.ndarray:
+        """Return pixels (n, samples) from all over the level, enough to tell white and alpha."""
+        samples, layout = [], self.layout
+        # 8 bits say what is white; a stated white and an alpha are checked by the pixels.
+        if self.page.dtype != np.uint8 or is_white_stated or layout.samples in (2, 4):
             places = np.linspace(0, self.across * self.down - 1, SAMPLED_BLOCKS).astype(int)
             for place in sorted(set(places.tolist())):
-                block = self.read(place % self.across, place // self.across)
-                samples += [] if block is None else [block.reshape(-1, self.layout.samples)]
-        return np.concatenate(samples)
+                row, column = divmod(place, self.across)
+                block = self.read(column, row)
+                if block is not None:  # without the padding at the rim
+                    down = self.page.imagelength - row * self.height
+                    across = self.page.imagewidth - column * self.width
+                    samples.append(block[:down, :across].reshape(-1, layout.samples))
+        return np.concatenate(samples or [np.zeros((1, layout.samples), self.page.dtype)])
 
     def rgb_level(self, values: ValueRange) -> Level:
         def block(column, row):
