@@ -11,7 +11,7 @@ from pipeline.group_membership import FOLDERS
 from pipeline.job import read_manifest
 from pipeline.output_folder import folder_name
 from program.settings import Settings
-from regions.finding import unused_files
+from regions.finding import RegionFiles
 
 RUN_FILES = (  # beside the folders of the images, the first three of every run
     "summary.csv",
@@ -59,11 +59,18 @@ def images_of(settings: Settings) -> list[Path]:
 
 
 def name_unused_annotations(images: list[Path], settings: Settings):
-    """Say which files of annotated regions belong to none of the images."""
-    unused = unused_files(images, settings.input.regions_folder)
-    if unused:
+    """Say which files of annotated regions belong to none of the images, and which to several."""
+    files = RegionFiles(settings.input.regions_folder, settings.input.input_folder)
+    if unused := files.unused(images):
         names = some_of([path.name for path in unused])
         print(f"Annotations of none of the images: {names}", file=sys.stderr)
+    for path, sharing in files.shared(images).items():
+        named = some_of([image.name for image in sharing])
+        print(
+            f"{path.name} is used for several images ({named}); name it as one of them, with its "
+            f"ending ({sharing[0].name}.geojson), if it is of that one only",
+            file=sys.stderr,
+        )
 
 
 def result_names(paths: list[Path], output_folder: Path, input_folder: Path) -> dict[Path, str]:

@@ -15,7 +15,7 @@ from images.errors import ImageReadError, one_line, some_of
 from images.finding import shown_name, stamp
 from program.disk import OutputError, appearing
 from program.settings import RESULTS_VERSION, Settings
-from regions.finding import regions_stamp
+from regions.finding import RegionFiles
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # every further image would fail, too
 
@@ -76,7 +76,8 @@ def signature(path: Path, settings: Settings, models: dict[str, str]) -> dict:
         choices[name] = getattr(settings.models, name)
     choices["pixel_size_model"] = settings.models.tells_pixel_sizes
     content = {"input": changed, "choices": choices, "models": models, "version": RESULTS_VERSION}
-    content["regions"] = regions_stamp(path, settings.input.regions_folder)
+    given = settings.input
+    content["regions"] = RegionFiles(given.regions_folder, given.input_folder).stamp(path)
     return json.loads(json.dumps(content))  # as it reads back from a file
 
 

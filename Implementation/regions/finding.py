@@ -1,46 +1,78 @@
 """Which file holds the annotated regions of an image."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from images.finding import short_names, stamp
+from images.finding import name_in, short_names, stamp
 
 ENDINGS = (".geojson", ".geojson.gz")
+WRITINGS = (*ENDINGS, *(end.upper() for end in ENDINGS))
+PLAIN_JSON = ".json"  # GeoJSON may be called so, but so may anything
 
 
-def regions_file(image: Path, folder: Path | None = None) -> Path | None:
-    """Return the GeoJSON of an image: `slide.geojson` or `slide.svs.geojson` for `slide.svs`.
+@dataclass(frozen=True)
+class RegionFiles:
+    """Where regions are looked for.
 
-    QuPath leaves out the whole of `.ome.tif`: so `slide.geojson` belongs to `slide.ome.tif`, too.
-
-    Args:
-        image: the file, or the folder of a slide.
-        folder: where it lies; None = beside the image.
-
-    Returns:
-        None where there is none.
+    Attributes:
+        folder: in which they lie; None = beside each image.
+        input_folder: of the images. Regions of `control/a.svs` may lie in `control` of `folder`.
     """
-    folder = image.parent if folder is None else Path(folder)
-    names = [f"{name}{end}" for name in (*short_names(image), image.name) for end in ENDINGS]
-    # macOS and others may store the same letter in different ways.
-    names += [normalize(form, name) for form in ("NFC", "NFD") for name in names]
-    return next((folder / name for name in names if _is_file(folder / name)), None)
 
+    folder: Path | None = None
+    input_folder: Path = Path()
 
-def unused_files(images: Iterable[Path], folder: Path | None = None) -> list[Path]:
-    """Return the GeoJSON files beside images, or in `folder`, that belong to none of them."""
-    images = list(images)
-    folders = {image.parent for image in images} if folder is None else {Path(folder)}
-    used = {regions_file(image, folder) for image in images}
-    found = (path for each in folders if each.is_dir() for path in sorted(each.iterdir()))
-    return [path for path in found if path.name.endswith(ENDINGS) and path not in used]
+    def of(self, image: Path) -> Path | None:
+        """Return the GeoJSON of an image: `slide.svs.geojson` or `slide.geojson` for `slide.svs`.
 
+        QuPath leaves out all of `.ome.tif`: so `slide.geojson` belongs to `slide.ome.tif`, too.
 
-def regions_stamp(image: Path, folder: Path | None = None) -> list | None:
-    """Return name, bytes and time of the last change of that file; None where there is none."""
-    path = regions_file(image, folder)
-    return path and [path.name, *stamp(path)]
+        Args:
+            image: the file, or the folder of a slide.
+
+        Returns:
+            None where there is none.
+        """
+        names = [f"{name}{end}" for name in (image.name, *short_names(image)) for end in WRITINGS]
+        # macOS and others may store the same letter in different ways.
+        names += [normalize(form, name) for form in ("NFC", "NFD") for name in names]
+        paths = (place / name for place in self._places(image) for name in names)
+        return next(filter(_is_file, paths), None)
+
+    def stamp(self, image: Path) -> list | None:
+        """Return name, bytes and time of the last change of that file; None where there is none."""
+        path = self.of(image)
+        return path and [path.name, *stamp(path)]
+
+    def unused(self, images: Iterable[Path]) -> list[Path]:
+        """Return the files of regions in these places that belong to none of the images."""
+        images = list(images)
+        used, names = {self.of(image) for image in images}, set()
+        for image in images:
+            names |= {f"{name}{PLAIN_JSON}" for name in (image.name, *short_names(image))}
+        places = dict.fromkeys(place for image in images for place in self._places(image))
+        found = (path for each in places if each.is_dir() for path in sorted(each.iterdir()))
+        return [
+            path
+            for path in found
+            if (path.name.casefold().endswith(ENDINGS) or path.name in names) and path not in used
+        ]
+
+    def shared(self, images: Iterable[Path]) -> dict[Path, list[Path]]:
+        """Return the files that belong to several images, with these."""
+        users = defaultdict(list)
+        for image in images:
+            users[self.of(image)].append(image)
+        return {path: of for path, of in users.items() if path and len(of) > 1}
+
+    def _places(self, image: Path) -> list[Path]:
+        if self.folder is None:
+            return [image.parent]
+        name = name_in(image.absolute(), Path(self.input_folder).absolute())
+        return list(dict.fromkeys([(Path(self.folder) / name).parent, Path(self.folder)]))
 
 
 def _is_file(path: Path) -> bool:

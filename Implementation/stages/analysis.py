@@ -25,7 +25,7 @@ from program.disk import appearing, check_room
 from program.settings import RESULTS_VERSION, NucleiSettings, Settings, TileSettings
 from program.terminal import Progress
 from regions.areas import shares_within
-from regions.finding import regions_file, regions_stamp
+from regions.finding import RegionFiles
 from regions.reading import Frame, read_annotations
 from stages.assembly import assemble
 from stages.examining import WindowSource, window_sides, window_stage
@@ -83,7 +83,8 @@ class Analysis:
         self.estimate = estimate or SizeEstimate()
         self.route = Route.of(image, networks.scale, self.estimate.used)
         given = settings.input
-        path = regions_file(image.path, given.regions_folder)
+        self.region_files = RegionFiles(given.regions_folder, given.input_folder)
+        path = self.region_files.of(image.path)
         self.annotations = read_annotations(path, _frame(image, self.route), given.regions_only)
 
     @property
@@ -187,7 +188,7 @@ class Analysis:
         made_from = {
             "version": RESULTS_VERSION,
             "input": stamp(self.image.path),
-            "regions": regions_stamp(self.image.path, self.settings.input.regions_folder),
+            "regions": self.region_files.stamp(self.image.path),
             "limited": self.settings.input.regions_only,
             "place": [*self.image.place, self.image.downsample, self.route.microns_in],
             "settings": [asdict(self.settings.tiles), asdict(self.settings.nuclei)],

@@ -4,7 +4,7 @@ import pytest
 
 from labels.names import stem
 from pipeline.group_membership import Member, groups_of
-from regions.finding import regions_file
+from regions.finding import RegionFiles
 
 NAMES = ["a.png", "b.svs", "c.png"]
 
@@ -47,7 +47,7 @@ def test_a_letter_may_be_stored_in_two_ways(tmp_path):
         (tmp_path / "groups.csv").write_text(f"image,group\n{in_table},x\n", encoding="utf-8")
         assert groups_of([name], str(tmp_path / "groups.csv")) == {name: Member("x")}
         (tmp_path / in_table).with_suffix(".geojson").write_text("{}")
-        found = regions_file(tmp_path / name)
+        found = RegionFiles().of(tmp_path / name)
         assert found == (tmp_path / in_table).with_suffix(".geojson")
         found.unlink()
     assert stem(tmp_path / composed) == stem(tmp_path / apart)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from helpers.annotations import annotation, rectangle, write_annotations
-from regions.finding import regions_file, regions_stamp, unused_files
+from regions.finding import RegionFiles
 from regions.reading import Frame, read_annotations
 
 FRAME = Frame(200, 100)
@@ -34,10 +34,36 @@ def test_the_file_of_an_image_and_files_of_none(tmp_path):
     images = [tmp_path / name for name in ("a.ome.tif", "b.svs", "c.svs")]
     for name in ("a.geojson", "b.svs.geojson.gz", "B2.geojson"):
         (tmp_path / name).touch()
-    found = [regions_file(image) for image in images]
+    found = [RegionFiles().of(image) for image in images]
     assert found == [tmp_path / "a.geojson", tmp_path / "b.svs.geojson.gz", None]
-    assert unused_files(images) == [tmp_path / "B2.geojson"]
-    assert unused_files(images[1:], tmp_path) == [tmp_path / "B2.geojson", tmp_path / "a.geojson"]
+    assert RegionFiles().unused(images) == [tmp_path / "B2.geojson"]
+    assert RegionFiles(tmp_path).unused(images[1:]) == [
+        tmp_path / "B2.geojson",
+        tmp_path / "a.geojson",
+    ]
+
+
+def test_regions_of_groups_lie_in_folders_of_their_own(tmp_path):
+    images, regions = tmp_path / "images", tmp_path / "regions"
+    paths = [images / group / "1.png" for group in ("control", "treated", "third")]
+    for name in ("treated/1.geojson", "treated/2.geojson", "1.geojson"):
+        (regions / name).parent.mkdir(parents=True, exist_ok=True)
+        (regions / name).touch()
+    files = RegionFiles(regions, images)
+    common = regions / "1.geojson"
+    assert [files.of(path) for path in paths] == [common, regions / "treated" / "1.geojson", common]
+    assert files.unused(paths) == [regions / "treated" / "2.geojson"]
+    assert files.shared(paths) == {common: [paths[0], paths[2]]}
+
+
+def test_files_of_regions_under_other_endings_are_read_or_named(tmp_path):
+    images = [tmp_path / name for name in ("a.png", "b.png", "c.png", "c.tif")]
+    for name in ("a.GEOJSON", "b.json", "notes.json", "c.geojson"):
+        (tmp_path / name).touch()
+    files = RegionFiles()
+    assert files.of(images[0]).name.casefold() == "a.geojson"
+    assert files.unused(images) == [tmp_path / "b.json"]
+    assert files.shared(images) == {tmp_path / "c.geojson": images[2:]}
 
 
 def test_coordinates_are_those_of_the_original_file(tmp_path):
@@ -132,15 +158,15 @@ def test_only_where_there_are_regions_can_they_limit_a_run(tmp_path):
 def test_the_file_bears_the_name_of_the_image(tmp_path):
     image, other = tmp_path / "a.svs", tmp_path / "other"
     other.mkdir()
-    assert regions_file(image) is None and regions_stamp(image) is None
-    (tmp_path / "a.svs.geojson").write_text("{}")
-    assert regions_file(image).name == "a.svs.geojson"
+    assert RegionFiles().of(image) is None and RegionFiles().stamp(image) is None
     (tmp_path / "a.geojson").write_text("{}")
-    assert regions_file(image).name == "a.geojson"
-    before = regions_stamp(image)
-    (tmp_path / "a.geojson").write_text("{ }")
-    assert regions_stamp(image) != before
-    assert regions_file(image, other) is None
+    assert RegionFiles().of(image).name == "a.geojson"
+    (tmp_path / "a.svs.geojson").write_text("{}")  # that of no a.tif beside it
+    assert RegionFiles().of(image).name == "a.svs.geojson"
+    before = RegionFiles().stamp(image)
+    (tmp_path / "a.svs.geojson").write_text("{ }")
+    assert RegionFiles().stamp(image) != before
+    assert RegionFiles(other).of(image) is None
     packed = json.dumps([annotation([rectangle(0, 0, 9, 9)])]).encode()
     (other / "a.geojson.gz").write_bytes(gzip.compress(packed))
-    assert len(read_annotations(regions_file(image, other), FRAME).regions) == 1
+    assert len(read_annotations(RegionFiles(other).of(image), FRAME).regions) == 1
