@@ -75,7 +75,8 @@ def test_whatever_its_shape_a_nucleus_comes_back(tmp_path_factory, noise):
     if not count:
         return
     written(path, truth)
-    labels = read(path, truth.shape).map
+    # Told what they are: some of these fill their tiny image.
+    labels = read_labels(Pair(path, (path,)), truth.shape, "instances").map
     np.testing.assert_array_equal(labels > 0, truth > 0)
     assert len(np.unique(labels)) == len(np.unique(truth))
     assert best_ious(truth, labels).min() > 0.95
