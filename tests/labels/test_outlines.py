@@ -311,6 +311,12 @@ def test_regions_without_area_are_refused(tmp_path):
     roifile.roiwrite(tmp_path / "m.zip", [roi([[1, 1]], roitype=roifile.ROI_TYPE.POINT)])
     assert "none of its 1 regions has an area" in refused(tmp_path / "m.zip")
 
+def test_holes_outside_the_image_cut_nothing(tmp_path):
+    far = ('NegativeROA="1"', [[215, 25], [220, 25], [220, 30]])
+    path = write_xml(tmp_path / "m.xml", ('Type="0"', SQUARE), far)
+    np.testing.assert_array_equal(read(path).map, square())
+
+
 
 # --- COCO ---
 
@@ -405,3 +411,32 @@ def test_outlines_without_a_pixel_are_counted():
     sliver = np.array([[5.6, 5.6], [5.9, 5.6], [5.9, 5.9]])
     labels, remark = label_map([[[np.array(SQUARE)]], [[sliver]]], SHAPE)
     assert labels.max() == 1 and remark == "1 without a pixel of their own"
+def lengths(*masks):
+    return [coco({"counts": runs(mask), "size": [80, 100]}) for mask in masks]
+
+
+@pytest.mark.parametrize("with_polygon", [False, True])
+def test_the_smaller_of_two_objects_of_coco_is_seen(tmp_path, with_polygon):
+    large, small = lengths(square(5, 5, 45, 60), square())
+    if with_polygon:
+        small = coco([[float(number) for point in SQUARE for number in point]])
+    for objects in ([large, small], [small, large]):
+        labels = read(write_coco(tmp_path / f"{objects[0] is large}.json", *objects)).map
+        assert sorted(np.bincount(labels.ravel())[1:]) == [400, 40 * 55 - 400]
+
+
+def test_objects_of_coco_without_a_pixel_are_counted(tmp_path):
+    path = write_coco(tmp_path / "m.json", *lengths(square(), square(), square() & False))
+    labels = read(path)
+    assert "2 without a pixel of their own" in labels.note and labels.map.astype(bool).sum() == 400
+
+
+def test_an_object_of_coco_around_others_is_refused(tmp_path):
+    nuclei = [square(x, 20, x + 8, 28) for x in range(10, 90, 12)]
+    path = write_coco(tmp_path / "m.json", *lengths(square(2, 2, 98, 78), *nuclei))
+    assert "encloses other nuclei" in refused(path)
+    around = ~np.any(nuclei, axis=0)  # as programs that part an image write its background
+    path = write_coco(tmp_path / "n.json", *lengths(around, *nuclei))
+    assert "as background does" in refused(path)
+
+
