@@ -163,6 +163,61 @@ def test_a_region_without_nuclei_is_a_field_without_nuclei(tmp_path):
 
 
 def test_an_area_drawn_around_nuclei_is_not_a_nucleus(tmp_path):
+AROUND = [[5, 5], [95, 5], [95, 75], [5, 75]]
+
+
+def typed(kind, coordinates, of_class=None, old=False):
+    made = feature([coordinates], of_class=of_class)
+    made["properties"] |= {} if old else {"objectType": kind}
+    if old:
+        del made["properties"]["objectType"]
+    return made | ({"id": kind} if old else {})
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("kind", ["detection", "cell"])
+def test_annotations_beside_detections_are_areas(tmp_path, kind, old):
+    of_nuclei = f"Path{kind.title()}Object" if old else kind
+    path = write_geojson(
+        tmp_path / "m.geojson",
+        typed("PathAnnotationObject" if old else "annotation", AROUND, {"name": "Tumor"}, old),
+        typed(of_nuclei, SQUARE, old=old),
+    )
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    assert labels.note.endswith("1 annotations beside detections left out")
+    assert labels.known is None
+
+
+def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
+    path = write_geojson(
+        tmp_path / "m.geojson",
+        typed("annotation", AROUND, {"name": "Region*"}),
+        typed("annotation", [[60, 10], [80, 10], [80, 30], [60, 30]], {"name": "Ignore*"}),
+        typed("detection", SQUARE),
+    )
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    np.testing.assert_array_equal(labels.known, square(5, 5, 95, 75) & ~square(60, 10, 80, 30))
+    assert "beside detections" not in labels.note
+
+
+def test_annotations_beside_points_are_nuclei(tmp_path):
+    point = feature([3, 4], "Point") | {"properties": {"objectType": "detection"}}
+    path = write_geojson(tmp_path / "m.geojson", typed("annotation", SQUARE), point)
+    np.testing.assert_array_equal(read(path).map, square())
+
+
+@pytest.mark.parametrize("kind", ["tile", "tmaCore", "root"])
+def test_tiles_and_cores_are_no_nuclei(tmp_path, kind):
+    tiles = [typed(kind, AROUND), typed(kind, AROUND, {"name": "Tumor"})]
+    path = write_geojson(tmp_path / "m.geojson", *tiles, typed("annotation", SQUARE))
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    assert "2 tiles or cores left out" in labels.note
+    assert "no outlines but 2 tiles" in refused(write_geojson(path, *tiles))
+
+
     small = [feature([[[x, 5], [x + 6, 5], [x + 6, 12], [x, 12]]]) for x in range(10, 90, 10)]
     around = feature([[[2, 2], [98, 2], [98, 70], [2, 70]]], of_class={"name": "Tumor"})
     message = refused(write_geojson(tmp_path / "m.geojson", *small, around))
