@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -162,7 +163,6 @@ def test_a_region_without_nuclei_is_a_field_without_nuclei(tmp_path):
     assert not labels.map.any() and labels.known.sum() == 400
 
 
-def test_an_area_drawn_around_nuclei_is_not_a_nucleus(tmp_path):
 AROUND = [[5, 5], [95, 5], [95, 75], [5, 75]]
 
 
@@ -218,6 +218,7 @@ def test_tiles_and_cores_are_no_nuclei(tmp_path, kind):
     assert "no outlines but 2 tiles" in refused(write_geojson(path, *tiles))
 
 
+def test_an_area_drawn_around_nuclei_is_not_a_nucleus(tmp_path):
     small = [feature([[[x, 5], [x + 6, 5], [x + 6, 12], [x, 12]]]) for x in range(10, 90, 10)]
     around = feature([[[2, 2], [98, 2], [98, 70], [2, 70]]], of_class={"name": "Tumor"})
     message = refused(write_geojson(tmp_path / "m.geojson", *small, around))
@@ -310,6 +311,12 @@ def test_regions_of_imagescope(tmp_path):
     assert np.count_nonzero(labels.map == 3) == pytest.approx(np.pi * 10 * 5, rel=0.03)
 
 
+def test_holes_outside_the_image_cut_nothing(tmp_path):
+    far = ('NegativeROA="1"', [[215, 25], [220, 25], [220, 30]])
+    path = write_xml(tmp_path / "m.xml", ('Type="0"', SQUARE), far)
+    np.testing.assert_array_equal(read(path).map, square())
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -352,6 +359,15 @@ def test_one_region_of_imagej(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "m.roi").map, square())
 
 
+def test_what_macos_adds_to_an_archive_is_passed_over(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as file:
+        file.writestr("RoiSet/", b"")
+        file.writestr("RoiSet/a.roi", roi(SQUARE).tobytes())
+        for name in ("__MACOSX/RoiSet/._a.roi", "RoiSet/._a.roi", "RoiSet/.DS_Store"):
+            file.writestr(name, b"Mac OS X")
+    np.testing.assert_array_equal(read(tmp_path / "m.zip").map, square())
+
+
 @pytest.mark.parametrize("name", ["m.zip", "m.roi"])
 @pytest.mark.parametrize("content", [b"", b"no region", None])
 def test_broken_regions_are_named(tmp_path, name, content):
@@ -365,12 +381,6 @@ def test_broken_regions_are_named(tmp_path, name, content):
 def test_regions_without_area_are_refused(tmp_path):
     roifile.roiwrite(tmp_path / "m.zip", [roi([[1, 1]], roitype=roifile.ROI_TYPE.POINT)])
     assert "none of its 1 regions has an area" in refused(tmp_path / "m.zip")
-
-def test_holes_outside_the_image_cut_nothing(tmp_path):
-    far = ('NegativeROA="1"', [[215, 25], [220, 25], [220, 30]])
-    path = write_xml(tmp_path / "m.xml", ('Type="0"', SQUARE), far)
-    np.testing.assert_array_equal(read(path).map, square())
-
 
 
 # --- COCO ---
@@ -427,6 +437,35 @@ def test_run_lengths_of_coco(tmp_path, text):
     np.testing.assert_array_equal(read(path).map, truth)
 
 
+def lengths(*masks):
+    return [coco({"counts": runs(mask), "size": [80, 100]}) for mask in masks]
+
+
+@pytest.mark.parametrize("with_polygon", [False, True])
+def test_the_smaller_of_two_objects_of_coco_is_seen(tmp_path, with_polygon):
+    large, small = lengths(square(5, 5, 45, 60), square())
+    if with_polygon:
+        small = coco([[float(number) for point in SQUARE for number in point]])
+    for objects in ([large, small], [small, large]):
+        labels = read(write_coco(tmp_path / f"{objects[0] is large}.json", *objects)).map
+        assert sorted(np.bincount(labels.ravel())[1:]) == [400, 40 * 55 - 400]
+
+
+def test_objects_of_coco_without_a_pixel_are_counted(tmp_path):
+    path = write_coco(tmp_path / "m.json", *lengths(square(), square(), square() & False))
+    labels = read(path)
+    assert "2 without a pixel of their own" in labels.note and labels.map.astype(bool).sum() == 400
+
+
+def test_an_object_of_coco_around_others_is_refused(tmp_path):
+    nuclei = [square(x, 20, x + 8, 28) for x in range(10, 90, 12)]
+    path = write_coco(tmp_path / "m.json", *lengths(square(2, 2, 98, 78), *nuclei))
+    assert "encloses other nuclei" in refused(path)
+    around = ~np.any(nuclei, axis=0)  # as programs that part an image write its background
+    path = write_coco(tmp_path / "n.json", *lengths(around, *nuclei))
+    assert "as background does" in refused(path)
+
+
 def test_a_crowd_is_not_known(tmp_path):
     crowd = coco({"counts": runs(square(0, 0, 30, 80)), "size": [80, 100]}, iscrowd=1)
     labels = read(write_coco(tmp_path / "m.json", crowd))
@@ -466,32 +505,3 @@ def test_outlines_without_a_pixel_are_counted():
     sliver = np.array([[5.6, 5.6], [5.9, 5.6], [5.9, 5.9]])
     labels, remark = label_map([[[np.array(SQUARE)]], [[sliver]]], SHAPE)
     assert labels.max() == 1 and remark == "1 without a pixel of their own"
-def lengths(*masks):
-    return [coco({"counts": runs(mask), "size": [80, 100]}) for mask in masks]
-
-
-@pytest.mark.parametrize("with_polygon", [False, True])
-def test_the_smaller_of_two_objects_of_coco_is_seen(tmp_path, with_polygon):
-    large, small = lengths(square(5, 5, 45, 60), square())
-    if with_polygon:
-        small = coco([[float(number) for point in SQUARE for number in point]])
-    for objects in ([large, small], [small, large]):
-        labels = read(write_coco(tmp_path / f"{objects[0] is large}.json", *objects)).map
-        assert sorted(np.bincount(labels.ravel())[1:]) == [400, 40 * 55 - 400]
-
-
-def test_objects_of_coco_without_a_pixel_are_counted(tmp_path):
-    path = write_coco(tmp_path / "m.json", *lengths(square(), square(), square() & False))
-    labels = read(path)
-    assert "2 without a pixel of their own" in labels.note and labels.map.astype(bool).sum() == 400
-
-
-def test_an_object_of_coco_around_others_is_refused(tmp_path):
-    nuclei = [square(x, 20, x + 8, 28) for x in range(10, 90, 12)]
-    path = write_coco(tmp_path / "m.json", *lengths(square(2, 2, 98, 78), *nuclei))
-    assert "encloses other nuclei" in refused(path)
-    around = ~np.any(nuclei, axis=0)  # as programs that part an image write its background
-    path = write_coco(tmp_path / "n.json", *lengths(around, *nuclei))
-    assert "as background does" in refused(path)
-
-
