@@ -9,6 +9,8 @@ from images.errors import ImageReadError
 from images.opening import ImageFile, open_image
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the colour type of the file
+COMPRESSED = 0.95  # of the size of its pixels; of a larger file they were hardly compressed
 LARGEST = 25_000_000  # pixels that are looked at one by one; of larger images some blocks are
 BLOCKS, BLOCK = 12, 64  # blocks along each side, and pixels of each
 FEW_COLOURS = 8  # colours that a mask of classes has at most
@@ -63,13 +65,19 @@ def _looked_at(image: ImageFile) -> np.ndarray:
 
 
 def _is_rich(path: Path) -> bool:
-    """Whether a PNG is larger than a mask's ever is: saves decoding most of the pictures."""
+    """Whether a PNG is larger than a mask's ever is: saves decoding most of the pictures.
+
+    The size of a file that was saved without compression says nothing.
+    """
     try:
         with path.open("rb") as file:
-            head = file.read(24)
-        width, height = struct.unpack(">II", head[16:24])
-        return head.startswith(PNG_MAGIC) and path.stat().st_size > width * height
-    except (OSError, struct.error):  # gone or damaged: opening it will say so
+            head = file.read(26)
+        width, height, depth, kind = struct.unpack(">IIBB", head[16:26])
+        raw = width * height * PNG_SAMPLES[kind] * depth / 8
+        return (
+            head.startswith(PNG_MAGIC) and width * height < path.stat().st_size < COMPRESSED * raw
+        )
+    except (OSError, struct.error, KeyError):  # gone or damaged: opening it will say so
         return False
 
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from images.errors import ImageReadError, named_with_folder, one_line
 from images.opening import open_image
+from labels.doubts import refuse_doubtful
 from labels.forms.coco import coco_images, labels_of_coco
 from labels.forms.geojson import labels_of_geojson, read_json
 from labels.forms.imagej import labels_of_imagej
@@ -49,11 +50,11 @@ def read_labels(pair: Pair, shape: tuple[int, int], masks: str = "auto") -> Labe
         pair: which has labels.
         shape: (height, width) of its image.
         masks: what masks are, "auto", "binary" or "instances"; see `labels_of`. Outlines, .mat and
-            one mask per nucleus need no telling.
+            one mask per nucleus need no telling, unless they can hardly be right.
 
     Raises:
-        LabelReadError: they cannot be read, do not fit the image or could mean several things; the
-            message is one line.
+        LabelReadError: they cannot be read, do not fit the image, could mean several things or can
+            hardly be right; the message is one line.
     """
     path = pair.labels[0]
     if len(pair.labels) > 1:
@@ -64,6 +65,9 @@ def read_labels(pair: Pair, shape: tuple[int, int], masks: str = "auto") -> Labe
                 labels = labels_of_stack(path, pair.index, shape, masks)
             else:
                 labels = _read(path, pair.image, shape, masks)
+    if masks == "auto":
+        with naming(path if len(pair.labels) == 1 else path.parent):
+            refuse_doubtful(labels)
     if not pair.left_out:
         return labels
     with naming(pair.left_out):

@@ -270,6 +270,14 @@ def test_drawn_masks_are_no_pictures(tmp_path, name):
     assert is_mask(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", [name for name in MASKS if name.endswith(".png")])
+def test_masks_without_compression_are_no_pictures(tmp_path, name):
+    pixels = MASKS[name](labels_of_discs())
+    Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=0)
+    assert (tmp_path / "a.png").stat().st_size > pixels.size
+    assert is_mask(tmp_path / "a.png")
+
+
 def flat_colours():
     """Purple discs and glass without any noise."""
     image, _ = drawn(80, 80)
@@ -305,6 +313,8 @@ def test_drawn_pictures_are_no_masks(tmp_path, kind):
     for name in ("a_mask.png", "labeled_mask.jpg"):  # whatever they are called
         write_picture(tmp_path / name, pictures()[kind])
         assert not is_mask(tmp_path / name)
+    Image.fromarray(pictures()[kind]).save(tmp_path / "stored.png", compress_level=0)
+    assert not is_mask(tmp_path / "stored.png")
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [("labels8.png", True), ("tissue", False)])

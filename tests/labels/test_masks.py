@@ -134,6 +134,38 @@ def test_binary_masks_of_other_kinds(tmp_path, kind):
     np.testing.assert_array_equal(labels.map > 0, mask)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif"])
+@pytest.mark.parametrize("colours", [2, 256])
+@pytest.mark.parametrize("soft", [False, True])
+def test_black_is_background_wherever_it_stands_in_a_palette_of_greys(
+    tmp_path, suffix, colours, soft
+):
+    mask = ((APART > 0) * 255).astype(np.uint8)
+    pixels = cv2.GaussianBlur(mask, (3, 3), 1) if soft else mask
+    image = Image.fromarray(pixels).convert("RGB").quantize(colours)
+    assert np.asarray(image)[mask > 0].min() == 0  # white comes first
+    image.save(tmp_path / f"m{suffix}")
+    labels = read(tmp_path / f"m{suffix}")
+    assert not labels.instances and "binary mask" in labels.note and labels.map.max() == 3
+    assert np.count_nonzero((labels.map > 0) != (mask > 0)) <= soft * 0.15 * np.sum(mask > 0)
+
+
+def test_a_label_map_whose_greys_became_a_palette_stays_one(tmp_path):
+    grey = Image.fromarray((TOUCHING * 60).astype(np.uint8))
+    grey.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "m.png")
+    assert same_up_to_numbers(read(tmp_path / "m.png").map, TOUCHING)
+
+
+@pytest.mark.parametrize("colour", [(200, 0, 0), (0, 0, 40), (50, 50, 50)])
+def test_a_class_on_white_is_read_by_index(tmp_path, colour):
+    image = Image.fromarray((APART > 0).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, *colour, *[0] * 762])
+    image.save(tmp_path / "m.png")
+    labels = read(tmp_path / "m.png")
+    assert labels.note == "by colour index, binary mask"
+    np.testing.assert_array_equal(labels.map > 0, APART > 0)
+
+
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("colour", [False, True])
 def test_a_jpeg_of_discs_is_binary_and_never_a_label_map(tmp_path, quality, colour):

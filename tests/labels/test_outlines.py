@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ def test_whatever_its_shape_a_nucleus_comes_back(tmp_path_factory, noise):
     if not count:
         return
     written(path, truth)
-    labels = read(path, truth.shape).map
+    # Told what they are: some of these fill their tiny image.
+    labels = read_labels(Pair(path, (path,)), truth.shape, "instances").map
     np.testing.assert_array_equal(labels > 0, truth > 0)
     assert len(np.unique(labels)) == len(np.unique(truth))
     assert best_ious(truth, labels).min() > 0.95
@@ -159,6 +161,61 @@ def test_a_region_without_nuclei_is_a_field_without_nuclei(tmp_path):
     path = write_geojson(tmp_path / "m.geojson", feature([SQUARE], of_class={"name": "Region*"}))
     labels = read(path)
     assert not labels.map.any() and labels.known.sum() == 400
+
+
+AROUND = [[5, 5], [95, 5], [95, 75], [5, 75]]
+
+
+def typed(kind, coordinates, of_class=None, old=False):
+    made = feature([coordinates], of_class=of_class)
+    made["properties"] |= {} if old else {"objectType": kind}
+    if old:
+        del made["properties"]["objectType"]
+    return made | ({"id": kind} if old else {})
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("kind", ["detection", "cell"])
+def test_annotations_beside_detections_are_areas(tmp_path, kind, old):
+    of_nuclei = f"Path{kind.title()}Object" if old else kind
+    path = write_geojson(
+        tmp_path / "m.geojson",
+        typed("PathAnnotationObject" if old else "annotation", AROUND, {"name": "Tumor"}, old),
+        typed(of_nuclei, SQUARE, old=old),
+    )
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    assert labels.note.endswith("1 annotations beside detections left out")
+    assert labels.known is None
+
+
+def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
+    path = write_geojson(
+        tmp_path / "m.geojson",
+        typed("annotation", AROUND, {"name": "Region*"}),
+        typed("annotation", [[60, 10], [80, 10], [80, 30], [60, 30]], {"name": "Ignore*"}),
+        typed("detection", SQUARE),
+    )
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    np.testing.assert_array_equal(labels.known, square(5, 5, 95, 75) & ~square(60, 10, 80, 30))
+    assert "beside detections" not in labels.note
+
+
+def test_annotations_beside_points_are_nuclei(tmp_path):
+    point = feature([3, 4], "Point") | {"properties": {"objectType": "detection"}}
+    path = write_geojson(tmp_path / "m.geojson", typed("annotation", SQUARE), point)
+    np.testing.assert_array_equal(read(path).map, square())
+
+
+@pytest.mark.parametrize("kind", ["tile", "tmaCore", "root"])
+def test_tiles_and_cores_are_no_nuclei(tmp_path, kind):
+    tiles = [typed(kind, AROUND), typed(kind, AROUND, {"name": "Tumor"})]
+    path = write_geojson(tmp_path / "m.geojson", *tiles, typed("annotation", SQUARE))
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square())
+    assert "2 tiles or cores left out" in labels.note
+    assert "no outlines but 2 tiles" in refused(write_geojson(path, *tiles))
 
 
 def test_an_area_drawn_around_nuclei_is_not_a_nucleus(tmp_path):
@@ -254,6 +311,12 @@ def test_regions_of_imagescope(tmp_path):
     assert np.count_nonzero(labels.map == 3) == pytest.approx(np.pi * 10 * 5, rel=0.03)
 
 
+def test_holes_outside_the_image_cut_nothing(tmp_path):
+    far = ('NegativeROA="1"', [[215, 25], [220, 25], [220, 30]])
+    path = write_xml(tmp_path / "m.xml", ('Type="0"', SQUARE), far)
+    np.testing.assert_array_equal(read(path).map, square())
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -294,6 +357,15 @@ def test_regions_of_imagej(tmp_path):
 def test_one_region_of_imagej(tmp_path):
     roi(SQUARE).tofile(tmp_path / "m.roi")
     np.testing.assert_array_equal(read(tmp_path / "m.roi").map, square())
+
+
+def test_what_macos_adds_to_an_archive_is_passed_over(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as file:
+        file.writestr("RoiSet/", b"")
+        file.writestr("RoiSet/a.roi", roi(SQUARE).tobytes())
+        for name in ("__MACOSX/RoiSet/._a.roi", "RoiSet/._a.roi", "RoiSet/.DS_Store"):
+            file.writestr(name, b"Mac OS X")
+    np.testing.assert_array_equal(read(tmp_path / "m.zip").map, square())
 
 
 @pytest.mark.parametrize("name", ["m.zip", "m.roi"])
@@ -363,6 +435,35 @@ def test_run_lengths_of_coco(tmp_path, text):
         tmp_path / "m.json", *(coco({"counts": each, "size": [80, 100]}) for each in counts)
     )
     np.testing.assert_array_equal(read(path).map, truth)
+
+
+def lengths(*masks):
+    return [coco({"counts": runs(mask), "size": [80, 100]}) for mask in masks]
+
+
+@pytest.mark.parametrize("with_polygon", [False, True])
+def test_the_smaller_of_two_objects_of_coco_is_seen(tmp_path, with_polygon):
+    large, small = lengths(square(5, 5, 45, 60), square())
+    if with_polygon:
+        small = coco([[float(number) for point in SQUARE for number in point]])
+    for objects in ([large, small], [small, large]):
+        labels = read(write_coco(tmp_path / f"{objects[0] is large}.json", *objects)).map
+        assert sorted(np.bincount(labels.ravel())[1:]) == [400, 40 * 55 - 400]
+
+
+def test_objects_of_coco_without_a_pixel_are_counted(tmp_path):
+    path = write_coco(tmp_path / "m.json", *lengths(square(), square(), square() & False))
+    labels = read(path)
+    assert "2 without a pixel of their own" in labels.note and labels.map.astype(bool).sum() == 400
+
+
+def test_an_object_of_coco_around_others_is_refused(tmp_path):
+    nuclei = [square(x, 20, x + 8, 28) for x in range(10, 90, 12)]
+    path = write_coco(tmp_path / "m.json", *lengths(square(2, 2, 98, 78), *nuclei))
+    assert "encloses other nuclei" in refused(path)
+    around = ~np.any(nuclei, axis=0)  # as programs that part an image write its background
+    path = write_coco(tmp_path / "n.json", *lengths(around, *nuclei))
+    assert "as background does" in refused(path)
 
 
 def test_a_crowd_is_not_known(tmp_path):

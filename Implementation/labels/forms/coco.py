@@ -5,9 +5,10 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from scipy import ndimage
 
 from labels.forms.geojson import read_json
-from labels.forms.outlines import label_map
+from labels.forms.outlines import Piece, covered, stacked
 from labels.label_map import Labels, check_size
 
 KEYS = {"images", "annotations"}
@@ -62,26 +63,15 @@ def labels_of_coco(path: Path, image: Path, shape: tuple[int, int]) -> Labels:
         raise ValueError(f"nothing about {image.name}")
     if "height" in entry and "width" in entry:
         check_size((int(entry["height"]), int(entry["width"])), shape)
-    known, polygons, masks = np.ones(shape, bool), [], []
+    known, pieces = np.ones(shape, bool), []
     for each in annotations.get(entry["id"], []):
-        segmentation = each.get("segmentation")
-        if isinstance(segmentation, dict):
-            mask = _run_lengths(segmentation, shape)
-            if each.get("iscrowd"):
-                known &= ~mask
-            else:
-                masks.append(mask)
-        elif segmentation:
-            polygon = [[np.reshape(ring, (-1, 2))] for ring in segmentation]
-            if each.get("iscrowd"):
-                known &= label_map([polygon], shape)[0] == 0
-            else:
-                polygons.append(polygon)
-        else:
-            raise ValueError(f"object {each.get('id')} has a box but no outline")
-    drawn, remark = label_map(polygons, shape)
-    for number, mask in enumerate(masks, start=len(polygons) + 1):
-        drawn[mask & (drawn == 0)] = number
+        piece = _piece(each, shape)
+        if not each.get("iscrowd"):
+            pieces.append(piece)
+        elif piece is not None:
+            window, mask = piece
+            known[window] &= ~mask
+    drawn, remark = stacked(pieces, shape)
     notes = ["outlines (COCO)", remark, "" if known.all() else "crowds left out"]
     return Labels(drawn, True, ", ".join(filter(None, notes)), None if known.all() else known)
 
@@ -106,6 +96,19 @@ def _alike_parts(name: PurePosixPath, image: Path) -> int:
     """Count the folders that two paths share at their ends, one by one from the file's on."""
     both = zip(reversed(name.parts), reversed(image.parts), strict=False)
     return sum(1 for _ in takewhile(lambda parts: parts[0] == parts[1], both))
+
+
+def _piece(annotation: dict, shape: tuple[int, int]) -> Piece | None:
+    """Return the pixels of an object, None where it is off the image."""
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, dict):
+        mask = _run_lengths(segmentation, shape)
+        boxes = ndimage.find_objects(mask.astype(np.uint8))
+        window = boxes[0] if boxes else np.s_[:0, :0]
+        return window, mask[window]
+    if not segmentation:
+        raise ValueError(f"object {annotation.get('id')} has a box but no outline")
+    return covered([[np.reshape(ring, (-1, 2))] for ring in segmentation], shape)
 
 
 def _run_lengths(segmentation: dict, shape: tuple[int, int]) -> np.ndarray:

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.forms.outlines import Polygon, covered, label_map
+from labels.forms.outlines import Polygon, label_map, united
 from labels.label_map import Labels
 
 # Member of a collection whose outlines nobody has corrected; QuPath leaves it out on export.
 AS_PREDICTED = "as_predicted"
+# By the beginning of an object's type; superpixels, cores of tissue arrays and the root are areas.
+AREAS = ("tile", "tmacore", "root")
+DETECTIONS = ("detection", "cell")
+LEFT_OUT = {
+    "point": "points or lines left out",
+    "area": "tiles or cores left out",
+    "annotation": "annotations beside detections left out",
+}
 
 
 def read_json(path: Path):
@@ -28,9 +36,10 @@ def read_json(path: Path):
 def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     """Read GeoJSON as QuPath writes it: a collection, a list or one feature.
 
-    Every polygon is a nucleus; of a cell its nucleus counts. Annotations whose class begins with
-    Region or is Labelled are no nuclei: they say where the labels are complete. Those whose class
-    begins with Ignore, as QuPath's own class for that does, say where they are not.
+    Every polygon is a nucleus; of a cell its nucleus counts. Beside detections or cells annotations
+    are no nuclei but areas around some, and tiles and cores of tissue arrays never are. Annotations
+    whose class begins with Region or is Labelled say where the labels are complete. Those whose
+    class begins with Ignore, as QuPath's own class for that does, say where they are not.
 
     Args:
         content: the parsed file.
@@ -44,34 +53,59 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "its outlines are still as predicted; correct them in QuPath and export them, or "
             "delete the field"
         )
-    nuclei, regions, ignored, others = [], [], [], 0
-    for feature in features_of(content):
-        geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
-        outline = outline_of(geometry)
-        if outline is None:
-            others += 1
-        else:
-            kind = class_of(feature).casefold()
-            is_region = kind.startswith("region") or kind.partition(":")[0] == "labelled"
-            is_ignored = kind.startswith("ignore")
-            (regions if is_region else ignored if is_ignored else nuclei).append(outline)
-    if not nuclei and not regions:
+    found = _by_role(features_of(content))
+    left_out = ["point", "area"] + ["annotation"] * bool(found["detection"])
+    nuclei = found["detection"] or found["annotation"]
+    if not nuclei and not found["region"]:
+        areas = f" but {len(found['area'])} tiles or cores" if found["area"] else ""
         raise ValueError(
-            "no outlines; where a field holds no nuclei, mark it with an annotation of class Region"
+            f"no outlines{areas}; where a field holds no nuclei, mark it with an annotation of "
+            "class Region"
         )
     labels, remark = label_map(nuclei, shape)
-    notes = ["outlines (GeoJSON)", remark]
-    notes.append(f"{others} points or lines left out" if others else "")
-    known = None
+    counts = [f"{len(found[role])} {LEFT_OUT[role]}" for role in left_out if found[role]]
+    known, limits = _known(found["region"], found["ignored"], shape)
+    notes = ["outlines (GeoJSON)", remark, *counts, *limits]
+    return Labels(labels, True, ", ".join(filter(None, notes)), known)
+
+
+def _known(regions, ignored, shape: tuple[int, int]) -> tuple[np.ndarray | None, list[str]]:
+    """Return where labels are complete, as `Labels.known`, and notes of what limits it."""
+    known, notes = None, []
     if regions:
-        known = _union(regions, shape)
+        known = united(regions, shape)
         if not known.any():
             raise ValueError("its regions lie outside the image")
         notes.append("labelled in its regions only")
     if ignored:
-        known = (True if known is None else known) & ~_union(ignored, shape)
+        known = (True if known is None else known) & ~united(ignored, shape)
         notes.append("ignored areas left out")
-    return Labels(labels, True, ", ".join(filter(None, notes)), known)
+    return known, notes
+
+
+def _by_role(features: list[dict]) -> dict[str, list[list[Polygon] | None]]:
+    """Return the outlines of objects by what they are in QuPath."""
+    found = {role: [] for role in ("detection", "annotation", "region", "ignored", "area", "point")}
+    for feature in features:
+        outline = outline_of(feature.get("nucleusGeometry") or feature.get("geometry") or {})
+        found["point" if outline is None else _role(feature)].append(outline)
+    return found
+
+
+def _role(feature: dict) -> str:
+    """Tell what an outline is: see `labels_of_geojson`; of an unknown type, an annotation."""
+    properties = feature.get("properties")
+    of_type = properties.get("objectType") if isinstance(properties, dict) else None
+    # Before QuPath 0.4 the id named the type: PathDetectionObject.
+    kind = str(of_type or feature.get("id") or "").removeprefix("Path").casefold()
+    of_class = class_of(feature).casefold()
+    if kind.startswith(AREAS):
+        return "area"
+    if of_class.startswith("region") or of_class.partition(":")[0] == "labelled":
+        return "region"
+    if of_class.startswith("ignore"):
+        return "ignored"
+    return "detection" if kind.startswith(DETECTIONS) else "annotation"
 
 
 def features_of(content) -> list[dict]:
@@ -116,13 +150,3 @@ def class_of(feature: dict) -> str:
     if isinstance(of_class, dict):
         of_class = ": ".join(map(str, of_class.get("names") or [of_class.get("name") or ""]))
     return str(of_class or "")
-
-
-def _union(regions: list[list[Polygon]], shape: tuple[int, int]) -> np.ndarray:
-    known = np.zeros(shape, bool)
-    for region in regions:
-        piece = covered(region, shape)
-        if piece is not None:
-            window, mask = piece
-            known[window] |= mask
-    return known

@@ -1,12 +1,14 @@
 """Regions of interest of ImageJ and Fiji: RoiSet.zip and .roi."""
 
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import roifile
 
 from labels.forms.outlines import label_map
 from labels.label_map import Labels
+from labels.names import hidden
 
 AREAS = {
     roifile.ROI_TYPE.POLYGON,
@@ -27,8 +29,7 @@ def labels_of_imagej(path: Path, shape: tuple[int, int]) -> Labels:
     Raises:
         ValueError: it holds no area.
     """
-    found = roifile.roiread(path)
-    rois = found if isinstance(found, list) else [found]
+    rois = _regions(path)
     # The rings of a composite region are one figure: a ring in a ring is a hole.
     areas = [
         [[np.asarray(ring, float) for ring in roi.coordinates(multi=True)]]
@@ -41,3 +42,14 @@ def labels_of_imagej(path: Path, shape: tuple[int, int]) -> Labels:
     lines = len(rois) - len(areas)
     notes = ["outlines (ImageJ)", remark, f"{lines} points or lines left out" if lines else ""]
     return Labels(drawn, True, ", ".join(filter(None, notes)))
+
+
+def _regions(path: Path) -> list[roifile.ImagejRoi]:
+    if not zipfile.is_zipfile(path):
+        return [roifile.ImagejRoi.frombytes(path.read_bytes())]
+    with zipfile.ZipFile(path) as file:
+        # macOS packs folders, and beside each file `__MACOSX/._` with what its system knows of it.
+        names = [name for name in file.namelist() if not name.endswith("/")]
+        parts = {name: PurePosixPath(name).parts for name in names}
+        names = [name for name in names if not any(hidden(Path(part)) for part in parts[name])]
+        return [roifile.ImagejRoi.frombytes(file.read(name)) for name in names]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labels.forms.outlines import label_map
+from labels.forms.outlines import label_map, united
 from labels.label_map import Labels
 
 FREEHAND, RECTANGLE, ELLIPSE = "0", "1", "2"  # Type of a region; others are arrows and rulers
@@ -36,9 +36,7 @@ def labels_of_imagescope(path: Path, shape: tuple[int, int]) -> Labels:
         raise ValueError("no regions; draw the nuclei in ImageScope, or remove the file")
     # A negative region is a hole of whatever it lies in; elsewhere it would be an island.
     drawn, remark = label_map([[[ring]] for ring in outlines], shape)
-    if negative:
-        holes, _ = label_map([[[ring]] for ring in negative], shape)
-        drawn[holes > 0] = 0
+    drawn[united([[[ring]] for ring in negative], shape)] = 0
     return Labels(drawn, True, ", ".join(filter(None, ["outlines (ImageScope)", remark])))
 
 

@@ -10,6 +10,7 @@ ENCLOSED = 3  # a nucleus does not hold the middle of so many others
 # Rings of (x, y), float (n, 2): a pixel is inside where it is inside an odd number of them, so
 # that rings in a ring are holes.
 Polygon = list[np.ndarray]
+Piece = tuple[tuple[slice, slice], np.ndarray]  # a window of the image and its pixels, a bool mask
 
 
 def label_map(outlines: list[list[Polygon]], shape: tuple[int, int]) -> tuple[np.ndarray, str]:
@@ -27,11 +28,15 @@ def label_map(outlines: list[list[Polygon]], shape: tuple[int, int]) -> tuple[np
     Raises:
         ValueError: most outlines lie outside the image, or one encloses others.
     """
-    drawn = [covered(outline, shape) for outline in outlines]
+    return stacked([covered(outline, shape) for outline in outlines], shape)
+
+
+def stacked(drawn: list[Piece | None], shape: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Lay the pixels of outlines over each other, as `label_map` does; see there."""
     outside = sum(piece is None for piece in drawn)
-    if outside > len(outlines) / 2:
+    if outside > len(drawn) / 2:
         raise ValueError(
-            f"{outside} of {len(outlines)} outlines lie outside the image of {shape[1]}x{shape[0]} "
+            f"{outside} of {len(drawn)} outlines lie outside the image of {shape[1]}x{shape[0]} "
             "pixels: they belong to another image or another magnification of it"
         )
     _refuse_enclosing(drawn)
@@ -41,17 +46,14 @@ def label_map(outlines: list[list[Polygon]], shape: tuple[int, int]) -> tuple[np
         if sizes[index]:
             window, mask = drawn[index]
             labels[window][mask] = index + 1
-    unseen = len(outlines) - outside - np.count_nonzero(np.bincount(labels.ravel())[1:])
+    unseen = len(drawn) - outside - np.count_nonzero(np.bincount(labels.ravel())[1:])
     notes = [f"{outside} outside the image" if outside else ""]
     notes.append(f"{unseen} without a pixel of their own" if unseen else "")
     return labels, ", ".join(filter(None, notes))
 
 
-def covered(outline: list[Polygon], shape: tuple[int, int]):
-    """Return (window, mask) of the pixels inside an outline, or None where it is off the image.
-
-    `window` is a pair of slices, `mask` bool of its size.
-    """
+def covered(outline: list[Polygon], shape: tuple[int, int]) -> Piece | None:
+    """Return the pixels inside an outline, None where it is off the image."""
     rings = [np.asarray(ring, float) for polygons in outline for ring in polygons]
     if not rings or any(ring.ndim != 2 or ring.shape[1:] != (2,) for ring in rings):
         raise ValueError("expected outlines of x and y, found other numbers")
@@ -74,7 +76,18 @@ def covered(outline: list[Polygon], shape: tuple[int, int]):
     return np.s_[top:bottom, left:right], mask
 
 
-def _refuse_enclosing(drawn):
+def united(outlines: list[list[Polygon]], shape: tuple[int, int]) -> np.ndarray:
+    """Return the pixels inside any of the outlines, bool (height, width)."""
+    inside = np.zeros(shape, bool)
+    for outline in outlines:
+        piece = covered(outline, shape)
+        if piece is not None:
+            window, mask = piece
+            inside[window] |= mask
+    return inside
+
+
+def _refuse_enclosing(drawn: list[Piece | None]):
     """Raise ValueError for an outline around other nuclei: an area, not a nucleus."""
     pieces = [piece for piece in drawn if piece is not None and piece[1].any()]
     if len(pieces) <= ENCLOSED:

@@ -1,4 +1,4 @@
-"""Files with a number or colour per pixel, read as stored: not scaled, no palette applied."""
+"""Files with a number or colour per pixel, read as stored: not scaled, indices kept."""
 
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from images.pixels import upright
 MATLAB_VARIABLE = (
     "inst_map"  # of CoNSeP, CPM-15, CPM-17 and Kumar, as HoVer-Net's authors give them
 )
+BLACK = 32  # level below which a grey of a palette is black; QuPath's Necrosis has 50
+GREY = 16  # levels by which the red, green and blue of a grey may differ
 
 
 def read_pixels(path: Path) -> tuple[np.ndarray, bool]:
@@ -22,7 +24,8 @@ def read_pixels(path: Path) -> tuple[np.ndarray, bool]:
 
     Returns:
         (pixels, indexed): (height, width) or (height, width, samples) of the file's number type;
-        `indexed` where the numbers stand for colours of a palette.
+        `indexed` where the numbers stand for colours of a palette. Greys whose first is not the
+        black one are read themselves.
 
     Raises:
         ValueError, OSError: the file cannot be read or has other dimensions.
@@ -68,6 +71,8 @@ def _tiff(path: Path) -> tuple[np.ndarray, bool]:
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if white_is_zero and pixels.dtype == bool:
             pixels = ~pixels
+        if indexed and page.colormap is not None:
+            pixels, indexed = _unsorted(pixels, page.colormap.T >> 8)
     if axes.startswith("S"):
         pixels, axes = np.moveaxis(pixels, 0, -1), axes[1:] + "S"
     return upright(_plane(pixels, colour=axes.endswith("S")), orientation), indexed
@@ -79,6 +84,10 @@ def _picture(path: Path, head: bytes) -> tuple[np.ndarray, bool]:
             image.load()
             mode, pixels, kind = image.mode, np.asarray(image), image.format
             orientation = image.getexif().get(0x0112, 1)
+            indexed = mode == "P"
+            if indexed:
+                palette = np.reshape(image.getpalette("RGB"), (-1, 3))
+                pixels, indexed = _unsorted(pixels, palette)
     except UnidentifiedImageError:
         raise ValueError(
             "not a readable label map; replace or remove it together with its image"
@@ -87,7 +96,26 @@ def _picture(path: Path, head: bytes) -> tuple[np.ndarray, bool]:
         # Pillow cuts 16-bit colour to 8 bit.
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]]
-    return upright(_plane(pixels), orientation), mode == "P"
+    return upright(_plane(pixels), orientation), indexed
+
+
+def _unsorted(indices: np.ndarray, palette: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return (pixels, whether they still are indices) of a file with a palette of (n, 3) levels.
+
+    Programs that reduce colours sort them as they like: Pillow's `quantize` gives the white nuclei
+    of a binary mask index 0, which is the background wherever people or QuPath number classes. So
+    where all is grey and black comes later, the greys count, and black is the background.
+    """
+    used = np.flatnonzero(np.bincount(indices.ravel()))
+    if used[-1] >= len(palette):
+        return indices, True
+    colours = palette[used].astype(int)
+    greys = colours.mean(axis=1).round().astype(np.uint8)
+    if np.ptp(colours, axis=1).max() > GREY or greys[0] < BLACK or greys.min() >= BLACK:
+        return indices, True
+    levels = np.zeros(used[-1] + 1, np.uint8)
+    levels[used] = greys - greys.min() if len(used) > 2 else np.where(greys < BLACK, 0, 255)
+    return levels[indices], False
 
 
 def _plane(pixels: np.ndarray, colour: bool = True) -> np.ndarray:
