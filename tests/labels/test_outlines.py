@@ -176,7 +176,7 @@ def typed(kind, coordinates, of_class=None, old=False):
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("kind", ["detection", "cell"])
-def test_annotations_beside_detections_are_areas(tmp_path, kind, old):
+def test_annotations_around_detections_are_areas(tmp_path, kind, old):
     of_nuclei = f"Path{kind.title()}Object" if old else kind
     path = write_geojson(
         tmp_path / "m.geojson",
@@ -185,8 +185,24 @@ def test_annotations_beside_detections_are_areas(tmp_path, kind, old):
     )
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square())
-    assert labels.note.endswith("1 annotations beside detections left out")
+    assert labels.note.endswith("1 annotations around detections left out")
     assert labels.known is None
+
+
+def test_annotations_beside_detections_are_nuclei_that_were_added_unless_they_are_large(tmp_path):
+    added, large = (
+        [[60, 10], [80, 10], [80, 30], [60, 30]],
+        [[30, 40], [95, 40], [95, 70], [30, 70]],
+    )
+    path = write_geojson(
+        tmp_path / "m.geojson",
+        typed("detection", SQUARE),
+        typed("annotation", added),
+        typed("annotation", large),
+    )
+    labels = read(path)
+    np.testing.assert_array_equal(labels.map, square() + 2 * square(60, 10, 80, 30))
+    assert labels.note.endswith("1 annotations around detections left out")
 
 
 def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
@@ -199,7 +215,7 @@ def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square())
     np.testing.assert_array_equal(labels.known, square(5, 5, 95, 75) & ~square(60, 10, 80, 30))
-    assert "beside detections" not in labels.note
+    assert "around detections" not in labels.note
 
 
 def test_annotations_beside_points_are_nuclei(tmp_path):

@@ -2,9 +2,12 @@
 
 import gzip
 import json
+from collections.abc import Callable
+from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
+from skimage.measure import points_in_poly
 
 from labels.forms.outlines import Polygon, label_map, united
 from labels.label_map import Labels
@@ -17,8 +20,9 @@ DETECTIONS = ("detection", "cell")
 LEFT_OUT = {
     "point": "points or lines left out",
     "area": "tiles or cores left out",
-    "annotation": "annotations beside detections left out",
+    "around": "annotations around detections left out",
 }
+LARGEST = 3  # times the extent of the largest detection; an annotation of more is an area, too
 
 
 def read_json(path: Path):
@@ -36,10 +40,11 @@ def read_json(path: Path):
 def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     """Read GeoJSON as QuPath writes it: a collection, a list or one feature.
 
-    Every polygon is a nucleus; of a cell its nucleus counts. Beside detections or cells annotations
-    are no nuclei but areas around some, and tiles and cores of tissue arrays never are. Annotations
-    whose class begins with Region or is Labelled say where the labels are complete. Those whose
-    class begins with Ignore, as QuPath's own class for that does, say where they are not.
+    Every polygon is a nucleus; of a cell its nucleus counts. Tiles and cores of tissue arrays are
+    none, nor are annotations around detections or cells; others beside these are nuclei that
+    somebody added. Annotations whose class begins with Region or is Labelled say where the labels
+    are complete. Those whose class begins with Ignore, as QuPath's own class for that does, say
+    where they are not.
 
     Args:
         content: the parsed file.
@@ -54,8 +59,9 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "delete the field"
         )
     found = _by_role(features_of(content))
-    left_out = ["point", "area"] + ["annotation"] * bool(found["detection"])
-    nuclei = found["detection"] or found["annotation"]
+    is_area = _area_test(found["detection"])
+    found["around"] = list(filter(is_area, found["annotation"]))
+    nuclei = [*found["detection"], *filterfalse(is_area, found["annotation"])]
     if not nuclei and not found["region"]:
         areas = f" but {len(found['area'])} tiles or cores" if found["area"] else ""
         raise ValueError(
@@ -63,7 +69,7 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "class Region"
         )
     labels, remark = label_map(nuclei, shape)
-    counts = [f"{len(found[role])} {LEFT_OUT[role]}" for role in left_out if found[role]]
+    counts = [f"{len(found[role])} {what}" for role, what in LEFT_OUT.items() if found[role]]
     known, limits = _known(found["region"], found["ignored"], shape)
     notes = ["outlines (GeoJSON)", remark, *counts, *limits]
     return Labels(labels, True, ", ".join(filter(None, notes)), known)
@@ -106,6 +112,24 @@ def _role(feature: dict) -> str:
     if of_class.startswith("ignore"):
         return "ignored"
     return "detection" if kind.startswith(DETECTIONS) else "annotation"
+
+
+def _area_test(detections: list[list[Polygon]]) -> Callable[[list[Polygon]], bool]:
+    """Return what tells whether an outline is an area that detections lie in, or could lie in."""
+    if not detections:
+        return lambda outline: False
+    middles = np.array([_points(each).mean(axis=0) for each in detections])
+    largest = max(np.ptp(_points(each), axis=0).max() for each in detections)
+
+    def is_area(outline: list[Polygon]) -> bool:
+        too_large = np.ptp(_points(outline), axis=0).max() > LARGEST * largest
+        return bool(too_large or any(points_in_poly(middles, rings[0]).any() for rings in outline))
+
+    return is_area
+
+
+def _points(outline: list[Polygon]) -> np.ndarray:
+    return np.concatenate([ring for rings in outline for ring in rings])
 
 
 def features_of(content) -> list[dict]:
