@@ -9,7 +9,7 @@ LADDER = (255, 1023, 4095, 16383, 65535)  # white of cameras and of programs, 8 
 BRIGHT, DARK = 99.9, 0.1  # per cent of the values; single hot pixels and overshoots lie outside
 OVERSHOOT = 1.1  # times white; bicubic resampling goes as far beyond it
 FAINTEST = 1 / 16  # of white; a brightest value below that belongs to another white
-ALPHA_IGNORED = "alpha is zero everywhere: ignored"
+ALPHA_IGNORED = "alpha is zero wherever it was looked at: ignored"
 MOST_VALUES = 2**22  # looked at; a percentile of more is the same
 
 

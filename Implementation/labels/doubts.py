@@ -16,7 +16,7 @@ TRUSTED = "MASKS (--masks) binary or instances takes it as it is"
 
 
 def refuse_doubtful(labels: Labels):
-    """Raise ValueError for labels that can hardly be right; the message is the same for all alike.
+    """Raise ValueError for labels that can hardly be right.
 
     Args:
         labels: as they were understood without being told what they are.

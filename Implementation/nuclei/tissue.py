@@ -47,7 +47,7 @@ class Tissue:
 
     mask: np.ndarray
     step: int
-    white: "White"
+    white: White
 
     def save(self, path: Path):
         """Write to an .npz file."""

@@ -44,7 +44,7 @@ class Measured:
     Attributes:
         image: its name.
         group: of the image.
-        patient: whose tissue it shows, None where that is not stated.
+        patient: whose tissue it shows; None, then of all images, where that is not stated.
         values: (value, number of nuclei that it is of) by name of the measure: its density and the
             medians of its nuclei.
     """

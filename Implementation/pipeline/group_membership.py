@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from unicodedata import normalize
 
-from images.errors import some_of
+from images.errors import counted, some_of
 from images.finding import short_names
 
 FOLDERS = "folders"  # for GROUPS: the sub-folder that an image lies in is its group
@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 def groups_of(names: Iterable[str], groups: str | None) -> dict[str, Member]:
-    """Return what each image that has a group belongs to; name what a table has in vain.
+    """Return what each image that has a group belongs to; name the rows that match no image.
 
     Args:
         names: of the images, with their sub-folders.
@@ -37,7 +37,8 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, Member]:
             (name with or without its ending), group and, if wanted, patient.
 
     Raises:
-        OSError, ValueError: the table cannot be used, or no image has a group; one line.
+        OSError, ValueError: the table cannot be used, no image has a group, or some have a patient
+            and others none; one line.
     """
     if groups is None:
         return {}
@@ -52,18 +53,26 @@ def groups_of(names: Iterable[str], groups: str | None) -> dict[str, Member]:
             named = some_of(unused)
             rows = "1 row names" if len(unused) == 1 else f"{len(unused)} rows name"
             print(f"GROUPS: {rows} no image here ({named})", file=sys.stderr)
-        _name_shared(found.values())
+        _check_patients(found)
         expected = f"the names of images in {groups}"
     if not found:
         raise ValueError(f"GROUPS: expected {expected}, found none; check the names")
     return found
 
 
-def _name_shared(members: Iterable[Member]):
-    """Say which patients are in several groups, as the tests take them for different ones."""
-    pairs = {(each.patient, each.group) for each in members if each.patient is not None}
-    count = Counter(patient for patient, _ in pairs)
-    if shared := sorted(patient for patient, groups in count.items() if groups > 1):
+def _check_patients(found: dict[str, Member]):
+    """Refuse a patient of some images only; say which patients are in several groups."""
+    without = [name for name, member in found.items() if member.patient is None]
+    if 0 < len(without) < len(found):
+        raise ValueError(
+            f"GROUPS: expected a patient of every image or of none, found none of "
+            f"{counted(len(without), 'image')} ({some_of(without)}); fill in the column"
+        )
+    count = Counter(
+        patient for patient, _ in {(each.patient, each.group) for each in found.values()}
+    )
+    shared = sorted(name for name, groups in count.items() if name is not None and groups > 1)
+    if shared:
         print(
             f"GROUPS: patients in several groups ({some_of(shared)}); the tests are not paired and "
             "take them for different ones",
@@ -98,12 +107,13 @@ def _read(path: Path) -> dict[str, Member]:
     if not set(COLUMNS) <= set(header):
         found = ", ".join(header) or "nothing"
         raise ValueError(f"GROUPS: expected the columns image and group in {path}, found {found}")
+    places = [header.index(column) if column in header else -1 for column in (*COLUMNS, PATIENT)]
     table = {}
     for cells in rows:
-        row = dict(zip(header, map(str.strip, cells), strict=False))
-        name, group = _one_form(row["image"]) if row else "", row.get("group")
-        member = Member(group, row.get(PATIENT) or None) if name and group else None
-        if member and table.setdefault(name, member) != member:
+        cells = [*map(str.strip, cells), *[""] * len(header)]  # a row may be short
+        image, group, patient = (cells[place] for place in places)
+        name, member = _one_form(image), Member(group, patient or None)
+        if name and group and table.setdefault(name, member) != member:
             both = f"{_said(table[name])} and {_said(member)}"
             raise ValueError(f"GROUPS: {name} is in two rows of {path}, {both}; keep one of them")
     return table

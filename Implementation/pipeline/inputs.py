@@ -115,10 +115,14 @@ def refuse_other_input(names: list[str], settings: Settings):
     earlier = record.get("input_folder") if isinstance(record, dict) else None
     if not isinstance(earlier, str) or settings.outputs.overwrite:
         return
-    if not Path(earlier).is_dir() or Path(earlier).samefile(folder):
-        return
     before = set(_named_before(output_folder).values())
-    if same := [name for name in names if name in before and (Path(earlier) / name).exists()]:
+    try:
+        if not Path(earlier).is_dir() or Path(earlier).samefile(folder):
+            return
+        same = [name for name in names if name in before and (Path(earlier) / name).exists()]
+    except OSError:  # it cannot be looked at: as if it had been moved
+        return
+    if same:
         raise ValueError(
             f"{output_folder} holds results of images of the same names from {earlier} "
             f"({some_of(same)}); give another OUTPUT_FOLDER (--output-folder), or --overwrite to "
@@ -130,7 +134,10 @@ def _is_foreign(folder: Path) -> bool:
     """Tell whether a path is a folder with content that is not a run's."""
     if not folder.is_dir() or "image" in read_manifest(folder / "manifest.json"):
         return False
-    return any(folder.iterdir())
+    try:
+        return any(folder.iterdir())
+    except OSError:  # such as lost+found, which only the system may read
+        return True
 
 
 def _is_result(path: Path, output_folder: Path, input_folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 
-from outputs.groups import GROUP_COLUMNS, compare, measure_image, write_groups
+from outputs.groups import compare, measure_image, write_groups
 from outputs.parquet import write_nuclei_parquet
 from outputs.tables import columns_of, join_tables
 from pipeline.group_membership import Member
@@ -42,8 +42,8 @@ def remove_joined(folder: Path):
 
 
 def _is_own_comparison(table: Path) -> bool:
-    """Tell whether a groups.csv is a run's, and not the user's list of groups."""
-    return columns_of(table) == list(GROUP_COLUMNS)
+    """Tell whether a groups.csv is a run's, of any version, and not the user's list of groups."""
+    return set(columns_of(table)) >= {"measure", "level", "p_value"}
 
 
 def _write(path: Path, content: Sized, write: Callable[[Path], None]):

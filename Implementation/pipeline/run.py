@@ -26,6 +26,7 @@ from pipeline.job import (
     Job,
     finished_row,
     model_files,
+    read_manifest,
     reason_to_repeat,
     signature,
 )
@@ -79,7 +80,8 @@ def run_folder(constants: dict, from_run: Path | None = None) -> int:
 
 def _all_done(jobs: list[Job], folder: Path) -> bool:
     """Tell whether no network is needed: neither for an image nor for the record of the run."""
-    return (folder / "run.json").is_file() and not any(_is_to_be_done(job) for job in jobs)
+    is_recorded = "constants" in read_manifest(folder / "run.json")
+    return is_recorded and not any(_is_to_be_done(job) for job in jobs)
 
 
 def _is_to_be_done(job: Job) -> bool:

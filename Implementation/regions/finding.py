@@ -50,15 +50,18 @@ class RegionFiles:
     def unused(self, images: Iterable[Path]) -> list[Path]:
         """Return the files of regions in these places that belong to none of the images."""
         images = list(images)
-        used, names = {self.of(image) for image in images}, set()
+        used, names = {path for image in images if (path := self.of(image))}, set()
         for image in images:
             names |= {f"{name}{PLAIN_JSON}" for name in (image.name, *short_names(image))}
         places = dict.fromkeys(place for image in images for place in self._places(image))
         found = (path for each in places if each.is_dir() for path in sorted(each.iterdir()))
+        # On some systems a file can be opened under its name in other letters.
+        alike = {str(path).casefold(): path for path in used}
         return [
             path
             for path in found
-            if (path.name.casefold().endswith(ENDINGS) or path.name in names) and path not in used
+            if (path.name.casefold().endswith(ENDINGS) or path.name in names)
+            and not (path in used or _is_same(path, alike.get(str(path).casefold())))
         ]
 
     def shared(self, images: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -73,6 +76,10 @@ class RegionFiles:
             return [image.parent]
         name = name_in(image.absolute(), Path(self.input_folder).absolute())
         return list(dict.fromkeys([(Path(self.folder) / name).parent, Path(self.folder)]))
+
+
+def _is_same(path: Path, other: Path | None) -> bool:
+    return other is not None and path.samefile(other)
 
 
 def _is_file(path: Path) -> bool:

@@ -219,7 +219,7 @@ def test_an_alpha_that_would_hide_the_whole_picture_is_ignored_and_said(tmp_path
     path = tmp_path / name
     write_with_alpha(path, stored, 0, **ALPHA_FILES[name])
     assert difference(path, pixels) == 0
-    assert notes(path) == ("alpha is zero everywhere: ignored",)
+    assert notes(path) == ("alpha is zero wherever it was looked at: ignored",)
 
 
 @pytest.mark.parametrize("name", ALPHA_FILES)

@@ -9,6 +9,7 @@ from PIL import Image
 from helpers.drawn_tissue import draw_discs, write_picture
 from helpers.label_maps import same_up_to_numbers
 from images.pixels import upright
+from labels.forms import raster
 from labels.label_map import LabelReadError
 from labels.masks import labels_of
 from labels.pairing import Pair
@@ -148,6 +149,13 @@ def test_black_is_background_wherever_it_stands_in_a_palette_of_greys(
     labels = read(tmp_path / f"m{suffix}")
     assert not labels.instances and "binary mask" in labels.note and labels.map.max() == 3
     assert np.count_nonzero((labels.map > 0) != (mask > 0)) <= soft * 0.15 * np.sum(mask > 0)
+
+
+def test_indices_of_one_bit_may_be_unsorted_too():
+    indices = APART == 0  # as tifffile gives them
+    pixels, indexed = raster._unsorted(indices, np.array([[255] * 3, [0] * 3]))
+    assert not indexed
+    np.testing.assert_array_equal(pixels > 0, APART > 0)
 
 
 def test_a_label_map_whose_greys_became_a_palette_stays_one(tmp_path):

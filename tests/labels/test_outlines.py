@@ -127,7 +127,7 @@ def test_of_a_cell_the_nucleus_counts(tmp_path):
 def test_points_are_left_out_and_counted(tmp_path):
     path = write_geojson(tmp_path / "m.geojson", feature([SQUARE]), feature([3, 4], "Point"))
     labels = read(path)
-    assert labels.map.max() == 1 and "1 points or lines left out" in labels.note
+    assert labels.map.max() == 1 and "points or lines left out: 1" in labels.note
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_annotations_around_detections_are_areas(tmp_path, kind, old):
     )
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square())
-    assert labels.note.endswith("1 annotations around detections left out")
+    assert labels.note.endswith("annotations that are areas left out: 1")
     assert labels.known is None
 
 
@@ -202,7 +202,7 @@ def test_annotations_beside_detections_are_nuclei_that_were_added_unless_they_ar
     )
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square() + 2 * square(60, 10, 80, 30))
-    assert labels.note.endswith("1 annotations around detections left out")
+    assert labels.note.endswith("annotations that are areas left out: 1")
 
 
 def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
@@ -215,7 +215,7 @@ def test_regions_and_ignored_areas_count_beside_detections(tmp_path):
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square())
     np.testing.assert_array_equal(labels.known, square(5, 5, 95, 75) & ~square(60, 10, 80, 30))
-    assert "around detections" not in labels.note
+    assert "annotations" not in labels.note
 
 
 def test_annotations_beside_points_are_nuclei(tmp_path):
@@ -230,7 +230,7 @@ def test_tiles_and_cores_are_no_nuclei(tmp_path, kind):
     path = write_geojson(tmp_path / "m.geojson", *tiles, typed("annotation", SQUARE))
     labels = read(path)
     np.testing.assert_array_equal(labels.map, square())
-    assert "2 tiles or cores left out" in labels.note
+    assert "tiles or cores left out: 2" in labels.note
     assert "no outlines but 2 tiles" in refused(write_geojson(path, *tiles))
 
 
@@ -366,7 +366,7 @@ def test_regions_of_imagej(tmp_path):
     line = roi([[1, 1], [9, 9]], roitype=roifile.ROI_TYPE.POLYLINE)
     roifile.roiwrite(tmp_path / "m.zip", [roi(SQUARE), rectangle, line])
     labels = read(tmp_path / "m.zip")
-    assert labels.instances and "1 points or lines left out" in labels.note
+    assert labels.instances and "points or lines left out: 1" in labels.note
     np.testing.assert_array_equal(labels.map, square() + 2 * square(50, 50, 60, 62))
 
 

@@ -355,7 +355,7 @@ def test_patients_are_what_is_compared_where_they_are_named(run):
     html = run.report()
     assert "Mann-Whitney U test, without few (fewer than two patients)" in html
     assert [tag["title"] for tag in Page(html).all("i")] == ["p1", "p2", "p3", "p4", "p5"]
-    assert "In 1 of 2 images no glass shows the light" in " ".join(html.split())
+    assert "1 of 2 images show no bare glass, so white was assumed" in " ".join(html.split())
 
 
 def test_groups_are_compared_over_images(run):

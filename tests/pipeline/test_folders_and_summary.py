@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,13 @@ def test_the_data_folder_of_a_slide_is_left_alone_where_results_lie_beside_it(tm
     (tmp_path / "empty").mkdir()
     names = result_names([slide, tmp_path / "empty.png"], tmp_path, tmp_path)
     assert list(names.values()) == ["s_mrxs", "empty"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read all")
+def test_a_folder_that_cannot_be_read_stops_no_run(tmp_path):
+    (tmp_path / "lost+found").mkdir(mode=0)
+    path = tmp_path / "lost+found.png"
+    assert result_names([path], tmp_path, tmp_path)[path] == "lost+found_png"
 
 
 def test_no_image_takes_the_name_of_a_file_of_the_run(tmp_path):

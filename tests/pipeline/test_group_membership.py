@@ -25,10 +25,10 @@ def test_a_table_names_groups_with_or_without_endings(tmp_path, text):
 
 def test_a_table_may_name_patients_and_those_of_several_groups_are_said(tmp_path, capsys):
     (tmp_path / "groups.csv").write_text(
-        "image,group,Patient\na,x,1\nb,y,1\nc,y,\nshort\n", encoding="utf-8"
+        "Patient,group,image\n1,x,a\n1,y,b\n2,y,c\nshort\n \n", encoding="utf-8"
     )
     found = groups_of(NAMES, str(tmp_path / "groups.csv"))
-    expected = [Member("x", "1"), Member("y", "1"), Member("y")]
+    expected = [Member("x", "1"), Member("y", "1"), Member("y", "2")]
     assert found == dict(zip(NAMES, expected, strict=True))
     assert "patients in several groups (1); the tests are not paired" in capsys.readouterr().err
 
@@ -68,6 +68,10 @@ def test_sub_folders_are_groups():
         ("file,group\na.png,x\n", "found file, group"),
         ("image,group\nz.png,x\n", "expected the names of images"),
         ("image,group\na.png,x\na.png,x\na.png,y\n", "a.png is in two rows of .*, x and y; keep"),
+        (
+            "image,group,patient\na.png,x,1\nb,x,\nc,x\n",
+            r"expected a patient of every .* none of 2 images \(b.svs, c.png\)",
+        ),
         ("image,group,patient\na.png,x,1\na.png,x,2\n", ".*, x, patient 1 and x, patient 2; keep"),
     ],
 )

@@ -68,6 +68,26 @@ def test_an_interrupted_run_leaves_no_table_of_earlier_choices(run, tmp_path, ou
     assert left - {".lock"} == {"summary.csv", "run.json"}
 
 
+def test_a_comparison_by_an_earlier_version_is_no_table_of_the_user(run, output):
+    table = output / "groups.csv"
+    table.write_text(
+        "measure,unit,level,group,image,images,nuclei,value,sd_between_images,p_value\n"
+    )
+    assert run(probability_threshold=0.7)[0] == 0
+    assert not table.exists()
+    table.write_text("image,group\none,x\ntwo,y\n")
+    assert run(probability_threshold=0.6)[0] == 0
+    assert table.exists()
+
+
+def test_a_damaged_record_of_a_finished_run_is_written_anew(run, output):
+    record = output / "run.json"
+    whole = record.read_text()
+    record.write_text(whole[:40])
+    assert run()[0] == 0
+    assert json.loads(record.read_text()) == json.loads(whole)
+
+
 def test_groups_that_are_named_later_are_in_the_record(run, tmp_path, output):
     (tmp_path / "table.csv").write_text("image,group\none,x\ntwo,y\n")
     before = json.loads((output / "run.json").read_text())

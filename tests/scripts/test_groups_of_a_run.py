@@ -22,7 +22,7 @@ def test_sub_folders_are_compared(run, tmp_path, capsys):
 
     density = [row for row in rows_of(output / "groups.csv") if row["measure"] == "density_per_mm2"]
     assert [row["group"] for row in density if row["level"] == "group"] == ["control", "treated"]
-    assert all(row["images"] == "2" and row["test"] == "Mann-Whitney" for row in density[:2])
+    assert all(row["images"] == "2" and row["test"] == "Mann-Whitney U" for row in density[:2])
     assert float(density[0]["value"]) < float(density[1]["value"])
     assert 'id="groups"' in (output / "report.html").read_text("utf-8")
 

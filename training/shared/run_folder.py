@@ -18,8 +18,7 @@ NOT_COMPARED = (
 # What constants meant that earlier versions did not have, so that their runs can be continued.
 MEANT_BEFORE = {"tuned_share": 1.0}
 
-
-LARGEST_READ = 2**26  # bytes of a file of which the content is compared; of a slide, the size
+LARGEST_READ = 2**26  # bytes of a file of which the content is compared; of a larger one, the size
 
 
 def plain(value):
@@ -47,10 +46,10 @@ def describe(constants: dict, training, validation, weights: dict) -> dict:
     Returns:
         `constants`, `weights` ({constant: SHA-256}), `training_images` and `validation_images`; the
         latter {name: [[[bytes, SHA-256] of each file], ...]}, with more than one entry if images
-        of several folders share a name. Large files and slides have no SHA-256.
+        of several folders share a name. Large files and folders have no SHA-256.
     """
-    files = {name: Path(path) for name, path in weights.items() if path is not None}
-    hashes = {name: content_of(path) for name, path in files.items() if path.is_file()}
+    paths = {name: Path(path) for name, path in weights.items() if path is not None}
+    hashes = {name: content_of(path) for name, path in paths.items() if path.is_file()}
     run = {"constants": constants, "weights": hashes}
     for side, images in {"training_images": training, "validation_images": validation}.items():
         run[side] = {}

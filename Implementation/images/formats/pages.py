@@ -66,7 +66,7 @@ def layout_of(level: tifffile.TiffPageSeries) -> Layout:
     in other files.
     """
     page = level.keyframe
-    if refuse_stack(level):
+    if is_three_grey_planes(level):
         return _grey_planes(level)
     samples = page.samplesperpixel
     alpha = page.extrasamples[0] if page.extrasamples else None
@@ -79,8 +79,8 @@ def layout_of(level: tifffile.TiffPageSeries) -> Layout:
     return Layout(planes, keep, ALPHA.get(alpha, False), note if samples > keep else None)
 
 
-def refuse_stack(level: tifffile.TiffPageSeries) -> bool:
-    """Return whether it consists of three grey planes; raise ImageReadError for other planes."""
+def is_three_grey_planes(level: tifffile.TiffPageSeries) -> bool:
+    """Tell whether colours lie in three grey planes; raise ImageReadError for any other stack."""
     page, extent = level.keyframe, zip(level.axes, level.shape, strict=True)
     stacked = {axis: n for axis, n in extent if axis not in "YXS" and n > 1}
     may_be_colours = page.photometric in GREY and page.samplesperpixel == 1

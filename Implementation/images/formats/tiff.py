@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from images.errors import ImageReadError
-from images.formats.pages import layout_of, refuse_stack, tissue_series
+from images.formats.pages import is_three_grey_planes, layout_of, tissue_series
 from images.formats.plain import MAX_PLAIN_PIXELS, open_plain, own_size_limit
 from images.formats.slides import BLOCK, Level, Source, cached_blocks, whole_level
 from images.ome import ome_pixels
@@ -57,11 +57,10 @@ def open_tiff(path: Path) -> Source:
 
 def _open_plain_tiff(path: Path, tif: tifffile.TiffFile, index: int, further) -> Source:
     series = tif.series[index]
-    refuse_stack(series)
     page, pages = series.keyframe, len(tif.pages)
     kind = "TIFF" + (f", page {page.index + 1} of {pages}" if pages > 1 else "")
     microns = tiff_microns(tif, page)
-    if _is_for_pillow(page, series):
+    if not is_three_grey_planes(series) and _is_for_pillow(page, series):
         return open_plain(path, kind, microns, page.index, _said(further))
     layout = layout_of(series)
     planes = _whole_planes(page, layout.planes)

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Callable
-from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,9 @@ DETECTIONS = ("detection", "cell")
 LEFT_OUT = {
     "point": "points or lines left out",
     "area": "tiles or cores left out",
-    "around": "annotations around detections left out",
+    "field": "annotations that are areas left out",
 }
-LARGEST = 3  # times the extent of the largest detection; an annotation of more is an area, too
+LARGEST = 3  # times the median extent of all outlines; an annotation of more is an area, too
 
 
 def read_json(path: Path):
@@ -41,10 +39,10 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
     """Read GeoJSON as QuPath writes it: a collection, a list or one feature.
 
     Every polygon is a nucleus; of a cell its nucleus counts. Tiles and cores of tissue arrays are
-    none, nor are annotations around detections or cells; others beside these are nuclei that
-    somebody added. Annotations whose class begins with Region or is Labelled say where the labels
-    are complete. Those whose class begins with Ignore, as QuPath's own class for that does, say
-    where they are not.
+    none, nor, beside detections or cells, annotations around one or much larger than these; others
+    are nuclei that somebody added. Annotations whose class begins with Region or is Labelled say
+    where the labels are complete. Those whose class begins with Ignore, as QuPath's own class for
+    that does, say where they are not.
 
     Args:
         content: the parsed file.
@@ -59,9 +57,8 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "delete the field"
         )
     found = _by_role(features_of(content))
-    is_area = _area_test(found["detection"])
-    found["around"] = list(filter(is_area, found["annotation"]))
-    nuclei = [*found["detection"], *filterfalse(is_area, found["annotation"])]
+    added, found["field"] = _parted(found["annotation"], found["detection"])
+    nuclei = found["detection"] + added
     if not nuclei and not found["region"]:
         areas = f" but {len(found['area'])} tiles or cores" if found["area"] else ""
         raise ValueError(
@@ -69,7 +66,7 @@ def labels_of_geojson(content, shape: tuple[int, int]) -> Labels:
             "class Region"
         )
     labels, remark = label_map(nuclei, shape)
-    counts = [f"{len(found[role])} {what}" for role, what in LEFT_OUT.items() if found[role]]
+    counts = [f"{what}: {len(found[role])}" for role, what in LEFT_OUT.items() if found[role]]
     known, limits = _known(found["region"], found["ignored"], shape)
     notes = ["outlines (GeoJSON)", remark, *counts, *limits]
     return Labels(labels, True, ", ".join(filter(None, notes)), known)
@@ -114,18 +111,17 @@ def _role(feature: dict) -> str:
     return "detection" if kind.startswith(DETECTIONS) else "annotation"
 
 
-def _area_test(detections: list[list[Polygon]]) -> Callable[[list[Polygon]], bool]:
-    """Return what tells whether an outline is an area that detections lie in, or could lie in."""
-    if not detections:
-        return lambda outline: False
+def _parted(annotations: list, detections: list) -> tuple[list, list]:
+    """Part annotations into nuclei and areas, which detections lie in or could lie in."""
+    if not annotations or not detections:
+        return annotations, []
     middles = np.array([_points(each).mean(axis=0) for each in detections])
-    largest = max(np.ptp(_points(each), axis=0).max() for each in detections)
-
-    def is_area(outline: list[Polygon]) -> bool:
-        too_large = np.ptp(_points(outline), axis=0).max() > LARGEST * largest
-        return bool(too_large or any(points_in_poly(middles, rings[0]).any() for rings in outline))
-
-    return is_area
+    extents = [np.ptp(_points(each), axis=0).max() for each in detections + annotations]
+    largest, parts = LARGEST * np.median(extents), ([], [])
+    for outline, extent in zip(annotations, extents[len(detections) :], strict=True):
+        holds_one = any(points_in_poly(middles, rings[0]).any() for rings in outline)
+        parts[bool(extent > largest or holds_one)].append(outline)
+    return parts
 
 
 def _points(outline: list[Polygon]) -> np.ndarray:
@@ -162,7 +158,10 @@ def outline_of(geometry: dict) -> list[Polygon] | None:
         return None
     polygons = [coordinates] if kind == "Polygon" else coordinates
     try:
-        return [[np.array([p[:2] for p in ring], float) for ring in rings] for rings in polygons]
+        found = [[np.array([p[:2] for p in ring], float) for ring in rings] for rings in polygons]
+        if any(ring.ndim != 2 for rings in found for ring in rings or [np.zeros(0)]):
+            raise ValueError
+        return found
     except (TypeError, ValueError, IndexError):
         raise ValueError("a polygon whose coordinates are not pairs of numbers") from None
 

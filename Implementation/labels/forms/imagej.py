@@ -40,7 +40,7 @@ def labels_of_imagej(path: Path, shape: tuple[int, int]) -> Labels:
         raise ValueError(f"none of its {len(rois)} regions has an area; outline the nuclei")
     drawn, remark = label_map(areas, shape)
     lines = len(rois) - len(areas)
-    notes = ["outlines (ImageJ)", remark, f"{lines} points or lines left out" if lines else ""]
+    notes = ["outlines (ImageJ)", remark, f"points or lines left out: {lines}" if lines else ""]
     return Labels(drawn, True, ", ".join(filter(None, notes)))
 
 
@@ -49,7 +49,9 @@ def _regions(path: Path) -> list[roifile.ImagejRoi]:
         return [roifile.ImagejRoi.frombytes(path.read_bytes())]
     with zipfile.ZipFile(path) as file:
         # macOS packs folders, and beside each file `__MACOSX/._` with what its system knows of it.
-        names = [name for name in file.namelist() if not name.endswith("/")]
-        parts = {name: PurePosixPath(name).parts for name in names}
-        names = [name for name in names if not any(hidden(Path(part)) for part in parts[name])]
-        return [roifile.ImagejRoi.frombytes(file.read(name)) for name in names]
+        return [
+            roifile.ImagejRoi.frombytes(file.read(name))
+            for name in file.namelist()
+            if not name.endswith("/")
+            and not any(hidden(Path(part)) for part in PurePosixPath(name).parts)
+        ]

@@ -115,7 +115,7 @@ def _unsorted(indices: np.ndarray, palette: np.ndarray) -> tuple[np.ndarray, boo
         return indices, True
     levels = np.zeros(used[-1] + 1, np.uint8)
     levels[used] = greys - greys.min() if len(used) > 2 else np.where(greys < BLACK, 0, 255)
-    return levels[indices], False
+    return levels[indices.astype(np.intp)], False  # indices of one bit are bool
 
 
 def _plane(pixels: np.ndarray, colour: bool = True) -> np.ndarray:

@@ -82,12 +82,8 @@ def _measure(name: str, rows: list[dict]) -> dict:
     """Return one measure; points are places in per cent of the axis."""
     rows = [row for row in rows if row["measure"] == name]
     of_groups = [row for row in rows if row["level"] == "group"]
-    # An image of no patient stands beside the patients.
-    units = [
-        row
-        for row in rows
-        if row["level"] == "patient" or (row["level"] == "image" and not row["patient"])
-    ]
+    level = "patient" if any(row["level"] == "patient" for row in rows) else "image"
+    units = [row for row in rows if row["level"] == level]
     values = [float(row["value"]) for row in units]
     room = 0.08 * ((max(values) - min(values)) or abs(values[0]) or 1.0)
     lower, upper = min(values) - room, max(values) + room
@@ -117,7 +113,7 @@ def _measure(name: str, rows: list[dict]) -> dict:
         "test": tested[0]["test"] if tested else None,
         "p_value": float(tested[0]["p_value"]) if tested else None,
         "untested": [text_of(row["group"]) for row in of_groups if tested and row not in tested],
-        "by_patient": any(group["patients"] for group in groups),
+        "by_patient": level == "patient",
         "groups": groups,
         "ticks": [
             (place(tick), f"{tick:g}")
