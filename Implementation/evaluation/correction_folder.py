@@ -11,6 +11,7 @@ import tifffile
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.picking import Field
+from images.finding import stamp
 from images.formats.tiff import decode_segment
 from images.objectives import objective_microns
 from images.opening import open_image
@@ -27,6 +28,7 @@ from tiles.geometry import Window, intersection
 from tiles.raster import InMemory
 
 TEMPLATE = Path(__file__).with_name("correction_page.html")
+CHANGED = "it has changed since the run; run Final_implementation.py again"
 SMALLEST_PART = 10  # pixels; less of a nucleus that the border of a field cuts is left out
 _OUTLINES_OF_IMAGE = """\
 def image = GeneralTools.toPath(getCurrentServer().getURIs().iterator().next()).toFile()
@@ -141,6 +143,8 @@ def _picture_of(source: Path, manifest: dict, results: Path) -> Iterator[Callabl
         path = folder / manifest["image"]
         if not path.exists() and folder.name == manifest["image"]:
             path = folder  # which is a DICOM slide
+        if path.exists() and stamp(path) != manifest["made_from"]["input"]:
+            raise ValueError(f"{path}: {CHANGED}")
         microns = choices["microns_per_pixel"]
         if microns == ESTIMATE:
             estimate = manifest["summary"]["estimated_microns_per_pixel"]
@@ -155,7 +159,7 @@ def _picture_of(source: Path, manifest: dict, results: Path) -> Iterator[Callabl
         if (image.width, image.height) != size:
             raise ValueError(
                 f"{path}: {image.width} x {image.height} pixels, the run read {size[0]} x "
-                f"{size[1]}; it has changed since, run Final_implementation.py again"
+                f"{size[1]}; {CHANGED}"
             )
         yield image.read
 

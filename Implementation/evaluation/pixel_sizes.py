@@ -15,6 +15,7 @@ from evaluation.scores import chosen_images
 from images.finding import different_ends
 from labels.pairing import Pair
 from labels.reading import read_image
+from labels.scale import pixel_size
 from networks.network import Network, unet_microns
 from networks.pixel_size import PixelSizeNetwork
 from nuclei.pixel_size import MOST_PATCHES, Estimate, estimate, is_doubted
@@ -55,7 +56,10 @@ def estimate_sizes(
     for folder in folders:
         for path in tqdm(_evenly(chosen_images([folder], names)), desc=folder.name, leave=False):
             image, stated = read_image(Pair(path, ()))
-            size = microns or stated or unet_microns(unet)
+            size, remark = pixel_size(microns, stated)
+            size = size or unet_microns(unet)
+            if remark:
+                tqdm.write(f"{path.name}: {remark}")
             for right in SIZES:
                 shown = InMemory(resized(image, size / right))
                 found = estimate(shown, sizes, unet, MOST_PATCHES)

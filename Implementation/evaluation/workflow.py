@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from evaluation.scores import predict_maps
 from images.opening import open_image
 from networks.loading import load_network
 from networks.network import predict_image, unet_microns
@@ -51,9 +52,10 @@ def draw_workflow(
     sharpener = load_network(generators[scale], "generator", scale, 3, chosen_precision())
     segmenter = load_network(unet, "U-net", 1, 2, chosen_precision())
     sharp = np.clip(np.rint(predict_image(sharpener, low, tile)), 0, 255).astype(np.uint8)
-    maps = predict_image(segmenter, sharp, tile * scale)
     microns = microns and microns / scale
-    labels = separate(maps[..., 0], maps[..., 1], microns or unet_microns(segmenter))
+    seen_at = microns or unet_microns(segmenter)
+    maps = predict_maps(segmenter, sharp, seen_at)
+    labels = separate(maps[..., 0], maps[..., 1], seen_at)
     measured = measure(labels, sharp, maps[..., 0], microns)
     windows = grid(width, height, *tile_sides(Window(0, 0, width, height), tile, sharpener.pooling))
 

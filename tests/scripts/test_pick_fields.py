@@ -105,7 +105,7 @@ def test_without_super_resolution_fields_are_cut_from_the_input(run, tmp_path, c
     (pair,) = find_pairs(tmp_path / "fields")
     with open_image(tmp_path / "input" / "a.png") as image:
         np.testing.assert_array_equal(read_image(pair)[0], image.read(10, 0, 50, 60))
-    put(tmp_path / "input", "a.png", crowded(70, 50, 30))
+    put(tmp_path / "input", "a.png", crowded(60, 60, 31), dpi=(25400, 25400))  # of the same size
     assert Pick_fields.main(tmp_path / "output", tmp_path / "others", 1, 64) == 2
     assert "has changed since" in capsys.readouterr().err
 

@@ -213,8 +213,17 @@ def test_slides_keep_what_they_state(tmp_path, stated, expected):
     )
     pixels = draw_tissue(256, 256, 0)[0]
     tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(64, 64), photometric="rgb", **resolution)
-    (picture,) = patches.read_sized_pictures(tmp_path / "a.tif", 0.5)
-    assert picture.microns == pytest.approx(expected)
+    (picture,), remark = patches.read_sized_pictures(tmp_path / "a.tif", 0.5)
+    assert picture.microns == pytest.approx(expected) and not remark
+
+
+def test_a_given_size_that_overrules_a_stated_one_is_said(tmp_path, capsys):
+    Image.fromarray(draw_tissue(60, 60, 0)[0]).save(tmp_path / "a.png", dpi=(50800, 50800))
+    groups = work.read_groups([[tmp_path / "a.png"]], [0.25], ())
+    assert groups["training"][0][0].microns == 0.25
+    assert "1 image read at 0.25 um per pixel as given, though the file says 0.5" in (
+        capsys.readouterr().out
+    )
 
 
 def test_another_run_is_refused_its_folder(training, tmp_path):

@@ -164,6 +164,18 @@ def test_a_set_without_labels_and_a_model_that_is_none_are_refused(tmp_path):
         SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", tmp_path / "generator.h5")
 
 
+def test_a_copy_replaces_neither_its_source_nor_an_older_copy(tmp_path):
+    write_picture(tmp_path / "set" / "images" / "a.png", draw_tissue(64, 96)[0])
+    (tmp_path / "set" / "masks").mkdir()
+    before = (tmp_path / "set" / "images" / "a.png").read_bytes()
+    model = save(bicubic_generator(), tmp_path / "generator.h5")
+    SRGAN_copy_set.main(tmp_path / "set", tmp_path / "copy", model)
+    for target in ("set", "copy"):
+        with pytest.raises(SystemExit, match=f"found a set in .*{target}; set SOURCE_FOLDER"):
+            SRGAN_copy_set.main(tmp_path / "set", tmp_path / target, model)
+    assert (tmp_path / "set" / "images" / "a.png").read_bytes() == before
+
+
 def test_a_set_without_images_is_refused(tmp_path):
     model = save(bicubic_generator(), tmp_path / "generator.h5")
     with pytest.raises(SystemExit, match=r"expected a folder of images, found no .*images"):

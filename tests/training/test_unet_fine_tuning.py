@@ -11,6 +11,7 @@ import Unet_train
 from helpers.drawn_tissue import write_pair
 from helpers.training_runs import TinyTraining, saved_weights, stand_in_for_models
 from unet import training as unet_training
+from unet.evaluation import check_sizes
 from unet.fine_tuning import with_defaults
 from unet.model import build_unet
 from unet.sets import finding as sets
@@ -23,6 +24,7 @@ GIVEN = {
     "replay_folders": None,
     "replay_share": 0.5,
     "initial_unet": None,
+    "unet_microns_per_pixel": None,
 }
 
 
@@ -42,15 +44,27 @@ def test_a_handful_of_fields_is_trained_on_shortly_and_gently(tmp_path):
     assert (new["epochs"], new["learning_rate"], new["validation_share"]) == (15, 2e-3, 0.1)
     assert (tuned["epochs"], tuned["learning_rate"], tuned["validation_share"]) == (3, 5e-4, 0.25)
     assert (new["tuned_share"], tuned["tuned_share"]) == (1, 0.6)
+    assert new["unet_microns_per_pixel"] == tuned["unet_microns_per_pixel"] == 0.25
     assert 200 <= tuned["epochs"] * Unet_train.STEPS_PER_EPOCH <= 900
 
 
 @pytest.mark.parametrize("initial", [None, "Unet.h5"])
 def test_what_the_user_sets_stays(tmp_path, initial):
     chosen = {"epochs": 7, "learning_rate": 1e-3, "validation_share": 0.0, "replay_folders": ()}
-    chosen["tuned_share"] = 0.9
+    chosen |= {"tuned_share": 0.9, "unet_microns_per_pixel": 0.3}
     given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": initial} | chosen
     assert with_defaults(given, tmp_path) == given
+
+
+def test_a_unet_keeps_the_pixel_size_that_it_was_trained_at(tmp_path):
+    given = GIVEN | {"training_folders": (tmp_path,), "initial_unet": tmp_path / "Unet.h5"}
+    (tmp_path / "Unet.json").write_text(json.dumps({"microns_per_pixel": 0.5}))
+    assert with_defaults(given, tmp_path / "none")["unet_microns_per_pixel"] == 0.5
+    with pytest.raises(ValueError, match=r"expected 0.5 um, which INITIAL_UNET .* found 0.25"):
+        with_defaults(given | {"unet_microns_per_pixel": 0.25}, tmp_path / "none")
+    check_sizes([tmp_path / "Unet.h5", tmp_path / "other.h5"], 0.5)
+    with pytest.raises(ValueError, match=r"expected 0.5 um, which .*Unet\.h5 .* found 0.25"):
+        check_sizes([tmp_path / "Unet.h5"], 0.25)
 
 
 def test_older_images_are_replayed_where_they_are_at_hand(tmp_path):
@@ -168,6 +182,22 @@ def test_originals_of_what_is_held_out_are_not_replayed(training, tmp_path):
     described = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     replayed = {Path(name).name for name in described["training_images"] if "older" in name}
     assert replayed == {"b.png", "z.png"}
+
+
+def test_originals_of_what_is_checked_are_not_replayed_and_what_is_trained_on_is_named(
+    training, tmp_path, capsys
+):
+    older = write_fields(tmp_path / "older", ("h", "z"), 30)  # h is checked
+    write_fields(tmp_path / "validation", ("b", "y"), 40)  # b is trained on
+    training.run(
+        tmp_path / "run", replay_folders=(older,), validation_folders=(tmp_path / "validation",)
+    )
+    described = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    replayed = {Path(name).name for name in described["training_images"] if "older" in name}
+    assert replayed == {"z.png"}
+    assert "1 image for training and some that are scored have the same names (b.png)" in (
+        capsys.readouterr().out
+    )
 
 
 def test_an_image_may_be_in_one_set_only(inputs, training, tmp_path):

@@ -48,8 +48,8 @@ def main(
         seed: random seed of the degradation.
 
     Raises:
-        SystemExit: no images or labels in the source folder, no generator, or sides that are not
-            multiples of 4.
+        SystemExit: no images or labels in the source folder, some in the target folder, no
+            generator, or sides that are not multiples of 4.
     """
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.
     from shared.start import start
@@ -66,6 +66,7 @@ def main(
     try:
         paths = find_images(source_folder / "images")
         refuse_one_name(paths)
+        refuse_filled(target_folder)
         if not any((source_folder / kind).is_dir() for kind in LABELS):
             folders = " or ".join(LABELS)
             raise FileNotFoundError(f"expected {folders} in {source_folder}, found none")
@@ -75,7 +76,8 @@ def main(
         scale = scale_of(model)
     except (OSError, ValueError) as error:
         raise SystemExit(
-            f"{error}; set SOURCE_FOLDER (--source-folder) and GENERATOR (--generator)"
+            f"{error}; set SOURCE_FOLDER (--source-folder), TARGET_FOLDER (--target-folder) and "
+            "GENERATOR (--generator)"
         ) from None
     (target_folder / "images").mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(tqdm(paths)):
@@ -102,6 +104,13 @@ def refuse_one_name(paths: list[Path]):
         first = seen.setdefault(path.stem.casefold(), path)
         if first != path:
             raise ValueError(f"{first} and {path.name} would have one copy; rename one of them")
+
+
+def refuse_filled(target_folder: Path):
+    """Raise ValueError where the target holds a set: the source itself, or an older copy."""
+    filled = [target_folder / kind for kind in ("images", *LABELS)]
+    if any(folder.is_dir() and any(folder.iterdir()) for folder in filled):
+        raise ValueError(f"expected a new or an empty folder, found a set in {target_folder}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ VALIDATION_LIMIT = 40  # images
 LEFT_OUT = ROOT / "training" / "U-net" / "left_out.csv"  # not trained on, and why; None = no list
 MASKS = "auto"  # "binary" or "instances" where a mask could be either
 MICRONS_PER_PIXEL = None  # um: one number, or one per folder; None = what the files say
-UNET_MICRONS_PER_PIXEL = 0.25  # um; images of another size are resampled to it
+UNET_MICRONS_PER_PIXEL = None  # um; None = INITIAL_UNET's, else 0.25; others are resampled
 REPLAY_FOLDERS = None  # older images mixed in; None = data/nuclei for fine-tuning, if it is filled
 REPLAY_SHARE = 0.5  # of all crops
 REPLAY_LIMIT = 100  # images of each of these folders
@@ -72,7 +72,7 @@ def main(
     left_out: Path | None = LEFT_OUT,
     masks: Literal["auto", "binary", "instances"] = MASKS,
     microns_per_pixel: float | tuple[float, ...] | None = MICRONS_PER_PIXEL,
-    unet_microns_per_pixel: float = UNET_MICRONS_PER_PIXEL,
+    unet_microns_per_pixel: float | None = UNET_MICRONS_PER_PIXEL,
     replay_folders: tuple[Path, ...] | None = REPLAY_FOLDERS,
     replay_share: float = REPLAY_SHARE,
     replay_limit: int = REPLAY_LIMIT,
@@ -112,8 +112,9 @@ def main(
         microns_per_pixel: um per pixel of the images: one number, or one for each training and
             then each validation folder; without it what the files state, otherwise
             unet_microns_per_pixel. It does not hold for replayed and checked images.
-        unet_microns_per_pixel: um per pixel that the U-net sees; images that differ by more
-            than 10 % are resampled. Goes into the record.
+        unet_microns_per_pixel: um per pixel that the U-net sees; without it what the record of
+            initial_unet says, else 0.25. Images that differ by more than 10 % are resampled. Goes
+            into the record.
         replay_folders: folders of images that the U-net learned before, mixed in so that it does
             not forget; without it data/nuclei, for fine-tuning, where that holds images.
         replay_share: share of all crops that is taken from these folders.

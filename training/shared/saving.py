@@ -36,6 +36,15 @@ def save_model(model: keras.Model, path: Path):
     unfinished.replace(path)
 
 
+def recorded_microns(model: Path | None) -> float | None:
+    """Return the um per pixel that a U-net sees, by its record; None where that says nothing."""
+    try:
+        stated = json.loads(model.with_suffix(".json").read_text("utf-8"))["microns_per_pixel"]
+    except (AttributeError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(stated) if isinstance(stated, int | float) and stated > 0 else None
+
+
 def record(model: Path, run: dict, seconds: float, **more) -> dict:
     """Return the record that is saved beside a model: how it was made and how well it performs.
 

@@ -31,8 +31,8 @@ class Picture:
     white: float
 
 
-def read_sized_pictures(path: Path, given: float | None) -> list[Picture]:
-    """Read an image, or some regions of a slide.
+def read_sized_pictures(path: Path, given: float | None) -> tuple[list[Picture], str]:
+    """Read an image, or some regions of a slide; with a remark where the sizes differ, or "".
 
     Args:
         path: an image or slide.
@@ -43,10 +43,10 @@ def read_sized_pictures(path: Path, given: float | None) -> list[Picture]:
     """
     pictures, stated = read_with_size(path)
     given = None if stated.is_slide and stated.microns else given
-    microns, _ = pixel_size(given, stated.microns)
+    microns, remark = pixel_size(given, stated.microns)
     if not microns:
         raise ValueError(f"{path} states no pixel size: give it with MICRONS_PER_PIXEL")
-    return [Picture(pixels, microns, white_point(pixels)) for pixels in pictures]
+    return [Picture(pixels, microns, white_point(pixels)) for pixels in pictures], remark
 
 
 def draw_patch(picture: Picture, rng: np.random.Generator) -> tuple[np.ndarray, float]:

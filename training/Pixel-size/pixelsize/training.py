@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from images.errors import counted
 from images.finding import different_ends
 from pixelsize.model import Perceptron, build_moments
 from pixelsize.patches import SIDE, Picture, draw_patch, read_sized_pictures
@@ -139,13 +141,17 @@ class Moments:
 
 def read_groups(paths, sizes, held_out) -> dict[str, list[list[Picture]]]:
     """Read all images: the pictures of each folder, for training and for validation."""
-    groups = {"training": [], "validation": []}
+    groups, remarks = {"training": [], "validation": []}, Counter()
     for found, given in zip(paths, sizes, strict=True):
         for group in groups.values():
             group.append([])
         for path in found:
             side = "validation" if path in held_out else "training"
-            groups[side][-1] += read_sized_pictures(path, given)
+            pictures, remark = read_sized_pictures(path, given)
+            groups[side][-1] += pictures
+            remarks[remark] += bool(remark)
+    for remark, count in (+remarks).items():
+        print(f"{counted(count, 'image')} {remark}")
     return groups
 
 

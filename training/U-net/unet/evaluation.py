@@ -11,6 +11,7 @@ from labels.reading import check_labels
 from metrics.segmentation import mean_of
 from shared.appearance import vary_optics, vary_stain_and_light
 from shared.comparing import load_models, write_table
+from shared.saving import recorded_microns
 from unet.data import Sample, load_sample
 from unet.scoring import predict_maps, scores_of
 from unet.sets.finding import evenly, pairs_of_folders
@@ -43,6 +44,7 @@ def evaluate(
         found, _ = pairs_of_folders(labelled_folders, (), microns_per_pixel)
         chosen = [evenly(chosen_pairs(pairs, image_names), image_limit) for pairs in found]
         networks = load_models(unets, "U-net", "UNETS")
+        check_sizes(unets, unet_microns_per_pixel)
         check_labels([pair for pairs in chosen for pair in pairs], masks)
         ends, rows = different_ends(labelled_folders, 2), []
         for folder, pairs in zip(labelled_folders, chosen, strict=True):
@@ -56,6 +58,17 @@ def evaluate(
     write_table(output_file, rows)
     print_table(rows)
     print(f"\nthe table is in {output_file}")
+
+
+def check_sizes(unets, microns: float):
+    """Raise ValueError for a U-net that was trained at another pixel size, by its record."""
+    for path in unets:
+        recorded = recorded_microns(path)
+        if recorded and abs(recorded / microns - 1) > 0.01:
+            raise ValueError(
+                f"UNET_MICRONS_PER_PIXEL: expected {recorded:g} um, which {path} was trained at, "
+                f"found {microns:g}; compare U-nets of unequal sizes in runs of their own"
+            )
 
 
 def chosen_pairs(pairs: list[Pair], names) -> list[Pair]:

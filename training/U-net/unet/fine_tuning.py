@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from labels.pairing import find_pairs
+from shared.saving import recorded_microns
+from unet.data import UNET_MICRONS
 
 # Of a new U-net, and of one that a handful of fields is to improve.
 DEFAULTS = {
@@ -21,11 +23,23 @@ def with_defaults(arguments: dict, replayed_by_default: Path) -> dict:
         arguments: of the script's `main`.
         replayed_by_default: folder that is replayed, where it holds labelled images, if the user
             names none and fine-tunes on others.
+
+    Raises:
+        ValueError: the U-net that is fine-tuned was trained at another pixel size.
     """
     fine_tuned = arguments["initial_unet"] is not None
     filled = {
         name: choices[fine_tuned] for name, choices in DEFAULTS.items() if arguments[name] is None
     }
+    recorded = recorded_microns(arguments["initial_unet"])
+    given = arguments["unet_microns_per_pixel"]
+    if given is None:
+        filled["unet_microns_per_pixel"] = recorded or UNET_MICRONS
+    elif recorded and abs(given / recorded - 1) > 0.01:
+        raise ValueError(
+            f"UNET_MICRONS_PER_PIXEL: expected {recorded:g} um, which INITIAL_UNET was trained at, "
+            f"found {given:g}; leave it out"
+        )
     if arguments["replay_folders"] is None:
         own = {Path(folder).resolve() for folder in arguments["training_folders"]}
         fits = fine_tuned and arguments["replay_share"] > 0

@@ -6,7 +6,7 @@ from functools import partial
 
 import keras
 
-from images.errors import counted
+from images.errors import counted, some_of
 from labels.masks import MASKS
 from labels.reading import check_labels
 from shared.machine import use_bfloat16, use_devices
@@ -133,6 +133,11 @@ def print_plan(chosen, sets: Sets):
         print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
     if sets.left_out:
         print(f"{counted(sets.left_out, 'image')} left out of training: see {chosen.left_out}")
+    if alike := sets.alike():
+        print(
+            f"{counted(len(alike), 'image')} for training and some that are scored have the same "
+            f"names ({some_of(alike)}); if they are of the same tissue, the figures are too good"
+        )
     held_out = [pair.image.name for pair in sets.judged]
     more = f" and {len(held_out) - 5} more" if len(held_out) > 5 else ""
     print(f"Held out: {', '.join(held_out[:5])}{more}")

@@ -44,6 +44,11 @@ class Sets:
         held_out = [pair for pair in chain(*self.training) if pair.image in self.held_out]
         return [*self.validation, *held_out]
 
+    def alike(self) -> list[str]:
+        """Return names of images that are trained on and share them with one that is scored."""
+        scored = {origin(pair.image) for pair in [*self.judged, *self.check]}
+        return [pair.image.name for pair in self.learned if origin(pair.image) in scored]
+
 
 def find_sets(chosen) -> Sets:
     """Pair the images of all folders and choose those that are held out.
@@ -66,7 +71,8 @@ def find_sets(chosen) -> Sets:
     others = [*validation, *chain(*replayed), *check]
     held_out = split(training, validation, names, share, chosen.seed, others)
     kept = without(left_out, training, held_out)
-    judged = {origin(path) for path in [*held_out, *(pair.image for pair in validation)]}
+    judged = {origin(path) for path in held_out}
+    judged |= {origin(pair.image) for pair in [*validation, *check]}
     kept_to_replay = without(left_out, replayed)
     replay = [
         evenly([pair for pair in pairs if origin(pair.image) not in judged], chosen.replay_limit)
