@@ -12,7 +12,7 @@ from evaluation.classical import classical_nuclei
 from evaluation.scores import chosen_images, chosen_pairs, chosen_size, predict_maps, scores
 from images.degradation import degrade_area, degrade_scanner
 from labels.label_map import Labels
-from labels.pairing import Pair
+from labels.pairing import NoLabelsError, Pair
 from labels.reading import read_image, read_labels
 from metrics.segmentation import (
     MATCH_IOU,
@@ -62,17 +62,21 @@ class Found(NamedTuple):
     classical: np.ndarray
 
 
-def pairs_for_help(folders, label_folder, names):
-    """Return the pairs of all folders, without labels where there are none, which is printed.
+def pairs_for_help(folders, label_folder, names) -> list[Pair]:
+    """Return the pairs of all folders, without labels where a folder has none, which is printed.
 
     Raises:
-        OSError, ValueError: no images, or some of them lack labels.
+        OSError, ValueError: no images, or only some of a folder's lack labels.
     """
+    return [pair for each in folders for pair in _pairs_of(each, label_folder, names)]
+
+
+def _pairs_of(folder, label_folder, names) -> list[Pair]:
     try:
-        return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
-    except (OSError, ValueError) as error:
+        return chosen_pairs(folder, label_folder, names)
+    except (FileNotFoundError, NoLabelsError) as error:
         print(f"no labels ({error}): compared with the nuclei of the high resolution alone")
-    return [Pair(path, ()) for path in chosen_images(folders, names)]
+    return [Pair(path, ()) for path in chosen_images([folder], names, recursive=True)]
 
 
 def examine(pairs, generators: list[Network], unet: Network, separation, microns, masks):
