@@ -271,6 +271,17 @@ def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, genera
     assert "no labels (" in capsys.readouterr().out
 
 
+def test_images_that_are_not_of_40x_are_named(drawn_set, unet, generators, capsys):
+    path = drawn_set / "images" / "b.png"
+    Image.open(path).save(path, dpi=(25400 / 0.5,) * 2)  # a.png states no size
+    assert judge(drawn_set, unet, did_it_help=True, **generators)[0] == 0
+    shown = capsys.readouterr().out
+    assert "not for 1 of these 2" in shown and "large: b.png (0.5 um)\n" in shown
+    Image.open(path).save(path, dpi=(25400 / 0.26,) * 2)
+    assert judge(drawn_set, unet, did_it_help=True, **generators)[0] == 0
+    assert "of these 2" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_gap_in_the_labels_is_named_and_no_labels_at_all_are_fine(drawn_set, flat, capsys):
     folder = drawn_set / "set"
