@@ -107,8 +107,8 @@ def main(
         estimate_sizes: bring the images to the pixels of several objectives and estimate their
             size; labels are not needed.
         pixel_size_model: network that tells pixel sizes (.h5) for estimate_sizes.
-        tune: try other thresholds of the separation and print their PQ and count error, as means
-            over the image folders.
+        tune: try other thresholds of the separation beside those given and print their PQ and
+            count error, as means over the image folders, and the flags of the best.
         output_file: CSV with a row per image and method (tune: per choice of thresholds).
 
     Returns:

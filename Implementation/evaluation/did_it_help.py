@@ -2,6 +2,7 @@
 high resolution is known: the work behind `Evaluate.py --did-it-help`."""
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -12,8 +13,9 @@ from evaluation.classical import classical_nuclei
 from evaluation.scores import chosen_images, chosen_pairs, chosen_size, predict_maps, scores
 from images.degradation import degrade_area, degrade_scanner
 from labels.label_map import Labels
-from labels.pairing import Pair
+from labels.pairing import NoLabelsError, Pair
 from labels.reading import read_image, read_labels
+from labels.scale import TOLERANCE
 from metrics.segmentation import (
     MATCH_IOU,
     best_ious,
@@ -35,6 +37,7 @@ from trust.consistency import block_means
 TILE = 256  # input pixels per side of a tile for the generator
 BLOCK = 16  # output pixels per side of the blocks whose error is predicted
 DEGRADATIONS = ("area", "scanner")
+SHARP_MICRONS = 0.25  # um per pixel at 40x, by which versions are named
 SHOWN = {
     "true_count": "true",
     "predicted_count": "found",
@@ -62,17 +65,21 @@ class Found(NamedTuple):
     classical: np.ndarray
 
 
-def pairs_for_help(folders, label_folder, names):
-    """Return the pairs of all folders, without labels where there are none, which is printed.
+def pairs_for_help(folders, label_folder, names) -> list[Pair]:
+    """Return the pairs of all folders, without labels where a folder has none, which is printed.
 
     Raises:
-        OSError, ValueError: no images, or some of them lack labels.
+        OSError, ValueError: no images, or only some of a folder's lack labels.
     """
+    return [pair for each in folders for pair in _pairs_of(each, label_folder, names)]
+
+
+def _pairs_of(folder, label_folder, names) -> list[Pair]:
     try:
-        return [pair for f in folders for pair in chosen_pairs(f, label_folder, names)]
-    except (OSError, ValueError) as error:
+        return chosen_pairs(folder, label_folder, names)
+    except (FileNotFoundError, NoLabelsError) as error:
         print(f"no labels ({error}): compared with the nuclei of the high resolution alone")
-    return [Pair(path, ()) for path in chosen_images(folders, names)]
+    return [Pair(path, ()) for path in chosen_images([folder], names, recursive=True)]
 
 
 def examine(pairs, generators: list[Network], unet: Network, separation, microns, masks):
@@ -95,12 +102,13 @@ def examine(pairs, generators: list[Network], unet: Network, separation, microns
         whole image) `wrong_by_label` of the nuclei found on the super-resolved image, `area` and
         `true_area` (pixels) of those with a partner in the high resolution.
     """
-    rows, trust = [], []
+    rows, trust, sizes = [], [], {}
     for index, pair in enumerate(tqdm(pairs, leave=False)):
         image, stated = read_image(pair)
         sides = [side // BLOCK * BLOCK for side in image.shape[1::-1]]
         high = image[: sides[1], : sides[0]]
         size, _ = chosen_size(pair, microns, stated, unet)
+        sizes[pair.image] = microns or stated or SHARP_MICRONS
         truth = _truth(pair, image.shape[:2], masks, high.shape[:2])
         find = partial(_found, unet, separation, size)
         found = find(high)
@@ -122,7 +130,23 @@ def examine(pairs, generators: list[Network], unet: Network, separation, microns
             for version, predicted in (nuclei | {"high resolution": found}).items():
                 place = {"folder": degradation, "image": pair.image.name, "method": version}
                 rows.append(place | _figures(pair, truth, predicted, found))
+    _warn_of_other_sizes(sizes)
     return rows, trust
+
+
+def _warn_of_other_sizes(sizes: dict[Path, float]):
+    """Print which images the names of the versions are wrong for; sizes in um per pixel."""
+    other = [
+        f"{path.name} ({size:.3g} um)"
+        for path, size in sizes.items()
+        if abs(size / SHARP_MICRONS - 1) > TOLERANCE
+    ]
+    if other:
+        print(
+            f"'from 10x' and 'from 20x' hold for images of {SHARP_MICRONS:g} um per pixel, not for "
+            f"{len(other)} of these {len(sizes)}, whose pixels became 4 and 2 times as large: "
+            f"{', '.join(other)}"
+        )
 
 
 def degraded(high: np.ndarray, degradation: str, seed: int, scale: int = 4) -> np.ndarray:

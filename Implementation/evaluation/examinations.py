@@ -32,7 +32,7 @@ def examine(chosen):
     elif chosen.did_it_help:
         _ask_whether_it_helps(chosen, unet)
     elif chosen.tune:
-        _, rows = tune(_labelled(chosen), unet, chosen.microns_per_pixel, chosen.masks)
+        _, rows = tune(_labelled(chosen), unet, *_how(chosen))
         _write(chosen, rows, "choice of thresholds")
     else:
         rows = evaluate(_labelled(chosen), unet, *_how(chosen), chosen.compare_separations)

@@ -13,7 +13,7 @@ from pipeline.job import read_manifest
 from tiles.geometry import Window
 
 MOST_SHRUNK = 0.125  # of the side of a field
-FEWEST = 0.25  # of the median number of nuclei; emptier fields teach little
+FEWEST = 0.25  # of the median number of nuclei of the image; emptier fields teach little
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Field:
 def fields_of_run(results: Path, side: int) -> list[Field]:
     """Cut all images of a run into fields that do not overlap; return those that hold nuclei.
 
+    Nearly empty ones are left out, each measured by its own image, so that sparse tissue keeps
+    fields beside dense tissue. Images without any are printed.
+
     Args:
         results: output folder of the run.
         side: of a field, in pixels of the result, an eighth less where one more fits so; smaller
@@ -52,14 +55,16 @@ def fields_of_run(results: Path, side: int) -> list[Field]:
         ValueError: there are no finished images with nuclei.
     """
     folders = [path for path in sorted(results.glob("*")) if (path / "nuclei.csv").is_file()]
-    found = [field for folder in folders for field in _fields_of_image(folder, side)]
-    if not found:
+    of_images = {folder: _fields_of_image(folder, side) for folder in folders if _finished(folder)}
+    if not any(of_images.values()):
         raise ValueError(
             f"RESULTS_FOLDER {results}: expected the output folder of a finished run that found "
             "nuclei, found none; run Final_implementation.py first"
         )
-    fewest = FEWEST * np.median([field.nuclei for field in found])
-    return [field for field in found if field.nuclei >= fewest]
+    empty = [folder.name for folder, fields in of_images.items() if not fields]
+    if empty:
+        print(f"no field, as no nuclei were found: {', '.join(empty)}")
+    return [field for fields in of_images.values() for field in _well_filled(fields)]
 
 
 def choose(fields: list[Field], count: int) -> list[Field]:
@@ -111,10 +116,18 @@ def _least_confident(fields: list[Field], count: int) -> list[Field]:
     return kept
 
 
+def _finished(folder: Path) -> bool:
+    return isinstance(read_manifest(folder / "manifest.json").get("summary"), dict)
+
+
+def _well_filled(fields: list[Field]) -> list[Field]:
+    """Return the fields of one image without its nearly empty ones."""
+    fewest = FEWEST * np.median([field.nuclei for field in fields]) if fields else 0
+    return [field for field in fields if field.nuclei >= fewest]
+
+
 def _fields_of_image(folder: Path, side: int) -> list[Field]:
-    summary = read_manifest(folder / "manifest.json").get("summary")
-    if not isinstance(summary, dict):  # not finished
-        return []
+    summary = read_manifest(folder / "manifest.json")["summary"]
     columns, width = _parts(summary["width_out"], side)
     rows_of_fields, height = _parts(summary["height_out"], side)
     inside = {}

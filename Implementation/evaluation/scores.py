@@ -52,13 +52,16 @@ def chosen_pairs(folder: Path, label_folder: Path | None, names=()) -> list[Pair
     return chosen
 
 
-def chosen_images(folders, names=()) -> list[Path]:
+def chosen_images(folders, names=(), recursive=False) -> list[Path]:
     """List the images of folders, masks left out; `names` begin those that are wanted.
+
+    recursive: also those of the folders below.
 
     Raises:
         OSError, ValueError: a folder holds no images, or none has such a name.
     """
-    images, _ = without_masks([path for folder in folders for path in find_images(folder)])
+    found = [path for folder in folders for path in find_images(folder, recursive)]
+    images, _ = without_masks(found)
     chosen = [path for path in images if not names or path.name.startswith(tuple(names))]
     if not chosen:
         where = ", ".join(map(str, folders))

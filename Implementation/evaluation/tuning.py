@@ -16,23 +16,29 @@ from nuclei.separation import Separation, separate
 GRID = {  # values that are tried
     "probability": (0.4, 0.45, 0.5, 0.55, 0.6),
     "rise": (0.075, 0.1, 0.125, 0.15),
-    "middle": (0.35, 0.4, 0.45, 0.5, 0.55),
     "smallest_nucleus": (4.0, 8.0, 12.0),  # um2
+}
+FLAGS = {  # of Evaluate.py and Final_implementation.py, by which a choice is set
+    "probability": "--probability-threshold",
+    "rise": "--seed-rise",
+    "smallest_nucleus": "--smallest-nucleus",
 }
 PASSES = 2  # over all thresholds
 IMAGES_PER_SET = 12  # at most, evenly chosen
 FIGURES = ("pq", "aji", "f1", "count_error")
 
 
-def tune(sets: dict[Path, list[Pair]], unet: Network, microns: float | None, masks: str):
+def tune(sets: dict[Path, list[Pair]], unet: Network, separation: Separation, microns, masks: str):
     """Vary one threshold after the other and keep the best value; print what was tried.
 
-    A choice is worth its PQ less its count error, each the mean over the sets, so that a large set
-    counts no more than a small one.
+    The thresholds that are given are the first and are tried with those of GRID. A choice is worth
+    its PQ less its count error, each the mean over the sets, so that a large set counts no more
+    than a small one.
 
     Args:
         sets: {folder: its pairs}.
         unet: the network.
+        separation: the thresholds to begin with.
         microns: um per pixel of the images; None = what each file says, else the U-net's.
         masks: what masks are, see `labels.masks.labels_of`.
 
@@ -43,9 +49,10 @@ def tune(sets: dict[Path, list[Pair]], unet: Network, microns: float | None, mas
         ValueError: the labels of an image do not tell single nuclei.
     """
     fields = {folder: _fields(pairs, unet, microns, masks) for folder, pairs in sets.items()}
-    best, tried = Separation(), {}
+    best, tried = separation, {}
     for name in (*GRID,) * PASSES:
-        choices = [replace(best, **{name: value}) for value in GRID[name]]
+        values = sorted({*GRID[name], getattr(separation, name)})
+        choices = [replace(best, **{name: value}) for value in values]
         for choice in tqdm(choices, desc=name, leave=False):
             if choice not in tried:
                 tried[choice] = _figures(fields, choice)
@@ -91,5 +98,5 @@ def _print(rows: list[dict], best: Separation):
     print("\n" + "".join(f"{name:>18}" for name in rows[0]))
     for row in rows:
         print("".join(f"{value:>18.3f}" for value in row.values()))
-    chosen = ", ".join(f"{name} {value:g}" for name, value in _values(best).items())
+    chosen = " ".join(f"{FLAGS[name]} {value:g}" for name, value in _values(best).items())
     print(f"\nBest: {chosen}")

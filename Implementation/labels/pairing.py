@@ -22,6 +22,10 @@ LAYOUTS = (
 )
 
 
+class NoLabelsError(ValueError):
+    """There are images, and no labels at all."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """An image and its labels.
@@ -61,6 +65,7 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
 
     Raises:
         FileNotFoundError: a folder is missing, or there are no images with labels.
+        NoLabelsError: there are images, but nothing that could be labels.
         ValueError: an image without labels, labels without an image, or several that fit; all are
             named.
     """
@@ -90,7 +95,9 @@ def find_pairs(folder: Path, label_folder: Path | None = None) -> list[Pair]:
     else:
         matched, lonely_images, lonely_labels = _matched(elsewhere)
         pairs, images, labels = pairs + matched, images + lonely_images, labels + lonely_labels
-    _refuse_lonely(images, [path for path in labels if _is_surely_label(path)])
+    labelled = pairs or stacks or any(_holds_labels(place) for place in places)
+    error = ValueError if labelled else NoLabelsError
+    _refuse_lonely(images, [path for path in labels if _is_surely_label(path)], error)
     return sorted(pairs + stacks, key=lambda pair: names.natural(pair.image))
 
 
@@ -98,11 +105,11 @@ def _holds_labels(place: Place) -> bool:
     return any(_is_surely_label(path) or _coco(path) for path in place.labels)
 
 
-def _refuse_lonely(images: list[Path], labels: list[Path]):
+def _refuse_lonely(images: list[Path], labels: list[Path], error: type[ValueError]):
     found = {"image without label": images, "label without image": labels}
     parts = [f"{what}: {', '.join(map(str, paths))}" for what, paths in found.items() if paths]
     if parts:
-        raise ValueError("; ".join(parts))
+        raise error("; ".join(parts))
 
 
 def _is_surely_label(path: Path) -> bool:

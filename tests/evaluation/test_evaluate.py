@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.did_it_help import degraded
+from evaluation.did_it_help import degraded, pairs_for_help
 from evaluation.scores import chosen_pairs, predict_maps
 from evaluation.trust_tables import by_confidence, calibration, fitted, wrong_shares
 from helpers.drawn_tissue import draw_tissue, write_picture
@@ -269,6 +269,37 @@ def test_without_labels_the_high_resolution_is_the_truth(drawn_set, unet, genera
     status, rows = judge(drawn_set, unet, "none", did_it_help=True, **generators)
     assert status == 0 and "dice" not in rows[0] and float(rows[0]["high_dice"]) > 0.5
     assert "no labels (" in capsys.readouterr().out
+
+
+def test_images_that_are_not_of_40x_are_named(drawn_set, unet, generators, capsys):
+    path = drawn_set / "images" / "b.png"
+    Image.open(path).save(path, dpi=(25400 / 0.5,) * 2)  # a.png states no size
+    assert judge(drawn_set, unet, did_it_help=True, **generators)[0] == 0
+    shown = capsys.readouterr().out
+    assert "not for 1 of these 2" in shown and "large: b.png (0.5 um)\n" in shown
+    Image.open(path).save(path, dpi=(25400 / 0.26,) * 2)
+    assert judge(drawn_set, unet, did_it_help=True, **generators)[0] == 0
+    assert "of these 2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_gap_in_the_labels_is_named_and_no_labels_at_all_are_fine(drawn_set, flat, capsys):
+    folder = drawn_set / "set"
+    for kind, end in (("images", ""), ("instances", "_mask")):
+        for path in (drawn_set / kind).iterdir():
+            target = f"{path.stem}{end}.png" if flat else f"{kind}/{path.name}"
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(folder / target)
+    assert all(pair.labels for pair in pairs_for_help([folder], None, ()))
+    labels = {name: f"{name}_mask.png" if flat else f"instances/{name}.png" for name in "ab"}
+    (folder / labels["b"]).unlink()
+    with pytest.raises(ValueError, match=r"^image without label: [^,;]*b\.png$"):
+        pairs_for_help([folder], None, ())
+    assert capsys.readouterr().out == ""
+    (folder / labels["a"]).unlink()
+    found = [(pair.image.name, pair.labels) for pair in pairs_for_help([folder], None, ())]
+    assert found == [("a.png", ()), ("b.png", ())]
+    assert "no labels (image without label: " in capsys.readouterr().out
 
 
 def test_did_it_help_scores_the_labelled_part(drawn_set, unet, generators):

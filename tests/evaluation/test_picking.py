@@ -47,11 +47,25 @@ def test_fields_lie_in_the_image_and_hold_their_nuclei(tmp_path):
 
 
 def test_a_small_image_is_one_field_and_a_nearly_empty_field_is_none(tmp_path):
-    write_results(tmp_path / "a", [(x, 20, 20.0, 0.9) for x in range(10, 90, 5)], (90, 40))
+    many = [(x, y, 20.0, 0.9) for x in range(10, 190, 5) for y in (20, 30)]
+    write_results(tmp_path / "a", [*many, (250, 20, 20.0, 0.1)], (300, 40))
     write_results(tmp_path / "b", [(5, 5, 20.0, 0.1)], (90, 40))
     assert [(f.folder.name, f.window) for f in fields_of_run(tmp_path, 100)] == [
-        ("a", Window(0, 0, 90, 40))
+        ("a", Window(0, 0, 100, 40)),
+        ("a", Window(100, 0, 100, 40)),
+        ("b", Window(0, 0, 90, 40)),
     ]
+
+
+def test_sparse_tissue_beside_dense_keeps_fields_and_images_without_any_are_named(tmp_path, capsys):
+    dense = [(x, y, 20.0, 0.9) for x in range(2, 300, 4) for y in range(2, 200, 4)]
+    write_results(tmp_path / "dense", dense)
+    sparse = [(x, y, 20.0, 0.9) for x in range(20, 300, 50) for y in (40, 60, 140, 160)]
+    write_results(tmp_path / "sparse", sparse)
+    write_results(tmp_path / "white", [])
+    fields = fields_of_run(tmp_path, 100)
+    assert Counter(field.folder.name for field in fields) == {"dense": 6, "sparse": 6}
+    assert capsys.readouterr().out == "no field, as no nuclei were found: white\n"
 
 
 @pytest.mark.parametrize(

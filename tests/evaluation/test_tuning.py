@@ -1,5 +1,8 @@
 """Thresholds are chosen by what they do to PQ and counts on all sets together."""
 
+import inspect
+
+import Evaluate
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from evaluation import tuning
 from helpers.drawn_tissue import draw_tissue, write_picture
 from helpers.tiny_models import load_once
 from labels.pairing import find_pairs
+from nuclei.separation import Separation
 
 
 @pytest.fixture
@@ -35,7 +39,21 @@ def test_the_size_floor_follows_what_is_labelled(
     grid = {"smallest_nucleus": (1.0, 4.0), "rise": (0.1,)}
     monkeypatch.setattr(tuning, "GRID", grid)
     folder = write_set(tmp_path / "set", smallest)
-    best, rows = tuning.tune({folder: find_pairs(folder)}, unet, None, "auto")
+    best, rows = tuning.tune({folder: find_pairs(folder)}, unet, Separation(), None, "auto")
     assert best.smallest_nucleus == expected
     assert len(rows) == 2 and rows[0]["worth"] >= rows[1]["worth"]
-    assert f"smallest_nucleus {expected:g}" in capsys.readouterr().out
+    assert f"Best: --smallest-nucleus {expected:g} --seed-rise 0.1\n" in capsys.readouterr().out
+
+
+def test_thresholds_that_are_given_are_tried_too(tmp_path, unet, monkeypatch):
+    monkeypatch.setattr(tuning, "GRID", {"smallest_nucleus": (4.0,)})
+    folder = write_set(tmp_path / "set", 1.0)
+    given = Separation(probability=0.6, smallest_nucleus=1.0)
+    best, rows = tuning.tune({folder: find_pairs(folder)}, unet, given, None, "auto")
+    assert best == given and [row["smallest_nucleus"] for row in rows] == [1.0, 4.0]
+
+
+def test_every_threshold_that_is_tuned_can_be_set():
+    assert set(tuning.GRID) == set(tuning.FLAGS)
+    arguments = inspect.signature(Evaluate.main).parameters
+    assert {flag[2:].replace("-", "_") for flag in tuning.FLAGS.values()} <= set(arguments)

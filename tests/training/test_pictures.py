@@ -145,7 +145,7 @@ def test_evaluation_takes_every_picture_once_and_tells_them_apart(tmp_path):
     fill(tmp_path)
     found = load_images(tmp_path, (), 64)
     assert set(found) == {"1_crop_png", "2_crop", "masked tissue", "x_1_crop_png"}
-    assert len({image.tobytes() for image in found.values()}) == 4
+    assert len({image.pixels.tobytes() for image in found.values()}) == 4
     assert set(load_images(tmp_path, ("masked",), 64)) == {"masked tissue"}
     with pytest.raises(FileNotFoundError, match="none of 4 images has a name"):
         load_images(tmp_path, ("nothing",), 64)

@@ -81,6 +81,28 @@ def test_images_of_the_first_degradation_are_saved(judged):
     assert (output / "comparison.png").stat().st_size > 10_000
 
 
+def test_saved_images_keep_their_pixel_size_and_lie_beside_no_others(tmp_path):
+    settings = {
+        "high_resolution_folder": tmp_path / "high",
+        "generators": (save(bicubic_generator(), tmp_path / "g.h5"),),
+        "output_folder": tmp_path / "out",
+    }
+    write_picture(tmp_path / "high" / "unknown.png", draw_tissue(64, 96, seed=1)[0])
+    path = tmp_path / "high" / "a.png"
+    Image.fromarray(draw_tissue(64, 96)[0]).save(path, dpi=(25400 / 0.5,) * 2)
+    for _ in range(2):  # the same images may be written again
+        SRGAN_evaluate.main(**settings)
+    for kind in evaluation.KINDS:
+        expected = 2.0 if kind == "low_resolution" else 0.5
+        with open_image(tmp_path / "out" / kind / "a.png") as file:
+            assert file.microns_per_pixel == pytest.approx(expected, rel=1e-3)
+        with open_image(tmp_path / "out" / kind / "unknown.png") as file:
+            assert file.microns_per_pixel is None
+    path.unlink()
+    with pytest.raises(SystemExit, match=r"OUTPUT_FOLDER.* 4 others such as .*a\.png"):
+        SRGAN_evaluate.main(**settings)
+
+
 @pytest.mark.parametrize("missing", ["high_resolution_folder", "generators"])
 def test_missing_images_or_models_end_at_once(tmp_path, missing):
     write_picture(tmp_path / "high" / "a.png", draw_tissue(32, 32)[0])

