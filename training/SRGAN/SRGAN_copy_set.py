@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +58,7 @@ def main(
 
     from images.finding import find_images
     from images.opening import open_image
+    from shared.pictures import save_picture
     from srgan.callbacks import centre_crop
     from srgan.models import scale_of
     from srgan.prediction import super_resolve
@@ -90,8 +90,7 @@ def main(
             raise SystemExit(f"{path}: sides must be multiples of 4 for its mask to fit")
         low = degrade(image, np.random.default_rng((seed, index)), degradation, scale)
         target = target_folder / "images" / f"{path.stem}.png"
-        size = {"dpi": (25400 / microns,) * 2} if microns else {}  # that of the source
-        Image.fromarray(super_resolve(model, low)).save(target, **size)
+        save_picture(target, super_resolve(model, low), microns)  # of the size of the source
     for kind in LABELS:
         if (source_folder / kind).is_dir():
             shutil.copytree(source_folder / kind, target_folder / kind, dirs_exist_ok=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from images.errors import named_with_folder
 from images.finding import find_images
@@ -24,6 +25,11 @@ class StatedBy(NamedTuple):
 
     microns: float | None
     is_slide: bool
+
+
+def save_picture(path: Path, pixels: np.ndarray, microns: float | None):
+    """Save uint8 RGB as PNG, with its um per pixel as resolution where that is known."""
+    Image.fromarray(pixels).save(path, **({"dpi": (25400 / microns,) * 2} if microns else {}))
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -12,9 +12,8 @@ from tqdm import tqdm
 from images.degradation import degrade_area, degrade_scanner
 from images.finding import different_names
 from metrics.pictures import bicubic, fidelity, grey_level_difference
-from outputs.png import dots_per_inch, write_image
 from shared.comparing import load_models, write_table
-from shared.pictures import find_pictures, read_with_size
+from shared.pictures import find_pictures, read_with_size, save_picture
 from srgan.callbacks import centre_crop
 from srgan.data import soft_violet, stress_colours
 from srgan.models import scale_of
@@ -195,7 +194,7 @@ def save_images(folder, name, kinds, microns):
     for kind, image in kinds.items():
         (folder / kind).mkdir(exist_ok=True)
         size = microns and microns * full / image.shape[0]
-        write_image(folder / kind / f"{name}.png", image, dots_per_inch(size))
+        save_picture(folder / kind / f"{name}.png", image, size)
 
 
 def print_table(rows):
