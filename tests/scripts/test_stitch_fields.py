@@ -234,6 +234,37 @@ def test_sift_finds_what_phase_correlation_does_not(tmp_path, monkeypatch):
     assert largest_miss(positions, fields) < 0.5
 
 
+def dirt_on(rng, height, width, amount):
+    """Factors (height, width, 1) by which dust on the sensor darkens every field."""
+    dust = np.zeros((height, width), np.float32)
+    for x, y, radius in rng.integers((20, 20, 4), (width - 20, height - 20, 9), (15, 3)):
+        cv2.circle(dust, (int(x), int(y)), int(radius), 1, -1)
+    return 1 - amount * cv2.GaussianBlur(dust, (0, 0), 2)[..., None]
+
+
+@pytest.mark.parametrize("amount", [0.06, 0.25])
+def test_dirt_on_the_camera_places_no_field(tmp_path, amount):
+    rng = np.random.default_rng(8)
+    scene = drawn_tissue(rng, 1000)
+    scene[:, 420:] = 238  # glass beside the specimen
+    fields = cut(scene, rng, rows=3, columns=4, step=0.7)
+    factors = dirt_on(rng, *fields[0][0].shape[:2], amount)
+    fields = [(np.rint(pixels * factors).astype(np.uint8), place) for pixels, place in fields]
+    positions = solved(save(tmp_path / "fields", fields))
+    assert len(positions) == 6  # all that show tissue on more than their border
+    assert largest_miss(positions, fields) < 1
+
+
+def test_a_field_that_was_taken_twice_is_placed_by_its_neighbours(tmp_path):
+    rng = np.random.default_rng(9)
+    fields = cut(drawn_tissue(rng), rng)
+    fields.append(fields[4])
+    positions = solved(save(tmp_path / "fields", fields))
+    assert len(positions) == 10
+    assert largest_miss(positions, fields) < 0.5
+    assert len(solved(save(tmp_path / "few", [fields[4], fields[9]]))) == 2
+
+
 def test_wrong_pairs_are_rejected_and_strangers_kept_apart():
     truth = {number: np.array([50.0 * (number % 3), 50.0 * (number // 3)]) for number in range(9)}
     right = [

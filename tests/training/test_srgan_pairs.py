@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage import data
 
 from helpers.drawn_tissue import draw_tissue, write_picture
@@ -68,6 +69,52 @@ def test_what_does_not_match_is_refused(tissue, change):
     high = tissue[:400, :400]
     with pytest.raises(ValueError, match=r"recorded images"):
         register(np.ascontiguousarray(change(recorded(high, 4))), high, 4)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("factor", [1.015, 1.03])
+def test_a_magnification_that_is_a_little_off_is_refused(tissue, scale, factor):
+    high = tissue[:400, :400]
+    sides = (round(400 / scale * factor),) * 2
+    low = cv2.resize(recorded(high, scale), sides, interpolation=cv2.INTER_AREA)
+    with pytest.raises(ValueError, match=r"still shifted .* SCALE as the factor"):
+        register(low, high, scale)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_noise_and_strong_compression_refuse_no_true_pair(tissue, scale):
+    noise = np.random.default_rng(0).normal(0, 3, tissue.shape)
+    noisy = np.clip(tissue + noise * scale, 0, 255).astype(np.uint8)
+    for y, x in ((40, 40), (41, 42), (26, 49)):
+        low = recorded(noisy[y : y + 400, x : x + 400], scale, quality=50)
+        low, _ = register(low, tissue[40:440, 40:440], scale)
+        assert min(low.shape[:2]) >= (400 - 14) // scale - 1
+
+
+@pytest.mark.parametrize(
+    "microns, reason",
+    [
+        pytest.param(1.0, None, id="the factor"),
+        pytest.param(1.004, None, id="rounded"),
+        pytest.param(1.01, "state 1.01 and 0.25 um per pixel, a factor of 4.04", id="another"),
+        pytest.param(None, None, id="not stated"),
+    ],
+)
+def test_stated_pixel_sizes_must_have_the_factor(tmp_path, tissue, microns, reason):
+    high, low = tmp_path / "40x" / "a.tif", tmp_path / "10x" / "a.tif"
+    write_with_size(high, tissue[:400, :400], 0.25)
+    write_with_size(low, recorded(tissue[:400, :400], 4), microns)
+    partners = Partners(low.parent, 4)
+    pairs = partners.pictures_of(high)
+    assert partners.registered == len(pairs) == (reason is None)
+    assert [line.split(": ")[0] for line in partners.refused] == ["a.tif"] * (reason is not None)
+    assert reason is None or reason in partners.refused[0]
+
+
+def write_with_size(path, image, microns):
+    path.parent.mkdir()
+    size = {"resolution": (1e4 / microns,) * 2, "resolutionunit": "CENTIMETER"} if microns else {}
+    tifffile.imwrite(path, image, **size)
 
 
 def test_two_partners_of_one_name_are_refused(tmp_path):

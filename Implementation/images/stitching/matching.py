@@ -11,9 +11,14 @@ from tqdm import tqdm
 
 from images.opening import ImageReadError, open_image
 from images.stitching import registration as fs
+from images.stitching.dirt import LEAST_FIELDS, without_dirt
 from program.terminal import BAR
 
 LARGEST_FIELD = 100_000_000  # pixels; more is a slide
+# Dust on the camera lies at the same place in every field. Where two show little else, as glass
+# beside the specimen, it alone would lay them upon each other. A shift this small is no stage's
+# step, and a field that was taken twice is still placed by its neighbours, if there are some.
+SAME_PLACE = 16.0  # pixels, shrunken or not: as wide as dust, which also fits itself a little aside
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> l
     """
     factor = _coarse_factor(fields)
     coarse = {number: fs.shrink(field.grey, factor) for number, field in fields.items()}
+    coarse = without_dirt(coarse)
     bands = {number: fs.band_pass(grey) for number, grey in coarse.items()}
     size = fs.padded_size([band.shape for band in bands.values()])
     spectra = {number: fs.spectrum(band, size) for number, band in bands.items()}
@@ -84,6 +90,7 @@ def find_pairs(fields: dict[int, Field], grid, limits: tuple[float, float]) -> l
         surface = fs.phase_correlation(spectra[a], spectra[b], size)
         least = limits[0] * min(bands[a].size, bands[b].size)
         shifts = fs.candidate_shifts(surface, bands[a].shape, bands[b].shape, least)
+        shifts = [shift for shift in shifts if not _may_be_dust(fields, shift)]
         judged = [(fs.correlation(bands[a], bands[b], shift), shift) for shift in shifts]
         # Shrinking costs some correlation; the full size decides.
         if judged and max(judged)[0] >= limits[1] / 2:
@@ -110,8 +117,12 @@ def _verified(fields, a: int, b: int, shift, reach: float, limits) -> list[fs.Pa
     if part < 0.9 * limits[0]:  # the shift is not exact yet: a little less may be enough
         return []
     better, correlation = fs.refine(first, second, shift, reach + 2)
-    strong = correlation >= limits[1]
+    strong = correlation >= limits[1] and not _may_be_dust(fields, better)
     return [fs.Pair(a, b, better, correlation, correlation * part)] if strong else []
+
+
+def _may_be_dust(fields, shift) -> bool:
+    return len(fields) >= LEAST_FIELDS and max(map(abs, shift)) < SAME_PLACE
 
 
 def place(fields: dict[int, Field], pairs: list[fs.Pair], limits) -> tuple[dict, list[fs.Pair]]:
