@@ -36,9 +36,10 @@ def join_results(folder: Path, rows: Mapping[Path, dict], groups: Mapping[str, M
 
 def remove_joined(folder: Path):
     """Delete what is of all images, so that an interrupted run leaves none of other choices."""
-    for name in ("report.html", "regions.csv", "nuclei.parquet", "groups.csv"):
-        if name != "groups.csv" or _is_own_comparison(folder / name):
-            (folder / name).unlink(missing_ok=True)
+    comparison = [folder / "groups.csv"] if _is_own_comparison(folder / "groups.csv") else []
+    tables = [folder / name for name in ("report.html", "regions.csv", "nuclei.parquet")]
+    for path in tables + comparison:
+        path.unlink(missing_ok=True)
 
 
 def _is_own_comparison(table: Path) -> bool:

@@ -13,12 +13,19 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from images.errors import one_line
-from labels.forms.geojson import class_of, features_of, outline_of, read_json
+from labels.forms.geojson import (
+    AREAS,
+    DETECTIONS,
+    class_of,
+    features_of,
+    outline_of,
+    read_json,
+    type_of,
+)
 
 NOTHING = Polygon()
 IGNORED = "ignore"  # begins the class of what is neither tissue nor counted: QuPath's `Ignore*`
-# What else QuPath writes, by the beginning of its objectType.
-OTHER_OBJECTS = ("detection", "cell", "tile", "tmacore", "root")
+OTHER_OBJECTS = (*DETECTIONS, *AREAS)  # what else QuPath writes, by the beginning of its type
 
 NOTHING_TO_LIMIT = "REGIONS_ONLY: there is no region to limit the run to, so all is measured"
 
@@ -112,7 +119,7 @@ def _read(path: Path, frame: Frame) -> Annotations:
         return Annotations(frame.extent, notes=(_without(path, str(error)),))
     regions, ignored, notes = [], [], []
     for number, feature in enumerate(features, start=1):
-        if _is_other(feature):
+        if type_of(feature).startswith(OTHER_OBJECTS):
             continue
         region, note = _region(feature, number, frame)
         if note:
@@ -127,12 +134,6 @@ def _read(path: Path, frame: Frame) -> Annotations:
 
 def _without(path: Path, reason: str) -> str:
     return one_line(f"{path.name}: {reason}; the image is measured without regions")
-
-
-def _is_other(feature: dict) -> bool:
-    """Tell detections, cells, ... from annotations; before QuPath 0.4 `id` named the kind."""
-    kind = str(_properties(feature).get("objectType") or feature.get("id") or "")
-    return kind.removeprefix("Path").casefold().startswith(OTHER_OBJECTS)
 
 
 def _properties(feature: dict) -> dict:

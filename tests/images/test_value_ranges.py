@@ -1,6 +1,7 @@
 """Floats, 10 to 16 bits and fourth samples: as bright as they were meant, and said if assumed."""
 
 import struct
+from itertools import product
 
 import cv2
 import numpy as np
@@ -209,11 +210,11 @@ ALPHA_FILES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("name", ALPHA_FILES)
+@pytest.mark.parametrize(
+    ("name", "dtype"),  # a BMP has 8 bits
+    [pair for pair in product(ALPHA_FILES, (np.uint8, np.uint16)) if pair != ("a.bmp", np.uint16)],
+)
 def test_an_alpha_that_would_hide_the_whole_picture_is_ignored_and_said(tmp_path, name, dtype):
-    if name == "a.bmp" and dtype == np.uint16:
-        pytest.skip("BMP has 8 bits")
     pixels = tissue(72, 96)
     stored = pixels.astype(dtype) * (np.iinfo(dtype).max // 255)
     path = tmp_path / name

@@ -97,11 +97,7 @@ def _by_role(features: list[dict]) -> dict[str, list[list[Polygon] | None]]:
 
 def _role(feature: dict) -> str:
     """Tell what an outline is: see `labels_of_geojson`; of an unknown type, an annotation."""
-    properties = feature.get("properties")
-    of_type = properties.get("objectType") if isinstance(properties, dict) else None
-    # Before QuPath 0.4 the id named the type: PathDetectionObject.
-    kind = str(of_type or feature.get("id") or "").removeprefix("Path").casefold()
-    of_class = class_of(feature).casefold()
+    kind, of_class = type_of(feature), class_of(feature).casefold()
     if kind.startswith(AREAS):
         return "area"
     if of_class.startswith("region") or of_class.partition(":")[0] == "labelled":
@@ -164,6 +160,14 @@ def outline_of(geometry: dict) -> list[Polygon] | None:
         return found
     except (TypeError, ValueError, IndexError):
         raise ValueError("a polygon whose coordinates are not pairs of numbers") from None
+
+
+def type_of(feature: dict) -> str:
+    """Return what an object is in QuPath, in lower case: annotation, detection, cell, tile, ..."""
+    properties = feature.get("properties")
+    stated = properties.get("objectType") if isinstance(properties, dict) else None
+    # Before QuPath 0.4 the id named the type: PathDetectionObject.
+    return str(stated or feature.get("id") or "").removeprefix("Path").casefold()
 
 
 def class_of(feature: dict) -> str:
