@@ -39,6 +39,7 @@ class RegionFiles:
         names = [f"{name}{end}" for name in (image.name, *short_names(image)) for end in WRITINGS]
         # macOS and others may store the same letter in different ways.
         names += [normalize(form, name) for form in ("NFC", "NFD") for name in names]
+        names = dict.fromkeys(names)  # mostly the same: each costs a look at the disk
         paths = (place / name for place in self._places(image) for name in names)
         return next(filter(_is_file, paths), None)
 
