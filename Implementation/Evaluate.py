@@ -41,10 +41,11 @@ MICRONS_PER_PIXEL = None  # um; None = what the files say, else the U-net's
 
 # --- Model ---
 UNET = ROOT / "models" / "Unet.h5"
+NUCLEUS_SCORE = ROOT / "models" / "nucleus_score.h5"
 TEST_TIME_AUGMENTATION = False
-PROBABILITY_THRESHOLD = 0.55
-SEED_RISE = 0.1
-SMALLEST_NUCLEUS = 4.0  # um2
+PROBABILITY_THRESHOLD = 0.5
+LEAST_OVERLAP = 0.15
+SMALLEST_NUCLEUS = 2.0  # um2
 PRECISION = "auto"  # as in Final_implementation.py
 DID_IT_HELP = False
 GENERATOR = ROOT / "models" / "generator.h5"  # for DID_IT_HELP
@@ -67,9 +68,10 @@ def main(
     image_names: tuple[str, ...] = IMAGE_NAMES,
     microns_per_pixel: float | None = MICRONS_PER_PIXEL,
     unet: Path = UNET,
+    nucleus_score: Path = NUCLEUS_SCORE,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
     probability_threshold: float = PROBABILITY_THRESHOLD,
-    seed_rise: float = SEED_RISE,
+    least_overlap: float = LEAST_OVERLAP,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     precision: Literal["auto", "float32", "bfloat16"] = PRECISION,
     generator: Path = GENERATOR,
@@ -93,9 +95,11 @@ def main(
         microns_per_pixel: um per pixel of all images; without it what the files state, or else
             the U-net's.
         unet: nucleus model (.h5).
+        nucleus_score: network (.h5) that tells which regions of the U-net's maps are nuclei.
         test_time_augmentation: average it over four mirrorings of each tile.
         probability_threshold: a pixel belongs to a nucleus above this probability.
-        seed_rise: a summit of the relief that rises by more is a separate nucleus.
+        least_overlap: a region whose expected overlap (intersection over union) with a true nucleus
+            is smaller is none.
         smallest_nucleus: um2; smaller objects are dropped.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.

@@ -45,6 +45,7 @@ GENERATOR_X2 = ROOT / "models" / "generator_x2.h5"
 FAITHFUL_GENERATOR_X2 = ROOT / "models" / "generator_x2_pretrained.h5"
 FAITHFUL_SHARE = 0.0  # 0 = GENERATOR: sharp, for looking; 1 = FAITHFUL_GENERATOR, for measuring
 UNET = ROOT / "models" / "Unet.h5"
+NUCLEUS_SCORE = ROOT / "models" / "nucleus_score.h5"  # tells nuclei from parts and clumps of them
 PIXEL_SIZE_MODEL = ROOT / "models" / "pixel_size.h5"  # None = sizes are not checked
 SEGMENT = True  # False: super-resolution only
 TEST_TIME_AUGMENTATION = False  # True: mean of the U-net over four mirrorings, four times its time
@@ -68,9 +69,10 @@ TILE_SIZE = 512  # side of a tile of a 10x image in pixels, a multiple of 16, tw
 BATCH_SIZE = 1  # tiles per call of a network; more than 1 helps only on a GPU
 
 # --- Nuclei ---
-PROBABILITY_THRESHOLD = 0.55  # a pixel belongs to a nucleus above this probability
-SEED_RISE = 0.1  # a summit that rises by more is a separate nucleus; lower separates more
-SMALLEST_NUCLEUS = 4.0  # um2; smaller objects are dropped
+PROBABILITY_THRESHOLD = 0.5  # a pixel belongs to a nucleus above this probability
+LEAST_OVERLAP = 0.15  # expected overlap with a true nucleus (IoU) below which a region is none;
+# higher finds fewer, and surer ones
+SMALLEST_NUCLEUS = 2.0  # um2; smaller objects are dropped
 TISSUE_THRESHOLD = 0.08  # optical density or saturation above which a pixel is tissue, not glass
 
 # --- Maps ---
@@ -109,6 +111,7 @@ def main(
     faithful_generator_x2: Path = FAITHFUL_GENERATOR_X2,
     faithful_share: float = FAITHFUL_SHARE,
     unet: Path = UNET,
+    nucleus_score: Path = NUCLEUS_SCORE,
     pixel_size_model: Path | None = PIXEL_SIZE_MODEL,
     segment: bool = SEGMENT,
     test_time_augmentation: bool = TEST_TIME_AUGMENTATION,
@@ -123,7 +126,7 @@ def main(
     tile_size: int = TILE_SIZE,
     batch_size: int = BATCH_SIZE,
     probability_threshold: float = PROBABILITY_THRESHOLD,
-    seed_rise: float = SEED_RISE,
+    least_overlap: float = LEAST_OVERLAP,
     smallest_nucleus: float = SMALLEST_NUCLEUS,
     tissue_threshold: float = TISSUE_THRESHOLD,
     map_spacing: float = MAP_SPACING,
@@ -158,6 +161,7 @@ def main(
         faithful_generator_x2: its partner that was trained on the pixel loss alone.
         faithful_share: share of the faithful models in the blend of both models' weights, 0 to 1.
         unet: nucleus model (.h5).
+        nucleus_score: network (.h5) that tells which regions of the U-net's maps are nuclei.
         pixel_size_model: network that tells pixel sizes (.h5), by which stated sizes are checked
             and unknown ones estimated; None = neither.
         segment: find and measure nuclei.
@@ -179,7 +183,8 @@ def main(
             are as large in the result.
         batch_size: tiles per call of a network.
         probability_threshold: a pixel belongs to a nucleus above this probability.
-        seed_rise: a summit of the relief that rises by more is a separate nucleus.
+        least_overlap: a region whose expected overlap (intersection over union) with a true nucleus
+            is smaller is none.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
         map_spacing: um between neighbouring values of the maps of density, size and stain.

@@ -14,6 +14,7 @@ from evaluation.tuning import tune
 from labels.reading import check_labels
 from networks import loading
 from networks.network import Network, averaged_over_mirrorings
+from nuclei.candidates.scoring import load_score
 from nuclei.separation import Separation
 from program.processor import chosen_precision
 
@@ -79,8 +80,13 @@ def _labelled(chosen) -> dict:
 
 def _how(chosen) -> tuple:
     """Return how nuclei are separated, the um per pixel that are given, and what masks are."""
-    thresholds = chosen.probability_threshold, chosen.seed_rise
-    separation = Separation(*thresholds, smallest_nucleus=chosen.smallest_nucleus)
+    load_score(chosen.nucleus_score)  # now, before anything is predicted
+    separation = Separation(
+        probability=chosen.probability_threshold,
+        least_overlap=chosen.least_overlap,
+        smallest_nucleus=chosen.smallest_nucleus,
+        score=chosen.nucleus_score,
+    )
     return separation, chosen.microns_per_pixel, chosen.masks
 
 

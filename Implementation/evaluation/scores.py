@@ -83,7 +83,7 @@ def evaluate(pairs, unet, separation, microns, masks, compare_separations):
     Returns:
         A dict per image and method with its figures. `labels` says how the labels were read.
     """
-    methods = {"marker watershed": separate}
+    methods = {"best regions": separate}
     if compare_separations:
         methods |= {
             "connected components": separate_by_components,

@@ -15,12 +15,12 @@ from nuclei.separation import Separation, separate
 
 GRID = {  # values that are tried
     "probability": (0.4, 0.45, 0.5, 0.55, 0.6),
-    "rise": (0.075, 0.1, 0.125, 0.15),
-    "smallest_nucleus": (4.0, 8.0, 12.0),  # um2
+    "least_overlap": (0.1, 0.15, 0.2, 0.25),
+    "smallest_nucleus": (2.0, 4.0, 8.0),  # um2
 }
 FLAGS = {  # of Evaluate.py and Final_implementation.py, by which a choice is set
     "probability": "--probability-threshold",
-    "rise": "--seed-rise",
+    "least_overlap": "--least-overlap",
     "smallest_nucleus": "--smallest-nucleus",
 }
 PASSES = 2  # over all thresholds

@@ -1,17 +1,17 @@
 """Load a trained network from its file and check that it fits its purpose."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from images.errors import one_line
-from networks.model_files import ModelError, UnsafeModelError, check_model_file
+from networks.model_files import UnsafeModelError, check_model_file
 from networks.network import Network
 from networks.pixel_size import PixelSizeNetwork
 from networks.receptive_field import receptive_interval
+from program.records import ModelError, read_record
 
 
 def load_network(
@@ -49,7 +49,7 @@ def load_network(
             f"{kind}: {path} turns {side}x{side} pixels into {shape[2]}x{shape[1]}, expected "
             f"{scale * side}x{scale * side}: its convolutions must be padded"
         )
-    record = _read_record(path.with_suffix(".json"), kind)
+    record = read_record(path.with_suffix(".json"), kind)
     radius = int(np.ceil(max(interval.before, interval.after)))
     return Network(model, scale, radius, interval.pooling, record, _sha256(path), precision)
 
@@ -69,7 +69,7 @@ def load_pixel_size_network(path: Path) -> PixelSizeNetwork:
     model = _opened(path, kind)
     if tuple(model.output_shape)[1:] != (1, 1, 1):
         raise ModelError(f"{kind}: {path} gives {model.output_shape}, expected (None, 1, 1, 1)")
-    record = _read_record(path.with_suffix(".json"), kind)
+    record = read_record(path.with_suffix(".json"), kind)
     return PixelSizeNetwork(model, record, _sha256(path))
 
 
@@ -92,19 +92,6 @@ def _opened(path: Path, kind: str) -> keras.Model:
             f"{kind}: {path} takes {model.input_shape}, expected (None, None, None, 3)"
         )
     return model
-
-
-def _read_record(path: Path, kind: str) -> dict:
-    """Return the record beside a model, {} if there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except ValueError:  # neither JSON nor UTF-8
-        record = None
-    if not isinstance(record, dict):
-        raise ModelError(f"{kind}: {path} is not a model's record; restore it or remove it")
-    return record
 
 
 def _sha256(path: Path) -> str:

@@ -30,10 +30,6 @@ CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "
 SPATIAL = ("kernel_size", "strides", "dilation_rate", "pool_size", "size", "padding", "cropping")
 
 
-class ModelError(ValueError):
-    """A model file is missing or not what the program needs; the message is one line."""
-
-
 class UnsafeModelError(ValueError):
     """A file holds what no model of this project needs; the message is one line."""
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from networks.acceleration.folding import folded
-from networks.model_files import ModelError
+from program.records import ModelError
 from program.settings import NEAR, RESULT_MICRONS
 from tiles.geometry import Window
 from tiles.seamless import Tiling, predict_tiles

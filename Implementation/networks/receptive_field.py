@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from networks.model_files import ModelError
+from program.records import ModelError
 
 # Layers that work on one pixel at a time.
 POINTWISE = (

@@ -11,6 +11,7 @@ from typing import get_args
 MODELS = (
     Path(__file__).resolve().parents[2] / "models"
 )  # where a model that has moved is looked for
+GONE = ("seed_rise",)  # constants of methods that are no longer used
 
 
 def path_of_run(arguments: list[str]) -> Path | None:
@@ -30,7 +31,7 @@ def constants_of_run(path: Path, function: Callable) -> dict:
         OSError, ValueError: no file, no run record, or constants that `function` does not know.
     """
     run = read_run(path)
-    constants = run["constants"]
+    constants = {name: run["constants"][name] for name in run["constants"] if name not in GONE}
     parameters = inspect.signature(function).parameters
     unknown = sorted(set(constants) - set(parameters))
     if unknown:
@@ -46,8 +47,6 @@ def constants_of_run(path: Path, function: Callable) -> dict:
 def _meant_then(constants: dict, results_version: int) -> dict:
     """Return the constants that an earlier version of the program understood in another way."""
     meant = {}
-    if results_version < 2 and "seed_rise" in constants:
-        meant["seed_rise"] = constants["seed_rise"] / 2  # it acted at half its value
     if results_version < 4:  # all images were enlarged x4, or none
         meant["enlarge"] = 4 if constants.get("super_resolve", True) else 1
     return meant

@@ -16,6 +16,7 @@ from networks.loading import load_network, load_pixel_size_network
 from networks.network import Network, averaged_over_mirrorings, blended
 from networks.pixel_size import PixelSizeNetwork
 from nuclei import pixel_size
+from nuclei.candidates.scoring import NucleusScore, load_score
 from pipeline.job import Job, begin, begun, end, failed_row
 from pipeline.reading import opened_image, scale_of, takes_estimate
 from program.interrupts import interrupts
@@ -46,6 +47,7 @@ class LoadedNetworks:
             ModelError: a model is missing or not what it should be.
         """
         if self.models.segment and not self._unet:
+            load_score(self.models.nucleus_score)  # now, not when the networks are done
             self._unet = self._load_unet()
         if scale > 1 and scale not in self._generators:
             self._generators[scale] = self._load_generator(scale)
@@ -61,11 +63,12 @@ class LoadedNetworks:
             self._sizes = load_pixel_size_network(self.models.pixel_size_model)
         return self._sizes
 
-    def by_name(self) -> dict[str, Network | PixelSizeNetwork | None]:
+    def by_name(self) -> dict[str, Network | NucleusScore | PixelSizeNetwork | None]:
         """Return the networks by the name of their constant; None = not loaded."""
         named = {self.models.generators(n)[0]: self._generators.get(n) for n in SCALES if n > 1}
         checked = {"pixel_size_model": self._sizes} if self.models.tells_pixel_sizes else {}
-        return named | {"unet": self._unet} | checked
+        score = self._unet and load_score(self.models.nucleus_score)
+        return named | {"unet": self._unet, "nucleus_score": score} | checked
 
     def _load_generator(self, scale: int) -> Network:
         models, (name, *faithful) = self.models, self.models.generators(scale)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-RESULTS_VERSION = 8  # raised whenever the same input and choices give other results than before
+RESULTS_VERSION = 9  # raised whenever the same input and choices give other results than before
 RESULT_MICRONS = 0.25  # um per pixel to which every image is brought
 NEAR = 0.1  # relative difference to it that is no reason to resample a slide, nor to the U-net
 ESTIMATE = "estimate"  # for MICRONS_PER_PIXEL: what the tissue tells
+NUCLEUS_SCORE = Path(__file__).resolve().parents[2] / "models" / "nucleus_score.h5"
 SCALES = (1, 2, 4)  # pixels of the result per pixel of the input, along each side
 
 
@@ -77,6 +78,7 @@ class ModelSettings:
     faithful_generator_x2: Path = Path()
     faithful_share: float = 0.0
     unet: Path = Path()
+    nucleus_score: Path = NUCLEUS_SCORE
     pixel_size_model: Path | None = None
     segment: bool = True
     test_time_augmentation: bool = False
@@ -85,7 +87,8 @@ class ModelSettings:
     def files(self, scales: Iterable[int] = SCALES) -> dict[str, Path]:
         """Return the files of the models for images of these scales, by name of the constant."""
         names = [name for scale in sorted(scales) for name in self.generators(scale)]
-        names += ["unet"] * self.segment + ["pixel_size_model"] * self.tells_pixel_sizes
+        names += ["unet", "nucleus_score"] * self.segment
+        names += ["pixel_size_model"] * self.tells_pixel_sizes
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -120,9 +123,9 @@ class TileSettings:
 class NucleiSettings:
     """What counts as a nucleus, and what as tissue."""
 
-    probability_threshold: float = 0.55
-    seed_rise: float = 0.1
-    smallest_nucleus: float = 4.0
+    probability_threshold: float = 0.5
+    least_overlap: float = 0.15
+    smallest_nucleus: float = 2.0
     tissue_threshold: float = 0.08
 
 
@@ -215,7 +218,7 @@ def _check(constants: Mapping[str, Any]):
             raise _expected(name, "0 or more", constants)
     if constants["microns_per_pixel_for_all"] and constants["microns_per_pixel"] is None:
         raise ValueError("MICRONS_PER_PIXEL_FOR_ALL is on, but MICRONS_PER_PIXEL is None: give it")
-    for name in ("probability_threshold", "seed_rise"):
+    for name in ("probability_threshold", "least_overlap"):
         if not 0 < constants[name] < 1:
             raise _expected(name, "a number between 0 and 1", constants)
     if not 0 <= constants["faithful_share"] <= 1:

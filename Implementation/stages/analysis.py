@@ -17,6 +17,7 @@ from pathlib import Path
 from images.finding import shown_name, stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
+from nuclei.candidates.scoring import load_score
 from nuclei.separation import Separation
 from nuclei.tissue import Tissue, find_tissue
 from outputs.files import publish
@@ -185,6 +186,7 @@ class Analysis:
     def _made_from(self) -> dict:
         """Return what the pieces depend on; those that were made from the same can be used."""
         both = self.networks.generator, self.networks.unet
+        score = self.networks.unet and load_score(self.settings.models.nucleus_score).sha256
         made_from = {
             "version": RESULTS_VERSION,
             "input": stamp(self.image.path),
@@ -192,7 +194,7 @@ class Analysis:
             "limited": self.settings.input.regions_only,
             "place": [*self.image.place, self.image.downsample, self.route.microns_in],
             "settings": [asdict(self.settings.tiles), asdict(self.settings.nuclei)],
-            "models": [n and [n.sha256, n.precision] for n in both],
+            "models": [*(n and [n.sha256, n.precision] for n in both), score],
             "windows": window_sides(self.route.extent, self.route.scale),
         }
         return json.loads(json.dumps(made_from))  # as it reads back from a file
@@ -267,7 +269,7 @@ class Analysis:
             self.route.scale,
             self.route.microns,
             unet_microns(unet) if unet else UNET_MICRONS,
-            separation_of(self.settings.nuclei),
+            separation_of(self.settings.nuclei, self.settings.models.nucleus_score),
         )
         title = "measuring" if unet else "assessing"
         folder, advance = self.partial / "windows", self.progress.advance
@@ -286,10 +288,11 @@ def _frame(image: ImageFile, route: Route) -> Frame:
     return Frame(route.extent.width, route.extent.height, left, top, size)
 
 
-def separation_of(nuclei: NucleiSettings) -> Separation:
-    """Return the thresholds of the separation that a user chose."""
+def separation_of(nuclei: NucleiSettings, score: Path) -> Separation:
+    """Return how a user chose that nuclei are separated; score: the network's file."""
     return Separation(
         probability=nuclei.probability_threshold,
-        rise=nuclei.seed_rise,
+        least_overlap=nuclei.least_overlap,
         smallest_nucleus=nuclei.smallest_nucleus,
+        score=score,
     )

@@ -72,7 +72,7 @@ def test_several_versions_of_the_images_come_out_as_one_table(drawn_set, unet, c
         found.setdefault(row["folder"].rsplit("/")[-1], []).append(float(row["dice"]))
     assert min(found["images"]) > 0.8 and max(found["white"]) == 0
     shown = capsys.readouterr().out
-    assert "images, marker watershed" in shown and "white, marker watershed" in shown
+    assert "images, best regions" in shown and "white, best regions" in shown
 
 
 def test_binary_masks_give_pixel_figures_only_unless_told(drawn_set, unet):
@@ -95,7 +95,7 @@ def test_a_field_without_nuclei_among_binary_masks_costs_no_figure(drawn_set, un
 def test_the_classical_separations_are_judged_beside_ours(drawn_set, unet):
     _, rows = judge(drawn_set, unet, compare_separations=True)
     methods = {row["method"] for row in rows}
-    assert methods == {"marker watershed", "connected components", "distance transform"}
+    assert methods == {"best regions", "connected components", "distance transform"}
     assert all(float(row["aji"]) > 0.2 for row in rows)
 
 

@@ -36,13 +36,15 @@ def write_set(folder, smallest):
 def test_the_size_floor_follows_what_is_labelled(
     tmp_path, unet, monkeypatch, capsys, smallest, expected
 ):
-    grid = {"smallest_nucleus": (1.0, 4.0), "rise": (0.1,)}
+    grid = {"smallest_nucleus": (1.0, 4.0), "least_overlap": (0.15,)}
     monkeypatch.setattr(tuning, "GRID", grid)
     folder = write_set(tmp_path / "set", smallest)
     best, rows = tuning.tune({folder: find_pairs(folder)}, unet, Separation(), None, "auto")
     assert best.smallest_nucleus == expected
-    assert len(rows) == 2 and rows[0]["worth"] >= rows[1]["worth"]
-    assert f"Best: --smallest-nucleus {expected:g} --seed-rise 0.1\n" in capsys.readouterr().out
+    assert len(rows) == 3 and rows[0]["worth"] >= rows[1]["worth"] >= rows[2]["worth"]
+    assert (
+        f"Best: --smallest-nucleus {expected:g} --least-overlap 0.15\n" in capsys.readouterr().out
+    )
 
 
 def test_thresholds_that_are_given_are_tried_too(tmp_path, unet, monkeypatch):

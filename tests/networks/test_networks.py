@@ -13,8 +13,9 @@ from keras import layers
 
 from helpers import tiny_models
 from networks.loading import load_network, load_pixel_size_network
-from networks.network import ModelError, Network, averaged_over_mirrorings, blended
+from networks.network import Network, averaged_over_mirrorings, blended
 from networks.pixel_size import PixelSizeNetwork
+from program.records import ModelError
 from tiles.geometry import Window
 from tiles.seamless import predict_tiles
 

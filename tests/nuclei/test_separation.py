@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from helpers.drawn_nuclei import disc, ellipse
-from nuclei.separation import Separation, separate, summits
+from nuclei.separation import Separation, separate
 
 MICRONS = 0.25
 
@@ -81,19 +81,22 @@ def test_one_nucleus_with_a_noisy_distance_map_stays_one():
     assert labels.max() == 1
 
 
-def test_a_nucleus_without_a_seed_is_kept():
-    nucleus = disc((60, 60), (30, 30), 20)  # its relief rises to less than .5
-    separation = Separation(middle=0, rise=0.6)
-    labels = separate(nucleus.astype(np.float32), np.zeros((60, 60)), MICRONS, separation)
-    np.testing.assert_array_equal(labels, nucleus)
-
-
-def test_what_has_no_middle_is_no_nucleus():
+def test_a_faint_patch_without_a_middle_is_no_nucleus():
     nucleus, patch = disc((80, 160), (40, 40), 30), disc((80, 160), (40, 120), 30)
     probability, distance = maps(nucleus, patch)
-    distance[patch] = np.minimum(distance[patch], 0.4)
+    probability[patch] *= 0.52
+    distance[patch] = np.minimum(distance[patch], 0.02)
     np.testing.assert_array_equal(separate(probability, distance, MICRONS), nucleus)
-    assert separate(probability, distance, MICRONS, Separation(middle=0.3)).max() == 2
+    everything = separate(probability, distance, MICRONS, Separation(least_overlap=0))
+    np.testing.assert_array_equal(everything > 0, nucleus | patch)
+
+
+def test_more_is_dropped_the_more_overlap_is_asked_for():
+    counts = [
+        separate(*crowd(), MICRONS, Separation(least_overlap=least)).max()
+        for least in (0, 0.3, 0.5, 1)
+    ]
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[2] > counts[3] == 0
 
 
 def test_small_holes_are_filled_and_large_ones_are_not():
@@ -101,7 +104,7 @@ def test_small_holes_are_filled_and_large_ones_are_not():
     whole = disc(shape, (60, 60), 90) | disc(shape, (60, 180), 90)
     small, large = disc(shape, (60, 60), 12), disc(shape, (60, 180), 20)  # 7 and 20 um2
     nuclei = whole & ~small & ~large
-    labels = separate(*maps(nuclei), MICRONS, Separation(largest_hole=10, middle=0))
+    labels = separate(*maps(nuclei), MICRONS, Separation(largest_hole=10))
     np.testing.assert_array_equal(labels > 0, whole & ~large)
 
 
@@ -131,7 +134,7 @@ def test_labels_are_numbered_without_gaps_and_each_is_connected():
     smooth = np.clip(0.5 + smooth / smooth.std() / 4, 0, 1)
     labels = separate(smooth, np.clip(2 * smooth - 1, 0, 1), MICRONS)
     numbers = np.unique(labels)
-    assert len(numbers) > 20
+    assert len(numbers) > 10
     np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
     assert all(ndimage.label(labels == number)[1] == 1 for number in numbers[1:])
 
@@ -151,7 +154,7 @@ def crowd(side=300, spacing=20, reach=12):
     return (nearest < reach).astype(np.float32), np.rint(distance * 255) / 255
 
 
-def straightest_runs(labels, shortest=5):
+def straightest_runs(labels, shortest=12):
     """Of each border between two nuclei the share that is one run along an axis, at the most."""
     borders = {}
     for axis, turned in enumerate((labels, labels.T)):
@@ -174,55 +177,8 @@ def test_borders_between_touching_nuclei_are_no_straight_lines_along_the_axes():
     labels = separate(*crowd(), MICRONS)
     runs = straightest_runs(labels)
     assert len(runs) > 150
-    assert (runs > 0.6).mean() < 0.15  # of true labels 12 %; of a flood over edges alone 25 %
+    assert (runs > 0.6).mean() < 0.15  # of a flood over edges alone 43 %
     assert all(
         ndimage.label(labels[box] == number)[1] == 1
         for number, box in enumerate(ndimage.find_objects(labels), start=1)
     )
-
-
-# --- summits ---
-
-
-def ramps(*heights, length=40):
-    """A relief that runs straight from height to height along x, float32 (9, width)."""
-    points = np.arange(len(heights)) * length
-    line = np.interp(np.arange(points[-1] + 1), points, heights)
-    return np.tile(line.astype(np.float32), (9, 1))
-
-
-@pytest.mark.parametrize("rise", [0.05, 0.1, 0.2])
-@pytest.mark.parametrize(
-    ("depth", "count"), [(0.95, 1), (1.05, 2)], ids=["just below", "just above"]
-)
-def test_a_summit_stands_alone_if_it_rises_by_more_than_the_stated_value(rise, depth, count):
-    higher, lower = 0.9, 0.9 - 1.5 * rise
-    relief = ramps(0, higher, lower - depth * rise, lower, 0)
-    assert ndimage.label(summits(relief, rise))[1] == count
-
-
-@pytest.mark.parametrize("rise", [0.05, 0.1, 0.2])
-@pytest.mark.parametrize(("depth", "count"), [(0.95, 1), (1.05, 2)])
-def test_summits_that_differ_by_less_than_the_rise_stand_if_the_higher_rises_by_it(
-    rise, depth, count
-):
-    higher, lower = 0.9, 0.9 - 0.5 * rise
-    relief = ramps(0, higher, higher - depth * rise, lower, 0)
-    assert ndimage.label(summits(relief, rise))[1] == count
-
-
-@pytest.mark.parametrize(("height", "there"), [(0.95, False), (1.05, True)])
-def test_a_summit_is_higher_than_the_rise(height, there):
-    assert summits(ramps(0, height * 0.1, 0), 0.1).any() == there
-
-
-def test_summits_are_what_their_definition_says():
-    rise = 3
-    relief = np.random.default_rng(1).integers(0, 12, (14, 17)).astype(np.float32)
-    expected = np.zeros(relief.shape, bool)
-    for place in np.ndindex(relief.shape):
-        # Joined over edges and corners, as the reconstruction spreads.
-        land, _ = ndimage.label(relief >= relief[place] - rise, np.ones((3, 3)))
-        reached = relief[land == land[place]]
-        expected[place] = relief[place] > rise and reached.max() < relief[place] + rise
-    np.testing.assert_array_equal(summits(relief, rise), expected)

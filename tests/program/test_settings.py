@@ -31,13 +31,14 @@ def test_defaults_are_those_of_the_script(part):
 
 
 def test_only_models_that_a_run_needs_are_asked_for():
-    models = ModelSettings(Path("g"), Path("f"), Path("g2"), unet=Path("u"))
-    assert models.files([4]) == {"generator": Path("g"), "unet": Path("u")}
-    assert models.files([2]) == {"generator_x2": Path("g2"), "unet": Path("u")}
-    assert models.files([1]) == {"unet": Path("u")}
-    assert list(models.files()) == ["generator_x2", "generator", "unet"]
+    nuclei = {"unet": Path("u"), "nucleus_score": Path("s")}
+    models = ModelSettings(Path("g"), Path("f"), Path("g2"), **nuclei)
+    assert models.files([4]) == {"generator": Path("g")} | nuclei
+    assert models.files([2]) == {"generator_x2": Path("g2")} | nuclei
+    assert models.files([1]) == nuclei
+    assert list(models.files()) == ["generator_x2", "generator", *nuclei]
     checked = replace(models, pixel_size_model=Path("p"))
-    assert checked.files([1]) == {"unet": Path("u"), "pixel_size_model": Path("p")}
+    assert checked.files([1]) == nuclei | {"pixel_size_model": Path("p")}
     assert list(replace(checked, segment=False).files([1])) == []
     blend = ModelSettings(faithful_share=0.5, segment=False)
     assert list(blend.files([1, 4])) == ["generator", "faithful_generator"]
@@ -94,7 +95,7 @@ def test_limits_and_scale_of_reading_can_be_chosen():
     ("name", "value"),
     [
         ("tile_size", 100),
-        ("seed_rise", 1.0),
+        ("least_overlap", 1.0),
         ("map_radius", 0.0),
         ("hotspots", -1),
         ("smallest_nucleus", -4.0),

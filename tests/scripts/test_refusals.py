@@ -93,7 +93,7 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(
         {"read_at_microns_per_pixel": 0.0},
         {"probability_threshold": 0.0},
         {"probability_threshold": 1.5},
-        {"seed_rise": 1.0},
+        {"least_overlap": 1.0},
         {"faithful_share": 1.5},
         {"jpeg_quality": 101},
         {"region": (0, 0, 0, 10)},

@@ -52,7 +52,7 @@ CHANGES = {
     "overwrite": {"overwrite": True},
     "pixel size": {"microns_per_pixel": 1.05},
     "threshold": {"probability_threshold": 0.4},
-    "rise": {"seed_rise": 0.4},
+    "overlap": {"least_overlap": 0.4},
     "smallest nucleus": {"smallest_nucleus": 7.0},
     "tile size": {"tile_size": 128},
     "test-time augmentation": {"test_time_augmentation": True},

@@ -97,13 +97,16 @@ def test_only_networks_of_the_routes_are_loaded(run, tmp_path, field, capsys):
     none = {"generator": tmp_path / "none.h5", "generator_x2": tmp_path / "none_x2.h5"}
     put_plain(tmp_path / "input", field[0], 0.25)
     assert run(microns_per_pixel=None, **none) == 0
-    assert loaded(capsys) == ["Unet.h5"]
+    assert loaded(capsys) == ["Unet.h5", "nucleus_score.h5"]
     record = json.loads((tmp_path / "output" / "run.json").read_text("utf-8"))
-    assert [name for name, model in record["models"].items() if model] == ["unet"]
+    assert [name for name, model in record["models"].items() if model] == [
+        "unet",
+        "nucleus_score",
+    ]
     assert "Super-resolved" not in (tmp_path / "output" / "report.html").read_text("utf-8")
     put_plain(tmp_path / "input", field[0], 0.5)
     assert run(microns_per_pixel=None, generator=none["generator"]) == 0
-    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5"]
+    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5", "nucleus_score.h5"]
     put_plain(tmp_path / "input", field[0], 1.0)
     assert run(microns_per_pixel=None, generator=none["generator"]) == 2
     assert "none.h5" in capsys.readouterr().err
@@ -298,7 +301,8 @@ def test_an_estimate_is_used_only_where_it_is_asked_for(
     put_plain(tmp_path / "input", field[0], 0.5)
     put_slide(tmp_path / "input", field[0], 0.125)
     assert run(**flags) == 0
-    assert loaded(capsys) == ["generator_x2.h5", "Unet.h5", "pixel_size.h5"]
+    names = ["generator_x2.h5", "Unet.h5", "nucleus_score.h5", "pixel_size.h5"]
+    assert loaded(capsys) == names
     routes = {name: row["route"] for name, row in summary(tmp_path / "output").items()}
     assert routes["unknown.png"] == "40x, 0.25 um by estimate, not enlarged"
     assert routes["0.5.png"] == "20x, 0.50 um, enlarged x2"

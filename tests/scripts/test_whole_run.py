@@ -140,7 +140,11 @@ def test_the_run_record_tells_how_to_repeat_the_run(finished, models):
     assert set(record["constants"]) >= {"tile_size", "probability_threshold", "input_folder"}
     assert record["models"]["unet"]["record"] == {"microns_per_pixel": 0.25}
     used = {name: model for name, model in record["models"].items() if model}
-    assert used.keys() == {"generator", "unet"}  # no image asked for the x2 generator
+    assert used.keys() == {
+        "generator",
+        "unet",
+        "nucleus_score",
+    }  # no image asked for the x2 generator
     assert all(len(model["sha256"]) == 64 for model in used.values())
     assert record["versions"]["keras"] == keras.__version__
 

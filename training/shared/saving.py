@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def record(model: Path, run: dict, seconds: float, **more) -> dict:
             "backend": keras.backend.backend(),
         },
     }
+
+
+def publish(model: Path, models: Path):
+    """Copy a finished model and its record into the folder of shipped models."""
+    for file in (model, model.with_suffix(".json")):
+        shutil.copy2(file, models / file.name)
 
 
 def print_end(model: Path, flag: str, validation: dict):

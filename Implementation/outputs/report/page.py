@@ -45,6 +45,7 @@ MODEL_TITLES = {
     "generator": "Generator x4 (super-resolution)",
     "generator_x2": "Generator x2 (super-resolution)",
     "unet": "U-net (nuclei)",
+    "nucleus_score": "Score of regions (nuclei told apart)",
     "pixel_size_model": "Network for pixel sizes",
 }
 GOOD_CONFIDENCE = 0.6  # of the super-resolution: an expected error of 5 of 255 grey levels

@@ -1,6 +1,5 @@
 """The training of the network that tells pixel sizes: checks, patches, moments, model, record."""
 
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,14 @@ from pixelsize.model import Perceptron, build_moments
 from pixelsize.patches import SIDE, Picture, draw_patch, read_sized_pictures
 from shared.pictures import find_pictures
 from shared.run_folder import check_run_folder, describe, plain
-from shared.saving import print_end, print_finished_before, record, save_model, write_json
+from shared.saving import (
+    print_end,
+    print_finished_before,
+    publish,
+    record,
+    save_model,
+    write_json,
+)
 from shared.setup import (
     check_numbers,
     hold_out,
@@ -184,9 +190,3 @@ def print_figures(errors: np.ndarray, folders: np.ndarray, names):
     for name, chosen in groups.items():
         within, twice, deviation = figures_of(errors[chosen]).values()
         print(f"{name:{width}}{chosen.sum():>6}{within:>12.1%}{twice:>12.1%}{deviation:>12.2f}")
-
-
-def publish(model_file: Path, models: Path):
-    """Copy the finished network and its record into the folder of shipped models."""
-    for file in (model_file, model_file.with_suffix(".json")):
-        shutil.copy2(file, models / file.name)

@@ -1,0 +1,1 @@
+"""The training of the network that scores candidates for nuclei."""
