@@ -59,7 +59,7 @@ def separate(
         separation: thresholds.
 
     Returns:
-        int32 (height, width), 0 = background, labels 1..N in reading order of their first pixels.
+        int32 (height, width), 0 = background, labels 1..N in reading order of their first summits.
     """
     mask = nuclei_mask(probability, microns_per_pixel, separation)
     if not mask.any():
@@ -141,15 +141,16 @@ def renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _numbered(labels: np.ndarray, holder: np.ndarray) -> np.ndarray:
-    """Turn fragments into nuclei, numbered in the order in which they are first met.
+    """Turn fragments into nuclei, numbered in the order of their first fragments.
 
     Args:
         labels: int32 (height, width), 0 = background, fragments 1..N.
         holder: int (N,), number of the nucleus that holds each fragment, -1 = none.
     """
-    nuclei = np.append(-1, holder)[labels]
-    places = np.flatnonzero(nuclei >= 0)
-    numbers, first = np.unique(nuclei.ravel()[places], return_index=True)
-    order = np.zeros(len(holder) + 1, np.int32)
-    order[numbers[np.argsort(first)]] = np.arange(1, len(numbers) + 1)
-    return np.where(nuclei >= 0, order[nuclei], 0).astype(np.int32)
+    held = np.flatnonzero(holder >= 0)
+    _, first, nucleus = np.unique(holder[held], return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int32)
+    number[np.argsort(first)] = np.arange(1, len(first) + 1)
+    numbers = np.zeros(len(holder) + 1, np.int32)
+    numbers[held + 1] = number[nucleus]
+    return numbers[labels]
