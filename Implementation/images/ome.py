@@ -1,6 +1,7 @@
 """What the OME-XML of a TIFF says of the image that a page belongs to."""
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import tifffile
 
@@ -11,15 +12,13 @@ PRIMARY_COLOURS = {0xFF0000: 0, 0x00FF00: 1, 0x0000FF: 2}  # 24 bits of red, gre
 def ome_pixels(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> ElementTree.Element:
     """Return the Pixels element whose TiffData points to a page; an empty one where none does.
 
-    tif: the file that holds the page. Its XML may describe images of further files, too.
+    tif: the file that holds the page. Its XML may describe images of further files, too, or name a
+        companion that does.
     """
     nothing = ElementTree.Element("Pixels")
-    try:
-        root = ElementTree.fromstring((tif.is_ome and tif.ome_metadata) or "")
-    except (ElementTree.ParseError, TypeError, ValueError):
-        return nothing
-    images = [each for each in root.iter() if _name(each) == "Pixels"]
-    ours = root.get("UUID"), tif.filename.casefold()
+    own = _parsed((tif.is_ome and tif.ome_metadata) or "")
+    images = [each for each in _described(tif, own).iter() if _name(each) == "Pixels"]
+    ours = own.get("UUID"), tif.filename.casefold()
     found = [each for each in images if any(_points_to(data, page, ours) for data in each)]
     # Of one image alone the pages are, whatever a program that renamed or cut the file left behind.
     return (found or (images if len(images) == 1 else [nothing]))[0]
@@ -40,6 +39,29 @@ def order_of(primaries: list[int | None]) -> list[int] | None:
     """Return where 0, 1 and 2 stand in a list of just these, None for any other list."""
     is_whole = len(primaries) == 3 and set(primaries) == {0, 1, 2}
     return [primaries.index(primary) for primary in range(3)] if is_whole else None
+
+
+def _parsed(xml: str | bytes) -> ElementTree.Element:
+    """Return the root of an XML text; an empty element where it is none."""
+    try:
+        return ElementTree.fromstring(xml)
+    except (ElementTree.ParseError, TypeError, ValueError):
+        return ElementTree.Element("none")
+
+
+def _described(tif: tifffile.TiffFile, own: ElementTree.Element) -> ElementTree.Element:
+    """Return the XML that describes a file: its own, or that of the companion which that names."""
+    names = [each.get("MetadataFile", "") for each in own if _name(each) == "BinaryOnly"]
+    if not names:
+        return own
+    companion = Path(tif.filehandle.dirname) / Path(names[0]).name  # never in another folder
+    try:
+        if companion.suffix.casefold() in (".tif", ".tiff"):
+            with tifffile.TiffFile(companion) as other:
+                return _parsed(other.ome_metadata or "")
+        return _parsed(companion.read_bytes())
+    except (OSError, ValueError):
+        return own
 
 
 def _points_to(

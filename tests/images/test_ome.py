@@ -67,6 +67,26 @@ def test_a_file_of_a_set_of_images_is_its_own_image(tmp_path, is_alone):
         np.testing.assert_array_equal(read_all(path), pictures[name])
 
 
+@pytest.mark.parametrize("there", ["the companion", "a companion that is a TIFF", "none", "no XML"])
+def test_a_file_without_metadata_is_described_by_its_companion(tmp_path, there):
+    pictures = write_series(tmp_path)
+    with tifffile.TiffFile(tmp_path / "s_0.ome.tif") as file:
+        xml = file.ome_metadata
+    companion = "set.ome.tif" if "TIFF" in there else "set.companion.ome"
+    if "TIFF" in there:
+        tifffile.imwrite(
+            tmp_path / companion, tissue(8, 8), description=xml.encode(), metadata=None
+        )
+    elif there != "none":
+        (tmp_path / companion).write_text(xml if there == "the companion" else "text")
+    pointer = f'<BinaryOnly MetadataFile="elsewhere/{companion}" UUID="{uuid_of(companion)}"/>'
+    for name, size in (("s_0.ome.tif", 0.5), ("s_1.ome.tif", 0.25)):
+        write(tmp_path / name, pictures[name], [pointer])
+        with open_image(tmp_path / name) as image:
+            assert image.microns_per_pixel == (size if "companion" in there else None)
+        np.testing.assert_array_equal(read_all(tmp_path / name), pictures[name])
+
+
 def test_images_of_one_file_have_sizes_of_their_own(tmp_path):
     """Also where an image of which no plane is there stands before them."""
     gone = pixels_xml((64, 80), DATA.format(0, 0, "gone.tif", uuid_of("gone.tif")))

@@ -103,6 +103,20 @@ def test_saved_images_keep_their_pixel_size_and_lie_beside_no_others(tmp_path):
         SRGAN_evaluate.main(**settings)
 
 
+@pytest.mark.parametrize("place", ["out/high_resolution", "."])
+def test_results_of_an_evaluation_are_not_judged_in_its_own_folder(tmp_path, place):
+    picture = tmp_path / "out" / "high_resolution" / "a.png"
+    write_picture(picture, draw_tissue(64, 96)[0])
+    before = picture.read_bytes()
+    with pytest.raises(SystemExit, match=r"OUTPUT_FOLDER.*a\.png.*would be replaced"):
+        SRGAN_evaluate.main(
+            high_resolution_folder=tmp_path / place,
+            generators=(save(bicubic_generator(), tmp_path / "g.h5"),),
+            output_folder=tmp_path / "out",
+        )
+    assert picture.read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", ["high_resolution_folder", "generators"])
 def test_missing_images_or_models_end_at_once(tmp_path, missing):
     write_picture(tmp_path / "high" / "a.png", draw_tissue(32, 32)[0])

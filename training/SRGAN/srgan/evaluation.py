@@ -46,6 +46,7 @@ def evaluate(
 ):
     """Do what SRGAN_evaluate.py promises; see its `main` for the arguments."""
     try:
+        refuse_own_images(high_resolution_folder, output_folder)
         images = load_images(high_resolution_folder, image_names, largest_side)
         refuse_other_images(output_folder, images)
         models = load_models(generators, "generator", "GENERATORS")
@@ -79,6 +80,20 @@ def common_scale(models: dict) -> int:
         found = ", ".join(f"{name} x{scale}" for name, scale in scales.items())
         raise ValueError(f"expected generators of one scale, found {found or 'none'}")
     return next(iter(scales.values()))
+
+
+def refuse_own_images(high_resolution_folder, output_folder):
+    """Raise ValueError if images to be judged lie where they would be replaced."""
+    own = output_folder.resolve()
+    inside = [
+        path for path in find_pictures(high_resolution_folder) if own in path.resolve().parents
+    ]
+    if inside:
+        raise ValueError(
+            f"OUTPUT_FOLDER (--output-folder): expected no image that is to be judged, found "
+            f"{inside[0]}, which may be the result of an evaluation and would be replaced; name "
+            "another folder"
+        )
 
 
 def refuse_other_images(output_folder, images: dict):
