@@ -45,7 +45,7 @@ def examine(chosen):
 def _estimate_sizes(chosen, unet: Network):
     sizes = loading.load_pixel_size_network(chosen.pixel_size_model)
     which = chosen.image_folders, chosen.image_names, chosen.microns_per_pixel
-    rows = pixel_sizes.estimate_sizes(*which, sizes, unet)
+    rows = pixel_sizes.estimate_sizes(*which, sizes, unet, _separation(chosen))
     _write(chosen, rows, "image and size")
     pixel_sizes.print_sizes(rows)
 
@@ -80,14 +80,17 @@ def _labelled(chosen) -> dict:
 
 def _how(chosen) -> tuple:
     """Return how nuclei are separated, the um per pixel that are given, and what masks are."""
-    load_score(chosen.nucleus_score)  # now, before anything is predicted
-    separation = Separation(
+    return _separation(chosen), chosen.microns_per_pixel, chosen.masks
+
+
+def _separation(chosen) -> Separation:
+    """Return the thresholds and the network that a user chose."""
+    return Separation(
         probability=chosen.probability_threshold,
         least_overlap=chosen.least_overlap,
         smallest_nucleus=chosen.smallest_nucleus,
-        score=chosen.nucleus_score,
+        score=load_score(chosen.nucleus_score),
     )
-    return separation, chosen.microns_per_pixel, chosen.masks
 
 
 def _write(chosen, rows: list[dict], of: str):

@@ -19,6 +19,7 @@ from labels.scale import pixel_size
 from networks.network import Network, unet_microns
 from networks.pixel_size import PixelSizeNetwork
 from nuclei.pixel_size import MOST_PATCHES, Estimate, estimate, is_doubted
+from nuclei.separation import Separation
 from tiles.raster import InMemory
 
 SIZES = (0.125, 0.25, 0.5, 1.0, 2.0)  # um per pixel to which images are brought
@@ -35,7 +36,12 @@ SHOWN = {
 
 
 def estimate_sizes(
-    folders, names, microns: float | None, sizes: PixelSizeNetwork, unet: Network
+    folders,
+    names,
+    microns: float | None,
+    sizes: PixelSizeNetwork,
+    unet: Network,
+    separation: Separation | None = None,
 ) -> list[dict]:
     """Estimate the pixel size of images at several sizes.
 
@@ -45,6 +51,7 @@ def estimate_sizes(
         microns: um per pixel of all images; None = what each file says, else the U-net's.
         sizes: the network that tells pixel sizes.
         unet: the nucleus network.
+        separation: how its nuclei are told apart; None = as usual.
 
     Returns:
         A row for each image and size with what is told of it.
@@ -62,7 +69,7 @@ def estimate_sizes(
                 tqdm.write(f"{path.name}: {remark}")
             for right in SIZES:
                 shown = InMemory(resized(image, size / right))
-                found = estimate(shown, sizes, unet, MOST_PATCHES)
+                found = estimate(shown, sizes, unet, MOST_PATCHES, separation)
                 row = {"folder": str(folder), "image": path.name, "microns_per_pixel": right}
                 rows.append(row | _figures(found, right))
     return rows

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from networks.network import Network, unet_microns
 from networks.pixel_size import KNOWN, PixelSizeNetwork
-from nuclei.separation import separate
+from nuclei.separation import Separation, separate
 from tiles.geometry import Reader, Window, intersection, resized
 from tiles.resampling import resampled
 
@@ -66,7 +66,13 @@ def patches_for(pixels: float) -> int:
     return min(MOST_PATCHES, int(pixels / COST))
 
 
-def estimate(image: Any, sizes: PixelSizeNetwork, unet: Network, patches: int) -> Estimate:
+def estimate(
+    image: Any,
+    sizes: PixelSizeNetwork,
+    unet: Network,
+    patches: int,
+    separation: Separation | None = None,
+) -> Estimate:
     """Estimate the pixel size of an image.
 
     Args:
@@ -74,6 +80,7 @@ def estimate(image: Any, sizes: PixelSizeNetwork, unet: Network, patches: int) -
         sizes: the network that tells pixel sizes.
         unet: the nucleus network.
         patches: how many are looked at.
+        separation: how nuclei are told apart; None = as usual.
     """
     extent = _extent(image)
     if min(extent.width, extent.height) < SMALLEST:
@@ -82,7 +89,9 @@ def estimate(image: Any, sizes: PixelSizeNetwork, unet: Network, patches: int) -
     windows = _apart([_around(spot, sizes.side, extent) for spot in spots], SHARED)
     octaves = sizes.octaves(np.stack([image.read(*vars(each).values()) for each in windows]))
     microns = 2.0 ** float(np.median(octaves))
-    if not KNOWN[0] <= microns <= KNOWN[1] or not _shows_nuclei(image, spots, unet, microns):
+    if not KNOWN[0] <= microns <= KNOWN[1]:
+        return Estimate()
+    if not _shows_nuclei(image, spots, unet, microns, separation):
         return Estimate()
     return Estimate(microns, float(np.ptp(octaves)) <= AGREEING)
 
@@ -106,7 +115,13 @@ def bluest_spots(image: Any, count: int) -> list[tuple[int, int]]:
     return chosen[:count]
 
 
-def _shows_nuclei(image: Any, spots: list[tuple[int, int]], unet: Network, microns: float) -> bool:
+def _shows_nuclei(
+    image: Any,
+    spots: list[tuple[int, int]],
+    unet: Network,
+    microns: float,
+    separation: Separation | None,
+) -> bool:
     """Tell whether the U-net finds nuclei around the spots as if pixels had so many um."""
     ratio = microns / unet_microns(unet)
     extent = resized(_extent(image), ratio)
@@ -114,7 +129,7 @@ def _shows_nuclei(image: Any, spots: list[tuple[int, int]], unet: Network, micro
     count = total = area = 0.0
     scaled = [(x * ratio, y * ratio) for x, y in spots]
     for window in _apart([_around(spot, SIDE, extent) for spot in scaled]):
-        areas, sure = _nuclei(unet, read, window)
+        areas, sure = _nuclei(unet, read, window, separation)
         count, area, total = count + len(areas), area + areas.sum(), total + (areas * sure).sum()
     return count >= FEWEST and total >= LEAST_SURE * area
 
@@ -145,14 +160,16 @@ def _apart(windows: list[Window], shared: float = 0.0) -> list[Window]:
     return kept
 
 
-def _nuclei(unet: Network, read: Reader, window: Window) -> tuple[np.ndarray, np.ndarray]:
+def _nuclei(
+    unet: Network, read: Reader, window: Window, separation: Separation | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return area in pixels and mean probability of whole nuclei in a patch."""
     pixels = read(*vars(window).values())
     missing = [(0, SIDE - side) for side in pixels.shape[:2]]
     tile = np.pad(pixels, [*missing, (0, 0)], "symmetric")  # one shape: the U-net is traced once
     maps = unet.predict(tile[None])[0, : window.height, : window.width]
     probability, distance = np.moveaxis(maps, -1, 0)
-    labels = separate(probability, distance, unet_microns(unet))
+    labels = separate(probability, distance, unet_microns(unet), separation)
     numbers = np.arange(1, labels.max(initial=0) + 1)
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     numbers = np.setdiff1d(numbers, rim)

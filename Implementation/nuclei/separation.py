@@ -8,8 +8,7 @@ with the highest sum is taken (Arteta et al. 2012, doi 10.1007/978-3-642-33415-3
 2015, doi 10.1007/978-3-319-24574-4_32).
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,8 +16,7 @@ import numpy as np
 from nuclei.candidates.fragments import find_fragments
 from nuclei.candidates.merging import Tree, merge
 from nuclei.candidates.regions import measure_fragments
-from nuclei.candidates.scoring import load_score
-from program.settings import NUCLEUS_SCORE
+from nuclei.candidates.scoring import NucleusScore, shipped_score
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,21 @@ class Separation:
             not count as found) is smaller is none.
         smallest_nucleus: smaller objects are dropped.
         largest_hole: smaller holes are filled.
-        score: the network that scores regions.
+        score: the network that scores regions; by default the one that ships.
     """
 
     probability: float = 0.5
     least_overlap: float = 0.15
     smallest_nucleus: float = 2.0
     largest_hole: float = 10.0
-    score: Path = NUCLEUS_SCORE
+    score: NucleusScore = field(default_factory=shipped_score)
 
 
 def separate(
     probability: np.ndarray,
     distance: np.ndarray,
     microns_per_pixel: float,
-    separation: Separation = Separation(),
+    separation: Separation | None = None,
 ) -> np.ndarray:
     """Turn the U-net's maps into a label map of nuclei.
 
@@ -56,17 +54,18 @@ def separate(
         probability: (height, width) in 0..1.
         distance: (height, width) in 0..1, relative distance to the nucleus' border.
         microns_per_pixel: size of a pixel.
-        separation: thresholds.
+        separation: thresholds and the network that scores regions; None = the usual ones.
 
     Returns:
         int32 (height, width), 0 = background, labels 1..N in reading order of their first summits.
     """
+    separation = separation or Separation()
     mask = nuclei_mask(probability, microns_per_pixel, separation)
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
     labels, tree = candidates(mask, probability, distance, microns_per_pixel)
     areas = tree.regions.sums[:, 0] * microns_per_pixel**2
-    scores = load_score(separation.score).of(tree.regions.features(microns_per_pixel))
+    scores = separation.score.of(tree.regions.features(microns_per_pixel))
     # By the root of the area: between a count, in which all nuclei are equal, and pixels.
     worth = (scores - separation.least_overlap) * np.sqrt(areas)
     worth[areas < separation.smallest_nucleus] = 0

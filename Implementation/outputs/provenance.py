@@ -3,9 +3,12 @@
 PROGRAM = "SRGAN and U-net for H&E"
 
 
-def model_hashes(generator, unet) -> dict[str, str]:
-    """Return {"generator_sha256": ..., "unet_sha256": ...} of the networks that are not None."""
-    networks = {"generator": generator, "unet": unet}
+def model_hashes(generator, unet, score) -> dict[str, str]:
+    """Return {"generator_sha256": ..., ...} of the models that are not None.
+
+    generator, unet: networks; score: of regions, see `nuclei.candidates.scoring`.
+    """
+    networks = {"generator": generator, "unet": unet, "nucleus_score": score}
     return {f"{name}_sha256": network.sha256 for name, network in networks.items() if network}
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 MODELS = (
     Path(__file__).resolve().parents[2] / "models"
 )  # where a model that has moved is looked for
-GONE = ("seed_rise",)  # constants of methods that are no longer used
+GONE = ("seed_rise",)  # constants before version 9, of a separation that is no longer used
 
 
 def path_of_run(arguments: list[str]) -> Path | None:
@@ -31,7 +31,9 @@ def constants_of_run(path: Path, function: Callable) -> dict:
         OSError, ValueError: no file, no run record, or constants that `function` does not know.
     """
     run = read_run(path)
-    constants = {name: run["constants"][name] for name in run["constants"] if name not in GONE}
+    version, constants = run.get("results_version", 1), run["constants"]
+    if version < 9:
+        constants = {name: value for name, value in constants.items() if name not in GONE}
     parameters = inspect.signature(function).parameters
     unknown = sorted(set(constants) - set(parameters))
     if unknown:
@@ -39,7 +41,7 @@ def constants_of_run(path: Path, function: Callable) -> dict:
             f"{path}: constants of another version of this script: {', '.join(unknown)}; repeat "
             "the run with that version, or remove them from a copy of the file"
         )
-    constants = constants | _meant_then(constants, run.get("results_version", 1))
+    constants = constants | _meant_then(constants, version)
     constants = {name: _as_constant(value, parameters[name]) for name, value in constants.items()}
     return constants | _moved_models(constants, run.get("model_files", {}))
 
@@ -99,6 +101,8 @@ def differences(earlier: dict, now: dict) -> list[str]:
     lines = []
     if earlier.get("results_version", 1) != now["results_version"]:
         lines.append("an earlier version of the program, which measured differently, made that run")
+    for name in (name for name in GONE if name in earlier["constants"]):
+        lines.append(f"{name} was {earlier['constants'][name]}, which is no longer used")
     for name, model in now["models"].items():
         hashes = [each and each["sha256"] for each in (earlier["models"].get(name), model)]
         if hashes[0] != hashes[1]:

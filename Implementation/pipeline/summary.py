@@ -41,6 +41,7 @@ SUMMARY_COLUMNS = (
     "warning",
     "generator_sha256",
     "unet_sha256",
+    "nucleus_score_sha256",
     "seconds",
 )
 

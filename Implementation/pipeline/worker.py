@@ -17,6 +17,7 @@ from networks.network import Network, averaged_over_mirrorings, blended
 from networks.pixel_size import PixelSizeNetwork
 from nuclei import pixel_size
 from nuclei.candidates.scoring import NucleusScore, load_score
+from nuclei.separation import Separation
 from pipeline.job import Job, begin, begun, end, failed_row
 from pipeline.reading import opened_image, scale_of, takes_estimate
 from program.interrupts import interrupts
@@ -38,6 +39,7 @@ class LoadedNetworks:
         self.models = models
         self._generators: dict[int, Network] = {}
         self._unet: Network | None = None
+        self._score: NucleusScore | None = None
         self._sizes: PixelSizeNetwork | None = None
 
     def of(self, scale: int) -> Networks:
@@ -47,11 +49,11 @@ class LoadedNetworks:
             ModelError: a model is missing or not what it should be.
         """
         if self.models.segment and not self._unet:
-            load_score(self.models.nucleus_score)  # now, not when the networks are done
+            self._score = load_score(self.models.nucleus_score)
             self._unet = self._load_unet()
         if scale > 1 and scale not in self._generators:
             self._generators[scale] = self._load_generator(scale)
-        return Networks(self._generators.get(scale), self._unet)
+        return Networks(self._generators.get(scale), self._unet, self._score)
 
     def for_pixel_sizes(self) -> PixelSizeNetwork:
         """Return the network that tells pixel sizes.
@@ -67,8 +69,7 @@ class LoadedNetworks:
         """Return the networks by the name of their constant; None = not loaded."""
         named = {self.models.generators(n)[0]: self._generators.get(n) for n in SCALES if n > 1}
         checked = {"pixel_size_model": self._sizes} if self.models.tells_pixel_sizes else {}
-        score = self._unet and load_score(self.models.nucleus_score)
-        return named | {"unet": self._unet, "nucleus_score": score} | checked
+        return named | {"unet": self._unet, "nucleus_score": self._score} | checked
 
     def _load_generator(self, scale: int) -> Network:
         models, (name, *faithful) = self.models, self.models.generators(scale)
@@ -191,8 +192,9 @@ def _estimate(job: Job, image: ImageFile, networks: LoadedNetworks) -> SizeEstim
     patches = pixel_size.MOST_PATCHES if wanted else patches
     if not patches:
         return SizeEstimate()
-    sizes, unet = networks.for_pixel_sizes(), networks.of(1).unet
-    found = pixel_size.estimate(image, sizes, unet, patches)
+    sizes, used = networks.for_pixel_sizes(), networks.of(1)
+    separation = Separation(score=used.score)
+    found = pixel_size.estimate(image, sizes, used.unet, patches, separation)
     microns = found.microns and float(f"{found.microns / image.downsample:.3g}")
     return SizeEstimate(microns, found.agreed, wanted and microns is not None)
 

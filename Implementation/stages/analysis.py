@@ -11,25 +11,24 @@ beside the results; an interrupted image goes on from its last finished piece.
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from images.finding import shown_name, stamp
 from images.opening import ImageFile
 from networks.network import UNET_MICRONS, Network, unet_microns, unet_ratio
-from nuclei.candidates.scoring import load_score
-from nuclei.separation import Separation
+from nuclei.candidates.scoring import NucleusScore, shipped_score
 from nuclei.tissue import Tissue, find_tissue
 from outputs.files import publish
 from outputs.provenance import model_hashes
 from program.disk import appearing, check_room
-from program.settings import RESULTS_VERSION, NucleiSettings, Settings, TileSettings
+from program.settings import RESULTS_VERSION, Settings, TileSettings
 from program.terminal import Progress
 from regions.areas import shares_within
 from regions.finding import RegionFiles
 from regions.reading import Frame, read_annotations
 from stages.assembly import assemble
-from stages.examining import WindowSource, window_sides, window_stage
+from stages.examining import WindowSource, separation_of, window_sides, window_stage
 from stages.finished import Finished
 from stages.helper_processes import ALONE, Helpers
 from stages.pieces import Stage, StripRaster
@@ -47,11 +46,17 @@ class Networks:
 
     generator: Network | None
     unet: Network | None
+    score: NucleusScore | None = field(default_factory=shipped_score)
 
     @property
     def scale(self) -> int:
         """Pixels of the result per pixel of the input, along each side."""
         return self.generator.scale if self.generator else 1
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of the models, by column of the summary."""
+        return model_hashes(self.generator, self.unet, self.unet and self.score)
 
 
 class Analysis:
@@ -169,7 +174,7 @@ class Analysis:
             pixels=self.pixels,
             windows=self.stages[-1],
             segmented=self.networks.unet is not None,
-            hashes=model_hashes(self.networks.generator, self.networks.unet),
+            hashes=self.networks.hashes,
             folder=self.partial,
             outputs=self.settings.outputs,
             maps=self.settings.maps,
@@ -186,7 +191,7 @@ class Analysis:
     def _made_from(self) -> dict:
         """Return what the pieces depend on; those that were made from the same can be used."""
         both = self.networks.generator, self.networks.unet
-        score = self.networks.unet and load_score(self.settings.models.nucleus_score).sha256
+        score = self.networks.unet and self.networks.score.sha256
         made_from = {
             "version": RESULTS_VERSION,
             "input": stamp(self.image.path),
@@ -269,7 +274,7 @@ class Analysis:
             self.route.scale,
             self.route.microns,
             unet_microns(unet) if unet else UNET_MICRONS,
-            separation_of(self.settings.nuclei, self.settings.models.nucleus_score),
+            separation_of(self.settings.nuclei, self.networks.score),
         )
         title = "measuring" if unet else "assessing"
         folder, advance = self.partial / "windows", self.progress.advance
@@ -286,13 +291,3 @@ def _frame(image: ImageFile, route: Route) -> Frame:
     left, top = (side * image.downsample for side in image.place[:2])
     size = image.downsample / route.scale
     return Frame(route.extent.width, route.extent.height, left, top, size)
-
-
-def separation_of(nuclei: NucleiSettings, score: Path) -> Separation:
-    """Return how a user chose that nuclei are separated; score: the network's file."""
-    return Separation(
-        probability=nuclei.probability_threshold,
-        least_overlap=nuclei.least_overlap,
-        smallest_nucleus=nuclei.smallest_nucleus,
-        score=score,
-    )

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nuclei.candidates.scoring import NucleusScore
 from nuclei.separation import Separation
 from nuclei.tissue import Tissue
 from nuclei.windows import PixelSize, WindowGeometry
+from program.settings import NucleiSettings
 from stages.pieces import Pieces, Stage
 from stages.window_task import WindowTask, examine_window
 from tiles.geometry import (
@@ -126,3 +128,13 @@ def window_stage(
 def judged_file(pieces: Pieces, number: int) -> Path:
     """Return where the judgement of a window is, beside its nuclei."""
     return pieces.path(number).with_suffix(".judged.npz")
+
+
+def separation_of(nuclei: NucleiSettings, score: NucleusScore | None) -> Separation:
+    """Return how a user chose that nuclei are separated, by which network."""
+    return Separation(
+        probability=nuclei.probability_threshold,
+        least_overlap=nuclei.least_overlap,
+        smallest_nucleus=nuclei.smallest_nucleus,
+        score=score,
+    )

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_borders_are_measured_between_neighbours_over_edges():
     np.testing.assert_array_equal(regions.contact, [[8, 2], [8, 2], [0, 0]])
 
 
+def test_a_column_of_pixels_has_the_borders_of_a_row():
+    row = np.array([[1, 1, 2, 2, 0, 3, 3]], np.int32)
+    for labels in (row, np.ascontiguousarray(row.T)):
+        regions, borders = measured(labels)
+        assert borders.length.tolist() == [1]
+        np.testing.assert_array_equal(regions.contact[:, 0], [1, 1, 0])
+        np.testing.assert_array_equal(regions.sums[:, 8], [0, 1, 1])
+
+
 # --- the tree ---
 
 
@@ -199,7 +209,7 @@ def test_numpy_scores_as_keras_does(tmp_path):
 
 
 def test_the_shipped_network_is_read_as_keras_reads_it():
-    model = keras.models.load_model(NUCLEUS_SCORE)
+    model = keras.models.load_model(NUCLEUS_SCORE, compile=False)
     features = np.random.default_rng(0).normal(size=(50, len(FEATURES))).astype(np.float32)
     score = load_score(NUCLEUS_SCORE)
     np.testing.assert_allclose(
@@ -213,6 +223,46 @@ def test_a_network_for_something_else_is_refused(sizes, tmp_path):
     network(*sizes).save(tmp_path / "score.h5")
     with pytest.raises(ModelError, match=f"expected some from {len(FEATURES)} features to 1"):
         load_score(tmp_path / "score.h5")
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        keras.layers.Dense(8, "tanh"),
+        keras.layers.LeakyReLU(),
+        keras.layers.Rescaling(0.5),
+    ],
+    ids=["tanh", "leaky", "rescaling"],
+)
+def test_a_network_that_numpy_would_run_as_another_is_refused(middle, tmp_path):
+    first, last = keras.layers.Dense(8, "relu"), keras.layers.Dense(1, "sigmoid")
+    keras.Sequential([keras.Input((len(FEATURES),)), first, middle, last]).save(tmp_path / "a.h5")
+    with pytest.raises(ModelError, match="not a Keras model of Dense layers"):
+        load_score(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("damage", ["a bias of one number", "weights that are no numbers", "names"])
+def test_a_damaged_network_is_refused(damage, tmp_path):
+    network(len(FEATURES), 8, 1).save(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        layer = next(iter(file["model_weights"].values()))
+        bias = layer.attrs["weight_names"][1]
+        if damage == "names":
+            layer.attrs["weight_names"] = 7
+        elif damage == "a bias of one number":
+            del layer[bias]
+            layer[bias] = np.zeros(1)
+        else:
+            layer[bias][...] = np.nan
+    with pytest.raises(ModelError, match="not a Keras model of Dense layers"):
+        load_score(tmp_path / "a.h5")
+
+
+def test_a_network_that_learned_other_features_is_refused(tmp_path):
+    network(len(FEATURES), 8, 1).save(tmp_path / "a.h5")
+    (tmp_path / "a.json").write_text('{"features": ["area"]}')
+    with pytest.raises(ModelError, match="other features"):
+        load_score(tmp_path / "a.h5")
 
 
 def test_what_is_no_network_is_refused(tmp_path):

@@ -47,9 +47,8 @@ def run(inputs, models, monkeypatch):
             generator_x2=models / "generator_x2.h5",
             unet=models / "Unet.h5",
             pixel_size_model=models / "pixel_size.h5",
-            microns_per_pixel=1.0,
             tile_size=TILE_SIZE,
-            **flags,
+            **{"microns_per_pixel": 1.0} | flags,
         )
 
     return run_main
@@ -143,6 +142,18 @@ def test_a_lost_worker_changes_nothing(run, tmp_path, scheduler):
                 first, second = ((folder / name).read_bytes() for folder in folders)
                 assert first == second, (image, name)
     assert not strips.parent.exists()
+
+
+def test_workers_tell_pixel_sizes_by_the_models_that_were_sent(run, tmp_path, scheduler):
+    address, start_worker = scheduler
+    start_worker()
+    for end, flags in (("cluster", {"scheduler": address}), ("single", {})):
+        assert run(tmp_path / end, microns_per_pixel="estimate", **flags) == 1  # for bad.png
+    found, expected = (rows_of(tmp_path / end / "summary.csv") for end in ("cluster", "single"))
+    assert "by estimate" in expected["large.png"]["route"]
+    for image, row in expected.items():
+        del row["seconds"], found[image]["seconds"]
+        assert row == found[image]
 
 
 def test_a_scheduler_that_does_not_answer_is_named(run, tmp_path, monkeypatch, capsys):

@@ -51,7 +51,9 @@ def test_a_flag_beside_the_record_counts_more_and_another_model_is_named(run, tm
     assert "generator: another model than in the earlier run" in capsys.readouterr().err
 
 
-def test_a_record_of_an_earlier_version_keeps_its_meaning(run, tmp_path, capsys):
+def test_a_record_of_an_earlier_version_can_be_repeated_and_the_difference_is_said(
+    run, tmp_path, capsys
+):
     put(tmp_path / "input", "a.png", crowded(75, 101, 30))
     assert run() == 0
     record = tmp_path / "output" / "run.json"
@@ -64,7 +66,9 @@ def test_a_record_of_an_earlier_version_keeps_its_meaning(run, tmp_path, capsys)
     assert Final_implementation.command_line(flags) == 0
     folders = [tmp_path / name / "a" for name in ("output", "again")]
     assert bytes_of(folders[0], SAME) == bytes_of(folders[1], SAME)
-    assert "earlier version of the program" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "earlier version of the program" in said
+    assert "seed_rise was 0.16, which is no longer used" in said
 
 
 def test_models_that_have_moved_are_found_by_their_content(run, models, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Each image takes the route of its own pixel size, whatever lies beside it in the folder."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from images.opening import open_image
 from networks.network import Network
 from nuclei.pixel_size import Estimate
 from pipeline import worker
+from program.settings import NUCLEUS_SCORE
 
 SIDE = 264  # of the field at 0.25 um per pixel
 
@@ -125,6 +127,40 @@ def test_another_generator_is_a_reason_to_repeat_its_own_images_only(
     printed = capsys.readouterr().out
     assert "0.5.png: done again, another model" in printed
     assert printed.count("finished before, skipped") == 2
+
+
+def test_another_score_is_a_reason_to_repeat_all_images_with_nuclei(run, tmp_path, field, capsys):
+    for microns in (0.25, 0.5):
+        put_plain(tmp_path / "input", field[0], microns)
+    assert run(microns_per_pixel=None) == 0
+    other = tmp_path / "other.h5"
+    other.write_bytes(NUCLEUS_SCORE.read_bytes() + b" ")
+    assert run(microns_per_pixel=None, nucleus_score=other) == 0
+    assert capsys.readouterr().out.count("done again, another model") == 2
+    rows = summary(tmp_path / "output").values()
+    expected = hashlib.sha256(other.read_bytes()).hexdigest()
+    assert {row["nucleus_score_sha256"] for row in rows} == {expected}
+
+
+@pytest.mark.parametrize("change", [Path.unlink, Path.touch, lambda path: path.write_text("no")])
+def test_a_model_that_changes_during_a_run_changes_nothing(
+    run, tmp_path, field, monkeypatch, change
+):
+    other = tmp_path / "other.h5"
+    other.write_bytes(NUCLEUS_SCORE.read_bytes())
+    for microns in (0.25, 0.5):
+        put_plain(tmp_path / "input", field[0], microns)
+    load = worker.load_score
+
+    def loaded_and_changed(path):
+        score = load(path)
+        change(other)
+        return score
+
+    monkeypatch.setattr(worker, "load_score", loaded_and_changed)
+    assert run(microns_per_pixel=None, nucleus_score=other) == 0
+    assert (tmp_path / "output" / "report.html").is_file()
+    assert all(int(row["nuclei"]) > 0 for row in summary(tmp_path / "output").values())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Neighbouring fragments put together step by step: a tree of regions, each a candidate.
 
-The two whose border is the least pronounced are merged first, until none that touch are left: a
-binary partition tree (Salembier and Garrido 2000, doi 10.1109/83.841934).
+The two whose border is the least pronounced are merged first, until none that touch are left or
+what they would be together is too large: a binary partition tree (Salembier and Garrido 2000,
+doi 10.1109/83.841934).
 """
 
 import heapq

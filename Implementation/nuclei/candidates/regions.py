@@ -15,12 +15,12 @@ FEATURES = (  # of a region, in this order; lengths and areas that are not relat
     "summit of the relief",
     "length of the borders inside relative to the root of the area",
     "mean relative distance on the borders inside",
-    "fall from the greatest relative distance to that mean",
+    "fall from the greatest relative distance to that mean inside",
     "rise above the saddle of the border that was merged last",
     "share of the perimeter that touches other regions",
     "mean relative distance where it touches them",
-    "fall from the greatest relative distance to that mean",
-    "share of the outline that lies on the border of the image",
+    "fall from the greatest relative distance to that mean where it touches them",
+    "share of the outline that lies on the border of what is seen",
 )
 
 
@@ -30,12 +30,12 @@ class Regions:
 
     Attributes:
         sums: (N, 10) over the pixels of each: 1, x, y, x^2, y^2, xy, probability, relative
-            distance; then edges of pixels towards background and along the border of the image.
+            distance; then edges of pixels towards background and along the border of the maps.
         summit: (N,), highest value of the relief.
         middle: (N,), greatest relative distance.
         contact: (N, 2) over the edges towards other regions: 1, relative distance.
         inner: (N, 2), the same over the borders between the fragments that a region is made of.
-        step: (N,), rise above the saddle of the border that was merged last, 0 for a fragment.
+        step: (N,), rise above the saddle of the border that was merged last; 0 for a fragment.
     """
 
     sums: np.ndarray
@@ -107,8 +107,8 @@ def measure_fragments(
     count = labels.max()
     free, contact = np.zeros(count + 1), np.zeros((count, 2))
     found = []
-    for step in (1, labels.shape[1]):  # to the next pixel in the row, and in the column
-        here, there = _edges(labels, step)
+    for axis in (1, 0):
+        here, there = _edges(labels, axis)
         first, second = labels.ravel()[here], labels.ravel()[there]
         free += np.bincount(first[second == 0], minlength=count + 1)
         free += np.bincount(second[first == 0], minlength=count + 1)
@@ -142,12 +142,16 @@ def _over_pixels(labels, probability, distance, relief):
     return np.stack(sums, axis=1), *(np.maximum.reduceat(v, begins) for v in (height, far))
 
 
-def _edges(labels: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels whose label is not that of the pixel `step` further, and those."""
-    flat = labels.ravel()
+def _edges(labels: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels whose label is not that of the next one along an axis, and these.
+
+    Both as places in the flattened map.
+    """
+    flat, width = labels.ravel(), labels.shape[1]
+    step = 1 if axis else width
     unlike = flat[:-step] != flat[step:]
-    if step == 1:
-        unlike[labels.shape[1] - 1 :: labels.shape[1]] = False  # the next row is no neighbour
+    if axis:
+        unlike[width - 1 :: width] = False  # the next row is no neighbour
     here = np.flatnonzero(unlike)
     return here, here + step
 

@@ -1,5 +1,6 @@
 """How good a nucleus each candidate is, by a small network."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -11,11 +12,12 @@ import numpy as np
 
 from nuclei.candidates.regions import FEATURES
 from program.records import ModelError, read_record
+from program.settings import NUCLEUS_SCORE
 
 KIND = "nucleus score"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NucleusScore:
     """A perceptron: features of a region -> its expected overlap with a true nucleus.
 
@@ -41,43 +43,62 @@ class NucleusScore:
         return 1 / (1 + np.exp(-(values @ kernel + bias)[:, 0]))
 
 
+@lru_cache
+def shipped_score() -> NucleusScore:
+    """Return the network that ships; see `load_score`."""
+    return load_score(NUCLEUS_SCORE)
+
+
 def load_score(path: Path) -> NucleusScore:
-    """Read a network that scores candidates; the same file is read once.
+    """Read a network that scores candidates.
 
     Raises:
-        ModelError: no file, or one without the layers that are expected.
+        ModelError: no file, one that is not made of the layers that are expected, or one that was
+            trained on other features.
     """
     if not path.is_file():
         raise ModelError(f"{KIND}: no file {path}; train one or restore the one that ships")
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache
-def _read(path: Path, changed: int) -> NucleusScore:
-    """Read a network; `changed` tells a file that was replaced meanwhile from the one before."""
     content = path.read_bytes()
     try:
         with h5py.File(BytesIO(content)) as file:
-            layers = tuple(_dense_layers(file["model_weights"]))
-        sizes = [kernel.shape for kernel, _ in layers]
-        fits = [len(FEATURES), *(shape[1] for shape in sizes)] == [*(s[0] for s in sizes), 1]
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"{KIND}: {path} is not a Keras model of Dense layers") from error
-    if not fits:
-        found = ", ".join("x".join(map(str, shape)) for shape in sizes) or "none"
+            names = _dense_layers(json.loads(file.attrs["model_config"]))
+            layers = tuple(_weights(file["model_weights"][name]) for name in names)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{KIND}: {path} is not a Keras model of Dense layers, all but the last with a ReLU, "
+            "the last with a sigmoid"
+        ) from error
+    sizes = [kernel.shape for kernel, _ in layers]
+    if [len(FEATURES), *(size[1] for size in sizes)] != [*(size[0] for size in sizes), 1]:
+        found = ", ".join("x".join(map(str, size)) for size in sizes) or "none"
         raise ModelError(
             f"{KIND}: {path} has Dense layers of {found}, expected some from {len(FEATURES)} "
             "features to 1 score"
         )
     record = read_record(path.with_suffix(".json"), KIND)
+    if record.get("features", list(FEATURES)) != list(FEATURES):
+        raise ModelError(f"{KIND}: {path} was trained on other features of regions; train it anew")
     return NucleusScore(layers, record, sha256(content).hexdigest())
 
 
-def _dense_layers(weights: h5py.Group):
-    """Yield kernel and bias of each layer that has weights, in order."""
-    for name in weights.attrs["layer_names"]:
-        layer = weights[name]
-        values = [layer[path][()].astype(np.float64) for path in layer.attrs["weight_names"]]
-        if values:
-            kernel, bias = values
-            yield kernel, bias
+def _dense_layers(model: dict) -> list[str]:
+    """Return the names of the layers of a model, in order.
+
+    Raises ValueError where it is more than Dense layers, one behind the other.
+    """
+    layers = [each for each in model["config"]["layers"] if each["class_name"] != "InputLayer"]
+    kinds = [(each["class_name"], each["config"]["activation"]) for each in layers]
+    expected = [("Dense", "relu")] * (len(layers) - 1) + [("Dense", "sigmoid")]
+    if model["class_name"] != "Sequential" or kinds != expected:
+        raise ValueError(f"a {model['class_name']} of {kinds}")
+    return [each["config"]["name"] for each in layers]
+
+
+def _weights(layer: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel and bias of a Dense layer; raise ValueError where they are none."""
+    kernel, bias = (layer[name][()].astype(np.float64) for name in layer.attrs["weight_names"])
+    if kernel.ndim != 2 or bias.shape != kernel.shape[1:]:
+        raise ValueError(f"weights of {kernel.shape} and {bias.shape}")
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise ValueError("weights that are no numbers")
+    return kernel, bias

@@ -36,7 +36,7 @@ MOST_REGIONS = 200  # rows of an image; the others are only in its regions.csv
 def read_summary(path: Path) -> list[dict]:
     """Return the rows of summary.csv, figures as float and empty cells as None."""
     texts = ("image", "status", "error", "route", "white_rgb", "warning")
-    texts += ("generator_sha256", "unet_sha256")
+    texts += ("generator_sha256", "unet_sha256", "nucleus_score_sha256")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [
             {"route": "", "warning": "", "estimated_microns_per_pixel": None}

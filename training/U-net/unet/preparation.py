@@ -131,8 +131,13 @@ def print_plan(chosen, sets: Sets):
         )
     elif chosen.initial_unet:
         print("Nothing is replayed: the U-net may forget other tissue (see REPLAY_FOLDERS)")
+    print_split(sets, chosen.left_out)
+
+
+def print_split(sets: Sets, left_out):
+    """Print what of the images is not trained on, in a line each; left_out: the list's file."""
     if sets.left_out:
-        print(f"{counted(sets.left_out, 'image')} left out of training: see {chosen.left_out}")
+        print(f"{counted(sets.left_out, 'image')} left out of training: see {left_out}")
     if alike := sets.alike():
         print(
             f"{counted(len(alike), 'image')} for training and some that are scored have the same "

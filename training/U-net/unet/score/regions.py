@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from nuclei.candidates.merging import Tree
+from nuclei.candidates.regions import FEATURES
 from nuclei.separation import Separation, candidates, nuclei_mask
 from shared.appearance import vary_optics, vary_stain_and_light
 from unet.augmentation import vary_chromatin
@@ -28,14 +29,14 @@ def draw_regions(unet, sample: Sample, pooling: int, microns: float, rng: np.ran
         rng: random numbers.
 
     Returns:
-        (features (N, 16), overlap of each with a true nucleus (N,)), of the candidates that lie
-        where the image is labelled.
+        (features (N, n), see `FEATURES`, overlap of each with a true nucleus (N,)), of the
+        candidates that lie where the image is labelled.
     """
     image, truth, known = random_view(sample, rng)
     probability, distance = np.moveaxis(predict_maps(unet, image, pooling), -1, 0)
     mask = nuclei_mask(probability, microns, Separation())
     if not mask.any():
-        return np.zeros((0, 16), np.float32), np.zeros(0)
+        return np.zeros((0, len(FEATURES)), np.float32), np.zeros(0)
     fragments, tree = candidates(mask, probability, distance, microns)
     inside = is_inside(tree, fragments, known)
     return tree.regions.features(microns)[inside], overlaps(tree, fragments, truth)[inside]

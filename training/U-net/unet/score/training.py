@@ -1,6 +1,7 @@
 """The training of the network that scores candidates: checks, regions, model, record."""
 
 import time
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from labels.masks import MASKS
 from labels.reading import check_labels
 from metrics.segmentation import instance_metrics, mean_of, within
 from nuclei.candidates.regions import FEATURES
+from nuclei.candidates.scoring import load_score
 from nuclei.separation import Separation, separate
 from program.settings import NUCLEUS_SCORE
 from shared.comparing import load_models
@@ -29,6 +31,7 @@ from shared.saving import (
 from shared.setup import check_numbers, shares_of
 from unet.data import load_sample
 from unet.evaluation import check_sizes, pooling_of
+from unet.preparation import print_split
 from unet.score.regions import draw_regions
 from unet.scoring import predict_maps
 from unet.sets.finding import evenly, find_sets
@@ -63,6 +66,7 @@ def train(arguments: dict):
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     print(f"{counted(len(learned), 'image')} for training, {len(judged)} for validation")
+    print_split(sets, chosen.left_out)
     write_json(chosen.run_folder / "run.json", run)
     started = time.time()
     features, overlap, weights = gather(sets, shares, unet, chosen)
@@ -72,6 +76,7 @@ def train(arguments: dict):
     entries = {
         "task": "score of a region of the U-net's maps: its features in, expected overlap out",
         "features": FEATURES,
+        "unet_sha256": sha256(chosen.unet.read_bytes()).hexdigest(),
         "validation": figures,
     }
     content = record(model_file, run, time.time() - started, **entries)
@@ -184,7 +189,7 @@ def compare(pairs, unet, model_file: Path, chosen) -> dict[str, float]:
         maps = np.moveaxis(predict_maps(unet, sample.image, pooling_of(unet)), -1, 0)
         known = sample.targets[..., 2] > 127
         for name, file in networks.items():
-            nuclei = separate(*maps, microns, Separation(score=file))
+            nuclei = separate(*maps, microns, Separation(score=load_score(file)))
             rows[name].append(instance_metrics(within(sample.labels, known), within(nuclei, known)))
     means = {name: mean_of(figures) for name, figures in rows.items()}
     print(f"\n{'':20}" + "".join(f"{title:>13}" for title in FIGURES.values()))
