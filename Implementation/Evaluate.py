@@ -99,7 +99,7 @@ def main(
         test_time_augmentation: average it over four mirrorings of each tile.
         probability_threshold: a pixel belongs to a nucleus above this probability.
         least_overlap: a region whose expected overlap (intersection over union) with a true nucleus
-            is smaller is none.
+            is smaller is not taken for one.
         smallest_nucleus: um2; smaller objects are dropped.
         precision: precision of the networks' multiplications; auto = bfloat16 if the processor has
             instructions for it, otherwise float32.

@@ -184,7 +184,7 @@ def main(
         batch_size: tiles per call of a network.
         probability_threshold: a pixel belongs to a nucleus above this probability.
         least_overlap: a region whose expected overlap (intersection over union) with a true nucleus
-            is smaller is none.
+            is smaller is not taken for one; higher finds fewer, and surer ones.
         smallest_nucleus: um2; smaller objects are dropped.
         tissue_threshold: optical density or saturation above which a pixel is tissue.
         map_spacing: um between neighbouring values of the maps of density, size and stain.

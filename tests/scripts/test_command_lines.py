@@ -10,6 +10,7 @@ import Final_implementation
 import Pick_fields
 import Pixel_size_train
 import pytest
+import Score_train
 import SRGAN_copy_set
 import SRGAN_evaluate
 import SRGAN_train
@@ -35,7 +36,7 @@ SCRIPTS = (
 
 @pytest.mark.parametrize(
     "script",
-    (*SCRIPTS, Pixel_size_train, SRGAN_train, Unet_train),
+    (*SCRIPTS, Pixel_size_train, Score_train, SRGAN_train, Unet_train),
     ids=lambda script: script.__name__,
 )
 def test_help_is_quick_and_imports_nothing_heavy(script):

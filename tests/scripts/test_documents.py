@@ -15,6 +15,7 @@ import make_samples
 import Pick_fields
 import Pixel_size_train
 import pytest
+import Score_train
 import SRGAN_copy_set
 import SRGAN_evaluate
 import SRGAN_train
@@ -40,7 +41,15 @@ SCRIPTS = (
         Stitch_fields,
         make_samples,
     ),
-    *(Pixel_size_train, SRGAN_copy_set, SRGAN_evaluate, SRGAN_train, Unet_evaluate, Unet_train),
+    *(
+        Pixel_size_train,
+        Score_train,
+        SRGAN_copy_set,
+        SRGAN_evaluate,
+        SRGAN_train,
+        Unet_evaluate,
+        Unet_train,
+    ),
 )
 FLAGS_OF_OTHERS = {"--help", "--memory-limit", "--nthreads"}  # of tyro and Dask
 WRITTEN = {  # by a run, a training or a user

@@ -192,7 +192,10 @@ def compare(pairs, unet, model_file: Path, chosen) -> dict[str, float]:
             nuclei = separate(*maps, microns, Separation(score=load_score(file)))
             rows[name].append(instance_metrics(within(sample.labels, known), within(nuclei, known)))
     means = {name: mean_of(figures) for name, figures in rows.items()}
-    print(f"\n{'':20}" + "".join(f"{title:>13}" for title in FIGURES.values()))
+    heading = counted(len(pairs), "image")
+    print(f"\n{heading:20}" + "".join(f"{title:>13}" for title in FIGURES.values()))
     for name, figures in means.items():
         print(f"{name:20}" + "".join(f"{figures[key]:>13.3f}" for key in FIGURES))
+    if means["this one"]["pq"] < means.get("the one that ships", means["this one"])["pq"]:
+        print("By PQ the one that ships is better on these images; keep it, or train on more")
     return {key: float(means["this one"][key]) for key in FIGURES}
