@@ -151,7 +151,7 @@ def _write_map(path: Path, values: np.ndarray, grey: np.ndarray, microns: float,
     colours = ScalarMappable(limits, COLOURS)
     figure, axis, bar_axis = map_figure(height / width, LARGEST_SIDE, DOTS_PER_INCH)
     place(axis, _over_tissue(values, grey, colours, fit(axis, width, height)))
-    title_above(axis, title if len(known) else f"{title}: none")
+    title_above(axis, title if len(known) else f"{title}: nowhere enough to tell")
     scale_bar(axis, width, microns)
     colour_bar(bar_axis, colours, unit, alpha=OPACITY)
     save_figure(figure, path, write)
