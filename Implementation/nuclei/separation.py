@@ -125,20 +125,6 @@ def without_holes(mask: np.ndarray, largest: float) -> np.ndarray:
     return mask | holes[parts]
 
 
-def renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Drop labels that are not kept and number the others anew, in their order.
-
-    Args:
-        labels: int (height, width), 0 = background, labels 1..N.
-        kept: bool (N + 1,), by label; that of the background does not count.
-
-    Returns:
-        int32 (height, width).
-    """
-    kept = np.append(False, kept[1:])
-    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
-
-
 def _numbered(labels: np.ndarray, holder: np.ndarray) -> np.ndarray:
     """Turn fragments into nuclei, numbered in the order of their first fragments.
 

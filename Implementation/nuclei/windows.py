@@ -13,7 +13,7 @@ import numpy as np
 
 from nuclei.measurement import WHITE, measure
 from nuclei.outlines import Outlines, find_outlines, thinned
-from nuclei.separation import Separation, renumbered, separate
+from nuclei.separation import Separation, separate
 from tiles.geometry import Window
 from tiles.raster import Raster
 from trust.confidence import nucleus_confidence, restored
@@ -116,7 +116,7 @@ class WindowNuclei:
             return self
         return WindowNuclei(
             self.place,
-            renumbered(self.labels, np.append(False, kept)),
+            _renumbered(self.labels, np.append(False, kept)),
             {name: values[kept] for name, values in self.columns.items()},
             [ring for ring, keep in zip(self.outlines, kept, strict=True) if keep],
         )
@@ -226,7 +226,21 @@ def _owned(labels: np.ndarray, place: Window, window: Window) -> np.ndarray:
     centre_y = np.bincount(numbers, y + place.y, count) / pixels + 0.5
     owned = (centre_x >= window.x) & (centre_x < window.x + window.width)
     owned &= (centre_y >= window.y) & (centre_y < window.y + window.height)
-    return renumbered(labels, owned)
+    return _renumbered(labels, owned)
+
+
+def _renumbered(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Drop labels that are not kept and number the others anew, in their order.
+
+    Args:
+        labels: int (height, width), 0 = background, labels 1..N.
+        kept: bool (N + 1,), by label; that of the background does not count.
+
+    Returns:
+        int32 (height, width).
+    """
+    kept = np.append(False, kept[1:])
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
 
 
 def _at_border(outlines: Outlines, place: Window, image: Window) -> np.ndarray:

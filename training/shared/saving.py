@@ -79,6 +79,34 @@ def publish(model: Path, models: Path):
         shutil.copy2(file, models / file.name)
 
 
+def is_finished(model: Path, models: Path | None) -> bool:
+    """Tell whether a run is finished; then say so, and publish its model where that is wanted.
+
+    models: folder of the shipped models, None = not wanted.
+    """
+    if not model.with_suffix(".json").is_file():
+        return False
+    print_finished_before(model)
+    if models:
+        publish(model, models)
+    return True
+
+
+def finish(model: Path, content: dict, models: Path | None, flag: str):
+    """Write the record of a saved model, which ends its run; publish it where that is wanted.
+
+    Args:
+        model: the saved model.
+        content: its `record`, with an entry "validation".
+        models: folder of the shipped models, None = not wanted.
+        flag: by which a run uses the model.
+    """
+    write_json(model.with_suffix(".json"), content)
+    if models:
+        publish(model, models)
+    print_end(model, flag, content["validation"])
+
+
 def print_end(model: Path, flag: str, validation: dict):
     """Print where a finished model is, how well it performs and how to use it."""
     figures = ", ".join(

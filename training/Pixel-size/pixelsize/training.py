@@ -15,14 +15,7 @@ from pixelsize.model import Perceptron, build_moments
 from pixelsize.patches import SIDE, Picture, draw_patch, read_sized_pictures
 from shared.pictures import find_pictures
 from shared.run_folder import check_run_folder, describe, plain
-from shared.saving import (
-    print_end,
-    print_finished_before,
-    publish,
-    record,
-    save_model,
-    write_json,
-)
+from shared.saving import finish, is_finished, record, save_model, write_json
 from shared.setup import (
     check_numbers,
     hold_out,
@@ -42,6 +35,7 @@ def train(arguments: dict):
     constants = {name: plain(value) for name, value in arguments.items()}
     constants["vgg19_weights"] = Path(chosen.vgg19_weights).name
     model_file = chosen.run_folder / "pixel_size.h5"
+    models = ROOT / "models" if chosen.replace_shipped_model else None
     try:
         check_constants(constants)
         shares = shares_of(chosen.image_folders, chosen.folder_weights)
@@ -57,10 +51,7 @@ def train(arguments: dict):
             {"vgg19_weights": chosen.vgg19_weights},
         )
         check_run_folder(chosen.run_folder, run)
-        if model_file.with_suffix(".json").is_file():
-            print_finished_before(model_file)
-            if chosen.replace_shipped_model:
-                publish(model_file, ROOT / "models")
+        if is_finished(model_file, models):
             return
         groups = read_groups(paths, sizes, held_out)
         described = build_moments(chosen.vgg19_weights)
@@ -87,12 +78,8 @@ def train(arguments: dict):
         "patch": SIDE,
         "validation": figures,
     }
-    write_json(
-        model_file.with_suffix(".json"), record(model_file, run, time.time() - started, **entries)
-    )
-    if chosen.replace_shipped_model:
-        publish(model_file, ROOT / "models")
-    print_end(model_file, "--pixel-size-model", figures)
+    content = record(model_file, run, time.time() - started, **entries)
+    finish(model_file, content, models, "--pixel-size-model")
 
 
 class Moments:

@@ -1,6 +1,5 @@
 """The training of a U-net: fit, model and record."""
 
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from shared.blending import blend
 from shared.epochs import adam, fit, read_log
 from shared.run_folder import check_run_folder, describe, plain
-from shared.saving import print_end, print_finished_before, record, save_model, write_json
+from shared.saving import is_finished, print_end, publish, record, save_model, write_json
 from shared.setup import shares_of
 from unet.callbacks import BEST_BY, standard_callbacks
 from unet.data import NucleiBatches
@@ -40,9 +39,8 @@ def train(arguments: dict):
         weights = {name: arguments[name] for name in ("initial_unet", "vgg19_weights")}
         run = describe(constants, learned, judged, weights)
         check_run_folder(chosen.run_folder, run)
-        if (chosen.run_folder / "Unet.json").is_file():
-            print_finished_before(chosen.run_folder / "Unet.h5")
-            publish(chosen)
+        models = ROOT / "models" if chosen.replace_shipped_model else None
+        if is_finished(chosen.run_folder / "Unet.h5", models):
             return
         prepared = prepare(chosen, sets, shares)
     except (OSError, ValueError) as error:
@@ -52,7 +50,8 @@ def train(arguments: dict):
     started = time.time()
     comparison = train_and_compare(chosen, prepared)
     figures = write_records(chosen.run_folder, run, time.time() - started, comparison)
-    publish(chosen)
+    if models:
+        publish(chosen.run_folder / "Unet.h5", models)
     if comparison:
         print_comparison(comparison)
     print_best(chosen.run_folder, chosen.tuned_share)
@@ -147,12 +146,6 @@ def _finite(figures: dict) -> dict[str, float]:
 
 def _best(log: list[dict]) -> dict:
     return max(log, key=lambda row: float(row[BEST_BY]))
-
-
-def publish(chosen):
-    """Copy the finished U-net and its record among the shipped models, where it is asked."""
-    for name in ("Unet.h5", "Unet.json") if chosen.replace_shipped_model else ():
-        shutil.copy2(chosen.run_folder / name, ROOT / "models" / name)
 
 
 def _advice(error, training_folders) -> str:

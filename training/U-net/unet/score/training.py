@@ -20,14 +20,7 @@ from nuclei.separation import Separation, separate
 from program.settings import NUCLEUS_SCORE
 from shared.comparing import load_models
 from shared.run_folder import check_run_folder, describe, plain
-from shared.saving import (
-    print_end,
-    print_finished_before,
-    publish,
-    record,
-    save_model,
-    write_json,
-)
+from shared.saving import finish, is_finished, record, save_model, write_json
 from shared.setup import check_numbers, shares_of
 from unet.data import load_sample
 from unet.evaluation import check_sizes, pooling_of
@@ -48,6 +41,7 @@ def train(arguments: dict):
     chosen = SimpleNamespace(**arguments, replay_folders=(), check_folders=(), replay_limit=1)
     constants = {name: plain(value) for name, value in arguments.items()}
     model_file = chosen.run_folder / NUCLEUS_SCORE.name
+    models = ROOT / "models" if chosen.replace_shipped_model else None
     try:
         check_constants(constants)
         shares = shares_of(chosen.training_folders, chosen.folder_weights)
@@ -55,10 +49,7 @@ def train(arguments: dict):
         learned, judged = ([pair.files for pair in each] for each in (sets.learned, sets.judged))
         run = describe(constants, learned, judged, {"unet": chosen.unet})
         check_run_folder(chosen.run_folder, run)
-        if model_file.with_suffix(".json").is_file():
-            print_finished_before(model_file)
-            if chosen.replace_shipped_model:
-                publish(model_file, ROOT / "models")
+        if is_finished(model_file, models):
             return
         check_sizes([chosen.unet], chosen.unet_microns_per_pixel)
         (unet,) = load_models([chosen.unet], "U-net", "UNET").values()
@@ -80,10 +71,7 @@ def train(arguments: dict):
         "validation": figures,
     }
     content = record(model_file, run, time.time() - started, **entries)
-    write_json(model_file.with_suffix(".json"), content)
-    if chosen.replace_shipped_model:
-        publish(model_file, ROOT / "models")
-    print_end(model_file, "--nucleus-score", figures)
+    finish(model_file, content, models, "--nucleus-score")
 
 
 def check_constants(constants: dict):
@@ -179,17 +167,18 @@ def compare(pairs, unet, model_file: Path, chosen) -> dict[str, float]:
     Returns:
         The mean figures of the new one over these images.
     """
-    networks = {"this one": model_file}
-    if NUCLEUS_SCORE.is_file():
-        networks["the one that ships"] = NUCLEUS_SCORE
-    rows = {name: [] for name in networks}
+    files = {"this one": model_file, "the one that ships": NUCLEUS_SCORE}
+    separations = {
+        name: Separation(score=load_score(file)) for name, file in files.items() if file.is_file()
+    }
+    rows = {name: [] for name in separations}
     for pair in tqdm(pairs, desc="validation", leave=False):
         microns = chosen.unet_microns_per_pixel
         sample = load_sample(pair, chosen.masks, microns, keep_labels=True)
         maps = np.moveaxis(predict_maps(unet, sample.image, pooling_of(unet)), -1, 0)
         known = sample.targets[..., 2] > 127
-        for name, file in networks.items():
-            nuclei = separate(*maps, microns, Separation(score=load_score(file)))
+        for name, separation in separations.items():
+            nuclei = separate(*maps, microns, separation)
             rows[name].append(instance_metrics(within(sample.labels, known), within(nuclei, known)))
     means = {name: mean_of(figures) for name, figures in rows.items()}
     heading = counted(len(pairs), "image")
